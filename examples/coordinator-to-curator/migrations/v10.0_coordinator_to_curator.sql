@@ -1,0 +1,217 @@
+-- v10.0: the app's coordinators are called curators from now on, in the database as on the screen.
+
+begin;
+
+-- Refuses to go on without the verified backup that v10.0_coordinator_to_curator_backup.sql takes.
+select migration_guard.assert_ready('v10.0');
+
+-- Every request waits behind a lock that this waits for: rather give up early than hold them all.
+set local lock_timeout = '5s';
+
+-- Everything that says coordinator in an expression or a body
+
+drop policy "Users see themselves, their clients and their coordinator" on public.profiles;
+drop policy "Users edit their own profile" on public.profiles;
+drop policy "Coordinators manage their notes" on public.coordinator_notes;
+drop policy "Coordinators manage their invite codes" on public.invite_codes;
+drop policy "Only coordinators hand out invite codes" on public.invite_codes;
+drop policy "Members of an invitation see its use" on public.invite_code_usage;
+drop policy "Coordinators set their clients' targets" on public.nutrition_targets;
+drop policy "Coordinators read their clients' logs" on public.daily_logs;
+
+drop function public.is_coordinator(uuid);
+drop function public.is_client_coordinator(uuid, uuid);
+-- `create or replace` cannot rename a parameter.
+drop function public.create_user_profile(uuid, text, text, public.user_role, uuid);
+
+-- Renames: rows, grants and whatever refers to these stay as they are
+
+alter type public.user_role rename value 'coordinator' to 'curator';
+
+alter table public.profiles rename column coordinator_id to curator_id;
+alter table public.coordinator_notes rename to curator_notes;
+alter table public.curator_notes rename column coordinator_id to curator_id;
+alter table public.invite_codes rename column coordinator_id to curator_id;
+
+alter index public.idx_profiles_coordinator_id rename to idx_profiles_curator_id;
+alter index public.idx_coordinator_notes_coordinator_date rename to idx_curator_notes_curator_date;
+alter index public.idx_coordinator_notes_client_date rename to idx_curator_notes_client_date;
+alter index public.idx_invite_codes_coordinator rename to idx_invite_codes_curator;
+
+-- Postgres renames none of these with its table or column.
+alter sequence public.coordinator_notes_id_seq rename to curator_notes_id_seq;
+alter trigger coordinator_notes_touch_updated_at on public.curator_notes rename to curator_notes_touch_updated_at;
+alter table public.profiles rename constraint profiles_coordinator_id_fkey to profiles_curator_id_fkey;
+alter table public.profiles
+  rename constraint profiles_only_clients_have_a_coordinator to profiles_only_clients_have_a_curator;
+alter table public.profiles rename constraint profiles_coordinator_has_a_name to profiles_curator_has_a_name;
+alter table public.curator_notes rename constraint coordinator_notes_pkey to curator_notes_pkey;
+alter table public.curator_notes
+  rename constraint coordinator_notes_coordinator_id_fkey to curator_notes_curator_id_fkey;
+alter table public.curator_notes rename constraint coordinator_notes_client_id_fkey to curator_notes_client_id_fkey;
+alter table public.curator_notes
+  rename constraint coordinator_notes_are_about_someone_else to curator_notes_are_about_someone_else;
+alter table public.invite_codes rename constraint invite_codes_coordinator_id_fkey to invite_codes_curator_id_fkey;
+
+comment on type public.user_role is 'What an account may do: be coached (client), coach (curator), or run the app.';
+comment on column public.profiles.curator_id is 'The curator of a client, null while nobody coaches them.';
+comment on constraint profiles_curator_has_a_name on public.profiles is 'Clients are shown their curator''s name.';
+comment on table public.curator_notes is 'What a curator writes down about a client.';
+comment on column public.curator_notes.curator_id is 'The curator who wrote the note.';
+comment on table public.invite_codes is 'Codes with which new clients find their curator.';
+comment on column public.invite_codes.curator_id is 'The curator whose client the user of the code becomes.';
+
+-- Functions
+
+create function public.is_curator(p_user_id uuid) returns boolean
+language sql stable security definer set search_path = '' as $$
+  select exists (select 1 from public.profiles where id = p_user_id and role = 'curator')
+$$;
+comment on function public.is_curator(uuid) is 'Whether this account is a curator.';
+
+create function public.is_client_curator(p_client_id uuid, p_curator_id uuid) returns boolean
+language sql stable security definer set search_path = '' as $$
+  select exists (select 1 from public.profiles where id = p_client_id and curator_id = p_curator_id)
+$$;
+comment on function public.is_client_curator(uuid, uuid) is
+  'Whether the second account is the first one''s curator.';
+
+create or replace function public.use_invite_code(p_code text, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  invite public.invite_codes;
+begin
+  if p_user_id is distinct from auth.uid() and auth.role() is distinct from 'service_role' then
+    raise exception 'An invite code is used by the client themselves.' using errcode = 'insufficient_privilege';
+  end if;
+  if not exists (select 1 from public.profiles where id = p_user_id and role = 'client') then
+    return jsonb_build_object('success', false, 'error', 'not_a_client');
+  end if;
+
+  -- Locked, so that two clients cannot share the last use.
+  select * into invite from public.invite_codes
+  where code = p_code and is_active and uses < max_uses and (expires_at is null or expires_at > now())
+  for update;
+  if not found then
+    return jsonb_build_object('success', false, 'error', 'invalid_code');
+  end if;
+
+  insert into public.invite_code_usage (invite_code_id, used_by) values (invite.id, p_user_id)
+  on conflict (invite_code_id, used_by) do nothing;
+  if not found then
+    return jsonb_build_object('success', false, 'error', 'already_used');
+  end if;
+
+  update public.invite_codes set uses = uses + 1 where id = invite.id;
+  update public.profiles set curator_id = invite.curator_id where id = p_user_id;
+  return jsonb_build_object('success', true, 'curator_id', invite.curator_id);
+end;
+$$;
+comment on function public.use_invite_code(text, uuid) is
+  'Makes a client the client of the curator who gave out the code.';
+
+create function public.create_user_profile(
+  p_user_id uuid,
+  p_email text,
+  p_name text,
+  p_role public.user_role default 'client',
+  p_curator_id uuid default null
+) returns uuid
+language plpgsql security definer set search_path = '' as $$
+declare
+  trusted boolean := coalesce(auth.role() = 'service_role', false) or public.is_super_admin(auth.uid());
+begin
+  if not trusted and (p_user_id is distinct from auth.uid() or p_role <> 'client' or p_curator_id is not null) then
+    raise exception 'A new account is a client without curator.'
+      using errcode = 'insufficient_privilege', hint = 'Use an invite code to find a curator.';
+  end if;
+  if p_curator_id is not null and not public.is_curator(p_curator_id) then
+    raise exception 'Account % is no curator.', p_curator_id using errcode = 'check_violation';
+  end if;
+
+  insert into public.profiles (id, email, name, role, curator_id)
+  values (p_user_id, p_email, p_name, p_role, p_curator_id);
+  return p_user_id;
+end;
+$$;
+comment on function public.create_user_profile(uuid, text, text, public.user_role, uuid) is
+  'Creates the profile of a new account; only a super admin or the server may create curators or assign one.';
+
+revoke all on function
+  public.is_curator(uuid),
+  public.is_client_curator(uuid, uuid),
+  public.create_user_profile(uuid, text, text, public.user_role, uuid)
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.is_curator(uuid),
+  public.is_client_curator(uuid, uuid),
+  public.create_user_profile(uuid, text, text, public.user_role, uuid)
+to authenticated, service_role;
+
+-- Policies
+
+create policy "Users see themselves, their clients and their curator" on public.profiles
+  for select to authenticated
+  using (
+    id = (select auth.uid())
+    or curator_id = (select auth.uid())
+    or public.is_client_curator((select auth.uid()), id)
+  );
+
+-- The functions see the row as it was before the update: nobody promotes themselves or picks a curator.
+create policy "Users edit their own profile" on public.profiles
+  for update to authenticated
+  using (id = (select auth.uid()))
+  with check (
+    id = (select auth.uid())
+    and (role <> 'curator' or public.is_curator(id))
+    and (role <> 'super_admin' or public.is_super_admin(id))
+    and (curator_id is null or public.is_client_curator(id, curator_id))
+  );
+
+create policy "Curators manage their notes" on public.curator_notes
+  to authenticated
+  using (curator_id = (select auth.uid()))
+  with check (
+    curator_id = (select auth.uid())
+    and public.is_client_curator(client_id, curator_id)
+  );
+
+create policy "Curators manage their invite codes" on public.invite_codes
+  to authenticated
+  using (curator_id = (select auth.uid()))
+  with check (curator_id = (select auth.uid()));
+
+create policy "Only curators hand out invite codes" on public.invite_codes
+  as restrictive for insert
+  with check (public.is_curator((select auth.uid())));
+comment on policy "Only curators hand out invite codes" on public.invite_codes is
+  'Without it a client could invite others in their own name.';
+
+create policy "Members of an invitation see its use" on public.invite_code_usage
+  for select to authenticated
+  using (
+    used_by = (select auth.uid())
+    or exists (
+      select 1 from public.invite_codes
+      where invite_codes.id = invite_code_usage.invite_code_id
+        and invite_codes.curator_id = (select auth.uid())
+    )
+  );
+
+create policy "Curators set their clients' targets" on public.nutrition_targets
+  to authenticated
+  using (public.is_client_curator(client_id, (select auth.uid())))
+  with check (
+    public.is_curator((select auth.uid()))
+    and public.is_client_curator(client_id, (select auth.uid()))
+  );
+
+create policy "Curators read their clients' logs" on public.daily_logs
+  for select to authenticated
+  using (
+    public.is_curator((select auth.uid()))
+    and public.is_client_curator(client_id, (select auth.uid()))
+  );
+
+commit;

@@ -1,0 +1,107 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const root = dirname(import.meta.dirname);
+
+/** The Deno binary that npm brings. */
+export const deno = join(dirname(createRequire(import.meta.url).resolve("deno/package.json")), "deno");
+
+export type EdgeRuntimeOptions = {
+  /** What the platform gives a function: SUPABASE_URL, SUPABASE_DB_URL, … */
+  env: Record<string, string>;
+  /** `host:port` pairs that the function may connect to. */
+  allowNet: string[];
+  onLog?: (text: string) => void;
+};
+
+export type EdgeRuntime = {
+  /** Base URL of the process; the gateway keeps the function's name in the path. */
+  url: string;
+  pid: number;
+  stop: () => Promise<void>;
+};
+
+/**
+ * Runs the function in a Deno process of its own, allowed to read the variables that the platform gives and the
+ * modules in node_modules, to connect to what it is told, and nothing else.
+ *
+ * @throws When the process ends before it listens: with its output.
+ */
+export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOptions): Promise<EdgeRuntime> {
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  const child = spawn(deno, [
+    "run",
+    "--no-prompt",
+    "--quiet",
+    "--cached-only",
+    "--node-modules-dir=manual",
+    `--config=${join(functionDirectory, "deno.json")}`,
+    `--allow-net=${[address, ...allowNet].join(",")}`,
+    `--allow-env=${[...Object.keys(env), ...driverVariables].join(",")}`,
+    join(functionDirectory, "index.ts"),
+  ], {
+    cwd: root,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      DENO_NO_UPDATE_CHECK: "1",
+      DENO_SERVE_ADDRESS: `tcp:${address}`,
+      ...env,
+    },
+  });
+  let log = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      log = (log + text).slice(-4000);
+      onLog?.(text);
+    });
+  }
+  const gone = once(child, "exit");
+  const killAtExit = () => child.kill("SIGKILL");
+  process.on("exit", killAtExit);
+
+  const url = `http://${address}`;
+  while (!(await fetch(`${url}/migration-guard/health`).catch(() => undefined))?.ok) {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      process.off("exit", killAtExit);
+      throw new Error(`The Edge Function did not start:\n${log}`);
+    }
+    await sleep(30);
+  }
+  return {
+    url,
+    pid: child.pid!,
+    stop: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+      await gone;
+      process.off("exit", killAtExit);
+    },
+  };
+}
+
+export const functionDirectory = join(root, "supabase", "functions", "migration-guard");
+
+/** The `postgres` driver looks for libpq's variables at import; none is set, but asking must not fail. */
+const driverVariables = [
+  "PGAPPNAME", "PGBACKOFF", "PGCLIENT_ENCODING", "PGCONNECT_TIMEOUT", "PGDATABASE", "PGFETCH_TYPES", "PGHOST",
+  "PGIDLE_TIMEOUT", "PGKEEP_ALIVE", "PGMAX", "PGMAX_LIFETIME", "PGMAX_PIPELINE", "PGOPTIONS", "PGPASSWORD", "PGPORT",
+  "PGPREPARE", "PGPUBLICATIONS", "PGSSL", "PGTARGETSESSIONATTRS", "PGTARGET_SESSION_ATTRS", "PGUSER", "PGUSERNAME",
+];
+
+/** A port that nothing listens on at this moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}

@@ -1,0 +1,46 @@
+import { serve } from "@hono/node-server";
+import { Hono } from "hono";
+import { proxy } from "hono/proxy";
+import { once } from "node:events";
+import type { Server } from "node:http";
+import type { Rest } from "./rest.ts";
+
+export type GatewayOptions = {
+  port: number;
+  /** Base URL of the process that runs a function, by the function's name. */
+  functions: () => Record<string, string>;
+  rest: Rest;
+};
+
+/**
+ * The one address of the local stack, with the paths of `supabase start`: `/functions/v1/<name>` keeps the function's
+ * name in the path that the function sees, `/rest/v1` goes to REST.
+ */
+export async function startGateway({ port, functions, rest }: GatewayOptions): Promise<{ stop: () => Promise<void> }> {
+  const app = new Hono();
+  app.all("/functions/v1/:name{[^/]+}/*", (c) => forward(c.req.raw, c.req.param("name")));
+  app.all("/functions/v1/:name{[^/]+}", (c) => forward(c.req.raw, c.req.param("name")));
+  app.all("/rest/v1/*", (c) => rest.fetch(c.req.raw));
+  app.notFound((c) => c.json({ message: "no Route matched with those values" }, 404));
+
+  async function forward(request: Request, name: string): Promise<Response> {
+    const target = functions()[name];
+    if (!target) return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
+    const url = new URL(request.url);
+    try {
+      return await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, request);
+    } catch {
+      return Response.json({ code: "BOOT_ERROR", message: "Function is not running" }, { status: 503 });
+    }
+  }
+
+  const server = serve({ fetch: app.fetch, port, hostname: "127.0.0.1" }) as Server;
+  if (!server.listening) await once(server, "listening");
+  return {
+    stop: async () => {
+      server.close();
+      server.closeAllConnections();
+      if (server.listening) await once(server, "close");
+    },
+  };
+}

@@ -1,0 +1,84 @@
+import { App } from "@supabase/lite";
+import { createPostgresConnection, type PostgresConnection } from "@supabase/lite/postgres";
+import { decodeJwt } from "jose";
+import { anonKey, jwtSecret, publishableKeys, serviceRoleKey } from "./keys.ts";
+import { databaseUrl } from "./database-url.ts";
+
+export type RestOptions = {
+  databasePort: number;
+  database: string;
+  /** Named secret keys that act as `service_role`. */
+  secretKeys: Record<string, string>;
+  /** Schemas that REST exposes: `[api] schemas` of config.toml. */
+  schemas: string[];
+};
+
+export type Rest = {
+  fetch: (request: Request) => Promise<Response>;
+  /** Forgets what it knows of the catalog, as PostgREST does on `notify pgrst, 'reload schema'`. */
+  reloadSchema: () => void;
+  stop: () => Promise<void>;
+};
+
+/**
+ * REST over the database, by `@supabase/lite`, as close to PostgREST on the platform as it goes:
+ *
+ * - It logs in as `authenticator`, which has no right of its own, and always switches to the caller's role.
+ *   By itself lite switches only when some table has row level security, and first grants all on every table of
+ *   such a table's schema to everybody; marking that step as done leaves the database's own grants in force.
+ * - `authenticator` sees hardly anything in `information_schema`, so the catalog is read over a second connection.
+ */
+export function startRest({ databasePort, database, secretKeys, schemas }: RestOptions): Rest {
+  const postgresOptions = { max: 10, connect_timeout: 2, idle_timeout: 60, onnotice: () => {} };
+  const connect = (user: string): PostgresConnection =>
+    createPostgresConnection({ url: databaseUrl({ user, port: databasePort, database }), postgresOptions });
+  const requests = connect("authenticator");
+  const reader = connect("supabase_admin");
+  requests.rlsState = "active";
+
+  let catalog: ReturnType<PostgresConnection["introspect"]> | undefined;
+  requests.introspect = () => {
+    catalog ??= reader.introspect({ useCache: false }).then((found) => {
+      // It answers an unreachable database with an empty catalog: that must not be kept.
+      if (found.tables.length === 0) catalog = undefined;
+      return found;
+    });
+    return catalog;
+  };
+
+  const roles = new Map<string, string>([
+    ...Object.values(secretKeys).map((key) => [key, "service_role"] as const),
+    ...Object.values(publishableKeys).map((key) => [key, "anon"] as const),
+    [serviceRoleKey, "service_role"],
+    [anonKey, "anon"],
+  ]);
+  const app = new App({
+    connection: requests,
+    auth: { enabled: false, jwt_secret: jwtSecret },
+    api: { enabled: true, schemas },
+    studio: { enabled: false },
+    storage: { enabled: false },
+    options: {
+      server: {
+        disableStudio: true,
+        apiKeys: {
+          resolver: (key) => {
+            const role = roles.get(key);
+            if (!role) return Promise.resolve(null);
+            const claims = key.startsWith("sb_") ? { role } : decodeJwt(key);
+            return Promise.resolve({ type: role === "anon" ? "publishable" : "secret", claims });
+          },
+        },
+      },
+    },
+  });
+  return {
+    fetch: (request) => Promise.resolve(app.server.fetch(request)),
+    reloadSchema: () => {
+      catalog = undefined;
+    },
+    stop: async () => {
+      await Promise.all([requests.close(), reader.close()]);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parse } from "deno-std/toml/parse.js";
+import { databaseUrl } from "./database-url.ts";
+import { type EdgeRuntime, startEdgeRuntime } from "./edge-runtime.ts";
+import { startGateway } from "./gateway.ts";
+import { jwks, publishableKeys, secretKeys as localSecretKeys, serviceRoleKey } from "./keys.ts";
+import { type Rest, startRest } from "./rest.ts";
+
+export type StackOptions = {
+  /** Port of the gateway. */
+  port: number;
+  databasePort: number;
+  database?: string;
+  /** Named secret keys; the well-known local one unless told otherwise. */
+  secretKeys?: Record<string, string>;
+  /** Connection URL that the function gets, when it is not the database's own (a pooler's, say). */
+  functionDatabaseUrl?: string;
+  /** Receives the function's log. */
+  onLog?: (text: string) => void;
+};
+
+export type Stack = {
+  /** Base URL of the stack, as `SUPABASE_URL`. */
+  url: string;
+  /** Base URL of the function. */
+  functionUrl: string;
+  rest: Rest;
+  edgeRuntime: EdgeRuntime;
+  stop: () => Promise<void>;
+};
+
+/** Starts REST, the function in Deno, and the gateway before them, on a database that is there already. */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { port, databasePort, database = "postgres", secretKeys = localSecretKeys, onLog } = options;
+  const url = `http://127.0.0.1:${port}`;
+  const functionDatabaseUrl = options.functionDatabaseUrl ?? databaseUrl({ port: databasePort, database });
+
+  const rest = startRest({ databasePort, database, secretKeys, schemas: config().api.schemas });
+  let edgeRuntime: EdgeRuntime | undefined;
+  const gateway = await startGateway({
+    port,
+    rest,
+    functions: (): Record<string, string> => edgeRuntime ? { "migration-guard": edgeRuntime.url } : {},
+  });
+  edgeRuntime = await startEdgeRuntime({
+    env: {
+      SUPABASE_URL: url,
+      SUPABASE_DB_URL: functionDatabaseUrl,
+      SUPABASE_SECRET_KEYS: JSON.stringify(secretKeys),
+      SUPABASE_PUBLISHABLE_KEYS: JSON.stringify(publishableKeys),
+      SUPABASE_SERVICE_ROLE_KEY: serviceRoleKey,
+      SUPABASE_JWKS: JSON.stringify(jwks),
+    },
+    allowNet: [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host],
+    onLog,
+  });
+  return {
+    url,
+    functionUrl: `${url}/functions/v1/migration-guard`,
+    rest,
+    edgeRuntime,
+    stop: async () => {
+      await Promise.all([edgeRuntime.stop(), gateway.stop()]);
+      await rest.stop();
+    },
+  };
+}
+
+type Config = { api: { port: number; schemas: string[] }; db: { port: number } };
+
+/** What `supabase/config.toml` says, so that no port and no schema is written twice. */
+export function config(): Config {
+  const file = join(import.meta.dirname, "..", "supabase", "config.toml");
+  return parse(readFileSync(file, "utf8")) as Config;
+}

@@ -1,0 +1,102 @@
+-- Chapter 1. The two schemas, the versions that name a migration, and the errors that the product raises.
+
+create schema migration_guard;
+comment on schema migration_guard is
+  'Migration Guard: plans, jobs, backups and everything that does work. Never exposed over REST.';
+revoke all on schema migration_guard from public;
+
+create schema migration_guard_api;
+comment on schema migration_guard_api is
+  'Migration Guard: the functions that REST exposes to service_role, and nothing else.';
+revoke all on schema migration_guard_api from public;
+
+create function migration_guard.product_version() returns text
+language sql immutable parallel safe
+set search_path = ''
+as $$ select '0.1.0' $$;
+comment on function migration_guard.product_version() is
+  'Version of the SQL half of the product; /ready compares it with the Edge Function''s.';
+
+-- Errors --------------------------------------------------------------------------------------------------------------
+
+create view migration_guard.error_codes with (security_invoker = true) as
+select * from (values
+  ('MG001', 'invalid_version'),
+  ('MG002', 'invalid_plan'),
+  ('MG003', 'invalid_parameter'),
+  ('MG004', 'plan_not_found'),
+  ('MG005', 'backup_not_found'),
+  ('MG006', 'job_not_found'),
+  ('MG007', 'objects_not_found'),
+  ('MG008', 'plan_in_use'),
+  ('MG009', 'backup_exists'),
+  ('MG010', 'backup_in_progress'),
+  ('MG011', 'migration_already_applied'),
+  ('MG012', 'not_ready'),
+  ('MG013', 'cleanup_refused'),
+  ('MG014', 'copy_differs'),
+  ('MG015', 'worker_lost'),
+  ('MG016', 'statement_timeout_not_lifted'),
+  -- Postgres's own states that a caller can do something about.
+  ('23514', 'check_violation'),
+  ('40P01', 'deadlock'),
+  ('42501', 'insufficient_privilege'),
+  ('53100', 'disk_full'),
+  ('55P03', 'lock_timeout'),
+  ('57014', 'query_canceled')
+) as codes (sqlstate, code);
+comment on view migration_guard.error_codes is
+  'The stable code behind each SQLSTATE that the product raises (class MG) or passes on.';
+
+create function migration_guard.error_code(sqlstate text) returns text
+language sql stable
+set search_path = ''
+as $$
+  select coalesce((select codes.code from migration_guard.error_codes as codes where codes.sqlstate = $1), 'database_error')
+$$;
+comment on function migration_guard.error_code(text) is
+  'The stable code of a SQLSTATE; database_error for one that the product does not know.';
+
+create function migration_guard.fail(code text, message text, detail jsonb default null) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  state constant text := (select codes.sqlstate from migration_guard.error_codes as codes where codes.code = fail.code);
+begin
+  if fail.detail is null then
+    raise exception using errcode = state, message = fail.message;
+  end if;
+  raise exception using errcode = state, message = fail.message, detail = fail.detail::text;
+end
+$$;
+comment on function migration_guard.fail(text, text, jsonb) is
+  'Raises one of the product''s errors: a stable code, one sentence for the reader, and what a program may need as JSON.';
+
+-- Versions ------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.normalize_version(version text) returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if version ~ '^[0-9]{14}$' then
+    return version;
+  elsif version ~ '^v(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5}))?$' then
+    return version || case when strpos(version, '.') = 0 then '.0' else '' end;
+  end if;
+  perform migration_guard.fail('invalid_version', 'A version reads v10, v10.0, v10.1 or is a 14-digit timestamp.');
+end
+$$;
+comment on function migration_guard.normalize_version(text) is
+  'The one spelling of a version: v10 and v10.0 are v10.0. Raises invalid_version.';
+
+create function migration_guard.backup_schema_name(version text) returns text
+language sql immutable
+set search_path = ''
+as $$
+  select 'migration_backup_'
+    || replace(regexp_replace(migration_guard.normalize_version(version), '\.0$', ''), '.', '_')
+$$;
+comment on function migration_guard.backup_schema_name(text) is
+  'The schema of a version''s backup: migration_backup_v10 for v10.0, migration_backup_v10_1 for v10.1.';

@@ -1,0 +1,199 @@
+-- Chapter 4. Jobs: long work, queued here and done by the worker (chapter 9), and the registry of backups.
+
+create table migration_guard.jobs (
+  id uuid primary key default gen_random_uuid(),
+  -- Order of arrival, and the key of the advisory lock that a worker holds while it runs the job.
+  number int generated always as identity unique,
+  kind text not null,
+  version text not null,
+  status text not null default 'queued',
+  -- What the request asked for, besides the version.
+  parameters jsonb not null default '{}',
+  -- The last progress that was recorded; that of a running job is read from its session (job_progress).
+  progress jsonb not null default '{"step": "queued", "done": 0, "total": null, "percent": 0}',
+  result jsonb,
+  -- {code, message, detail} of a failed job.
+  error jsonb,
+  -- Name of the key that asked, and the request in which it did.
+  actor text not null,
+  request_id text,
+  -- How often a worker has claimed the job, and the backend that did so last.
+  attempts int not null default 0,
+  worker_pid int,
+  created_at timestamptz not null default now(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  constraint kind_is_known check (kind in ('backup', 'verify', 'cleanup')),
+  constraint status_is_known check (status in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
+  constraint version_is_normalized check (version = migration_guard.normalize_version(version)),
+  constraint ended_when_finished check ((finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))),
+  constraint failed_with_error check ((error is not null) = (status in ('failed', 'cancelled')))
+);
+comment on table migration_guard.jobs is 'Long work: queued by a request, run by the worker, one transaction each.';
+
+-- However many ask at once, a version has one backup and one cleanup under way.
+create unique index one_exclusive_job_per_version on migration_guard.jobs (version)
+  where kind in ('backup', 'cleanup') and status in ('queued', 'running');
+create index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
+
+create table migration_guard.backups (
+  id uuid primary key default gen_random_uuid(),
+  version text not null,
+  -- The schema that holds the copy.
+  schema_name text not null,
+  -- The plan as it was when the backup was taken: a later change of the plan does not touch the backup's rules.
+  plan jsonb not null,
+  actor text not null,
+  created_at timestamptz not null default clock_timestamp(),
+  -- Checksums as they were when the backup was taken, kept outside of its schema.
+  manifest text not null,
+  verification_source text not null,
+  -- Outcome and time of the last verification job.
+  verified_ok boolean,
+  verified_at timestamptz,
+  -- The sign-off of the migration; the retention clock starts here.
+  confirmed_at timestamptz,
+  confirmed_by text,
+  confirmation_note text,
+  removed_at timestamptz,
+  removed_by text,
+  constraint schema_belongs_to_version check (schema_name = migration_guard.backup_schema_name(version)),
+  constraint verified_with_time check ((verified_ok is null) = (verified_at is null)),
+  constraint confirmed_with_actor check ((confirmed_at is null) = (confirmed_by is null)),
+  constraint removed_with_actor check ((removed_at is null) = (removed_by is null))
+);
+comment on table migration_guard.backups is 'Every backup that was ever taken, those that were cleaned up included.';
+create unique index one_backup_per_version on migration_guard.backups (version) where removed_at is null;
+
+create table migration_guard.cleanup_tokens (
+  -- SHA-256 of the token, in hex; the token itself is shown once and stored nowhere.
+  token_hash text primary key,
+  backup_id uuid not null references migration_guard.backups,
+  actor text not null,
+  expires_at timestamptz not null,
+  -- The job that spent it.
+  spent_by uuid references migration_guard.jobs
+);
+comment on table migration_guard.cleanup_tokens is 'One-time tokens that a cleanup wants, ten minutes each.';
+create index cleanup_tokens_by_backup on migration_guard.cleanup_tokens (backup_id);
+create index cleanup_tokens_by_job on migration_guard.cleanup_tokens (spent_by);
+
+create function migration_guard.find_backup(version text) returns migration_guard.backups
+language sql stable
+set search_path = ''
+as $$
+  select b.*
+  from migration_guard.backups as b
+  where b.version = migration_guard.normalize_version(find_backup.version) and b.removed_at is null
+$$;
+comment on function migration_guard.find_backup(text) is 'The registered backup of a version, or null.';
+
+create function migration_guard.get_backup(version text) returns migration_guard.backups
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  wanted constant text := migration_guard.normalize_version(version);
+  backup constant migration_guard.backups := migration_guard.find_backup(wanted);
+begin
+  if backup.id is null then
+    perform migration_guard.fail('backup_not_found', format('There is no backup of %s.', wanted));
+  end if;
+  return backup;
+end
+$$;
+comment on function migration_guard.get_backup(text) is 'The registered backup of a version. Raises backup_not_found.';
+
+create function migration_guard.get_job(id uuid) returns migration_guard.jobs
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  job migration_guard.jobs;
+begin
+  select j.* into job from migration_guard.jobs as j where j.id = get_job.id;
+  if job.id is null then
+    perform migration_guard.fail('job_not_found', format('There is no job %s.', id));
+  end if;
+  return job;
+end
+$$;
+comment on function migration_guard.get_job(uuid) is 'A job. Raises job_not_found.';
+
+create function migration_guard.enqueue(
+  kind text, version text, actor text, parameters jsonb default '{}', request_id text default null
+) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  job migration_guard.jobs;
+begin
+  insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id)
+  values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id)
+  returning j.* into job;
+  return job;
+exception when unique_violation then
+  perform migration_guard.fail(
+    'backup_in_progress', format('A backup or a cleanup of %s is under way already.', version));
+end
+$$;
+comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
+  'Queues a job. Raises backup_in_progress when a backup or cleanup of the version is queued or running.';
+
+-- Progress ------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint)
+returns void
+language sql volatile
+set search_path = ''
+as $$
+  -- A session's application_name is seen by others at once, while nothing else of its transaction is.
+  select set_config('application_name', format('migration_guard/%s/%s/%s/%s', job.number, done, total, step), true)
+$$;
+comment on function migration_guard.report_progress(migration_guard.jobs, text, bigint, bigint) is
+  'Shows how far the running job is: a step, and how many units of work of how many are done.';
+
+create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select coalesce(
+    (
+      select jsonb_build_object(
+        'step', split_part(a.application_name, '/', 5), 'done', p.done, 'total', p.total,
+        'percent', case when p.total > 0 then floor(100.0 * p.done / p.total) else 0 end)
+      from pg_catalog.pg_stat_activity as a
+      cross join lateral (
+        select split_part(a.application_name, '/', 3)::bigint as done, split_part(a.application_name, '/', 4)::bigint as total
+      ) as p
+      where job.status = 'running'
+        and a.pid = job.worker_pid
+        and a.application_name ~ format('^migration_guard/%s/\d+/\d+/', job.number)
+    ),
+    job.progress)
+$$;
+comment on function migration_guard.job_progress(migration_guard.jobs) is
+  'Progress of a job as {step, done, total, percent}: live while it runs, the last recorded otherwise.';
+
+-- Plans that are in use -----------------------------------------------------------------------------------------------
+
+create function migration_guard.delete_plan(version text) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  plan constant migration_guard.plans := migration_guard.get_plan(version);
+begin
+  if exists (select from migration_guard.backups as b where b.version = plan.version and b.removed_at is null)
+    or exists (
+      select from migration_guard.jobs as j where j.version = plan.version and j.status in ('queued', 'running')
+    ) then
+    perform migration_guard.fail(
+      'plan_in_use', format('The plan of %s has a backup or a job under way: clean that up first.', plan.version));
+  end if;
+  delete from migration_guard.plans as p where p.version = plan.version;
+end
+$$;
+comment on function migration_guard.delete_plan(text) is
+  'Removes a plan. Raises plan_not_found, or plan_in_use while it has a backup or a job.';

@@ -1,0 +1,158 @@
+-- Chapter 5. Copying one table: how each column is stored, and the checksum that says the copy is whole.
+
+create function migration_guard.stored_columns(relation oid)
+returns table (attnum int, name text, type text, stored_type text, collation_name text, expression text)
+language sql stable
+set search_path = ''
+as $$
+  with recursive columns as (
+    select a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+  ),
+  -- A domain leads to the type that it is made of.
+  bases as (
+    select c.attnum, c.atttypid as typid, false as is_domain from columns as c
+    union all
+    select b.attnum, t.typbasetype, true
+    from bases as b
+    join pg_catalog.pg_type as t on t.oid = b.typid
+    where t.typtype = 'd'
+  ),
+  classified as (
+    select c.*, b.is_domain, b.typid as base,
+      -- Built in, so that no migration can touch it, and with a binary form, so that it can be hashed.
+      t.oid < 16384 and t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
+        and t.typsend <> 0 and (e.oid is null or e.typsend <> 0) as is_built_in
+    from columns as c
+    join bases as b on b.attnum = c.attnum
+    join pg_catalog.pg_type as t on t.oid = b.typid and t.typtype <> 'd'
+    left join pg_catalog.pg_type as e on e.oid = t.typelem
+  )
+  select
+    c.attnum::int,
+    c.attname::text,
+    pg_catalog.format_type(c.atttypid, c.atttypmod),
+    case
+      when not c.is_built_in then 'text'
+      when c.is_domain then pg_catalog.format_type(c.base, -1)
+      else pg_catalog.format_type(c.atttypid, c.atttypmod)
+    end,
+    (
+      select format('%I.%I', n.nspname, l.collname)
+      from pg_catalog.pg_collation as l
+      join pg_catalog.pg_namespace as n on n.oid = l.collnamespace
+      where l.oid = c.attcollation and l.oid <> 100
+    ),
+    case
+      -- The text that the type's own output function gives: a cast could be somebody's function. num_nulls, since a
+      -- composite of nulls is null to `is null`.
+      when not c.is_built_in then format('case when num_nulls(%1$I) = 0 then format(''%%s'', %1$I) end', c.attname)
+      when c.is_domain then format('%I::%s', c.attname, pg_catalog.format_type(c.base, -1))
+      else format('%I', c.attname)
+    end
+    -- The column must not depend on a collation that can be dropped; those below 12000 cannot.
+    || case when c.attcollation >= 12000 then ' collate "default"' else '' end
+  from classified as c
+  order by c.attnum
+$$;
+comment on function migration_guard.stored_columns(oid) is
+  'How a backup stores each column of a table: built-in types as they are, domains as what they are made of, and every
+other type as the text of its output function, so that nothing in the copy depends on a type that a migration can change.';
+
+create function migration_guard.projection(relation oid) returns text
+language sql stable
+set search_path = ''
+as $$
+  select format(
+    'select %s from %s%I.%I',
+    (select coalesce(string_agg(format('%s as %I', s.expression, s.name), ', ' order by s.attnum), '')
+     from migration_guard.stored_columns(relation) as s),
+    -- A child's rows are the child's own; a partitioned table has none but its partitions'.
+    case when c.relkind = 'r' then 'only ' else '' end,
+    n.nspname, c.relname)
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = relation
+$$;
+comment on function migration_guard.projection(oid) is 'The query that reads a table in the form in which a backup stores it.';
+
+create function migration_guard.checksum_algorithm() returns text
+language sql immutable
+set search_path = ''
+as $$ select 'sum(hash_record_extended(record_send))x2' $$;
+comment on function migration_guard.checksum_algorithm() is
+  'Name of what checksum_query computes. A checksum is comparable under the same name and server major version only.';
+
+create function migration_guard.checksum_query(source text) returns text
+language sql immutable
+set search_path = ''
+as $$
+  -- Two sums of 64-bit hashes with different seeds. Each hash covers the binary form of a whole row, so that values
+  -- cannot change places unseen; a sum does not depend on order and, unlike an xor, counts duplicates.
+  select format($query$
+    select count(*),
+      coalesce(sum(hash_record_extended(row(record_send(row(r.*))), 0)), 0)
+      || ':' || coalesce(sum(hash_record_extended(row(record_send(row(r.*))), 1)), 0)
+    from (%s) as r$query$, source)
+$$;
+comment on function migration_guard.checksum_query(text) is
+  'The query that gives row count and checksum of what another query reads.';
+
+create function migration_guard.backup_object_name(name text, suffix text, reserved text[]) returns text
+language sql immutable
+set search_path = ''
+as $$
+  select case
+    when octet_length(name || suffix) <= 63 and name || suffix <> all (reserved) then name || suffix
+    else (
+      -- The longest beginning that leaves room for a hash of the whole; cut between characters, counted in bytes.
+      select left(name, max(n)) || '_' || left(md5(name), 8) || suffix
+      from generate_series(0, length(name)) as n
+      where octet_length(left(name, n)) + 9 + octet_length(suffix) <= 63
+    )
+  end
+$$;
+comment on function migration_guard.backup_object_name(text, text, text[]) is
+  'Name of something in a backup schema: with the suffix, or with a hash too where it is too long or taken.';
+
+create function migration_guard.copy_table(job migration_guard.jobs, schema_name text, relation oid) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  reserved constant text[] := '{objects_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
+  source record;
+  backup_table text;
+  source_rows bigint;
+  source_checksum text;
+  copy_rows bigint;
+  copy_checksum text;
+begin
+  select n.nspname, c.relname into source
+  from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = relation;
+  backup_table := migration_guard.backup_object_name(source.relname, '_backup', reserved);
+
+  execute migration_guard.checksum_query(migration_guard.projection(relation)) into source_rows, source_checksum;
+  execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.projection(relation));
+  execute migration_guard.checksum_query(format('select * from %I.%I', schema_name, backup_table))
+    into copy_rows, copy_checksum;
+
+  if (source_rows, source_checksum) is distinct from (copy_rows, copy_checksum) then
+    perform migration_guard.fail(
+      'copy_differs',
+      format('The copy of %I.%I is not what was read: %s rows against %s.', source.nspname, source.relname, copy_rows, source_rows));
+  end if;
+  execute format(
+    'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, columns)
+     select $1, $2, $3, $4, $5, $6, $7, pg_catalog.pg_total_relation_size(%L::regclass),
+       (select coalesce(jsonb_agg(to_jsonb(s) - ''expression'' order by s.attnum), ''[]'') from migration_guard.stored_columns($1) as s)',
+    schema_name, format('%I.%I', schema_name, backup_table))
+  using relation, source.nspname, source.relname, backup_table, copy_rows, source_checksum, copy_checksum;
+  execute format('comment on table %I.%I is %L', schema_name, backup_table,
+    format('Rows of %I.%I as they were when the backup was taken.', source.nspname, source.relname));
+end
+$$;
+comment on function migration_guard.copy_table(migration_guard.jobs, text, oid) is
+  'Copies a table into a backup schema, reads the copy back, and records both checksums. Raises copy_differs.';

@@ -1,0 +1,305 @@
+-- Chapter 6. Taking a backup: its schema, the rows, the objects, the metadata, and what verifies it all.
+
+create function migration_guard.assert_can_back_up(version text) returns migration_guard.plans
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  plan constant migration_guard.plans := migration_guard.get_plan(version);
+  schema_name constant text := migration_guard.backup_schema_name(plan.version);
+  missing text;
+begin
+  if exists (select from pg_catalog.pg_namespace as n where n.nspname = schema_name) then
+    perform migration_guard.fail('backup_exists', format('The schema %s is there already: it is never touched again.', schema_name));
+  end if;
+  if migration_guard.has_been_applied(plan.version) then
+    perform migration_guard.fail(
+      'migration_already_applied',
+      format('supabase_migrations.schema_migrations lists %s: a backup taken now would not be of the state before it.', plan.version));
+  end if;
+  select string_agg(format('%s %s', m.kind, m.name), ', ' order by m.kind, m.name) into missing
+  from migration_guard.plan_missing(plan) as m;
+  if missing is not null then
+    perform migration_guard.fail(
+      'migration_already_applied',
+      format('What the plan of %s names is gone, as it is after the migration: %s.', plan.version, missing));
+  end if;
+  return plan;
+end
+$$;
+comment on function migration_guard.assert_can_back_up(text) is
+  'The plan of a version whose backup can be taken now. Raises plan_not_found, backup_exists or migration_already_applied.';
+
+create function migration_guard.has_been_applied(version text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  short constant text := regexp_replace(version, '\.0$', '');
+  applied boolean := false;
+begin
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    -- A file 20260101000000_v10.0_rename.sql is listed as version 20260101000000, name v10.0_rename. The list is read
+    -- as JSON, because older versions of the CLI make it without the column `name`.
+    execute $query$
+      select exists (
+        select from supabase_migrations.schema_migrations as m
+        where m.version in ($1, $2, ltrim($1, 'v'), ltrim($2, 'v'))
+          or starts_with(to_jsonb(m) ->> 'name', $1 || '_')
+          or starts_with(to_jsonb(m) ->> 'name', $2 || '_')
+          or to_jsonb(m) ->> 'name' in ($1, $2)
+      )$query$
+    into applied using version, short;
+  end if;
+  return applied;
+end
+$$;
+comment on function migration_guard.has_been_applied(text) is
+  'Whether the Supabase CLI''s list of applied migrations has this version, by its number or by its name.';
+
+create function migration_guard.enqueue_backup(version text, actor text default session_user, request_id text default null)
+returns migration_guard.jobs
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  plan migration_guard.plans;
+begin
+  -- Before the checks, so that a second request waits for nothing and is told what is going on.
+  if exists (
+    select from migration_guard.jobs as j
+    where j.version = migration_guard.normalize_version(enqueue_backup.version)
+      and j.kind in ('backup', 'cleanup') and j.status in ('queued', 'running')
+  ) then
+    perform migration_guard.fail('backup_in_progress', format('A backup or a cleanup of %s is under way already.', version));
+  end if;
+  plan := migration_guard.assert_can_back_up(version);
+  return migration_guard.enqueue('backup', plan.version, actor, '{}', request_id);
+end
+$$;
+comment on function migration_guard.enqueue_backup(text, text, text) is
+  'Queues the backup of a version. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
+
+-- The schema ----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.create_backup_schema(schema_name text) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  execute format('create schema %I', schema_name);
+  execute format($ddl$
+    create table %1$I.objects_backup (
+      classid oid not null,
+      objid oid not null,
+      objsubid int not null,
+      parent oid,
+      kind text not null,
+      schema_name text not null,
+      parent_name text,
+      name text not null,
+      identity text not null,
+      definition text not null,
+      sort_order real,
+      checksum text not null,
+      backed_up_at timestamptz not null default now(),
+      primary key (classid, objid, objsubid)
+    );
+    comment on table %1$I.objects_backup is 'Every object that the backup holds, by Postgres''s own identity, with the statement that creates it.';
+    create table %1$I.tables_backup (
+      source_oid oid primary key,
+      source_schema text not null,
+      source_table text not null,
+      backup_table text not null,
+      row_count bigint not null,
+      source_checksum text not null,
+      backup_checksum text not null,
+      backup_bytes bigint not null,
+      columns jsonb not null,
+      backed_up_at timestamptz not null default now()
+    );
+    comment on table %1$I.tables_backup is 'Each table that was copied: where from, where to, how many rows, their checksum, and how each column is stored.';
+    create table %1$I.backup_metadata (
+      backup_id uuid primary key,
+      backup_date timestamptz not null,
+      migration_version text not null,
+      description text not null,
+      tables_backed_up int not null,
+      functions_backed_up int not null,
+      indexes_backed_up int not null,
+      policies_backed_up int not null,
+      enums_backed_up int not null,
+      rows_backed_up bigint not null,
+      actor text not null,
+      snapshot text not null,
+      server_version text not null,
+      product_version text not null,
+      checksum_algorithm text not null,
+      plan jsonb not null,
+      tables jsonb not null,
+      objects jsonb not null,
+      manifest text
+    );
+    comment on table %1$I.backup_metadata is 'One row: what the backup holds, who took it and when, and the checksum over all of it.';
+    comment on column %1$I.backup_metadata.tables is 'For each copied table the checksum and row count that it must have.';
+    comment on column %1$I.backup_metadata.objects is 'For each kind of object the identities that must be there, with the checksum of each definition.';
+    comment on column %1$I.backup_metadata.manifest is 'SHA-256 over objects_backup, tables_backup and this row.'
+  $ddl$, schema_name);
+end
+$$;
+comment on function migration_guard.create_backup_schema(text) is 'Makes an empty backup schema with its catalog tables.';
+
+create function migration_guard.record_objects(schema_name text, plan migration_guard.plans) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  execute format($insert$
+    insert into %I.objects_backup
+      (classid, objid, objsubid, parent, kind, schema_name, parent_name, name, identity, definition, sort_order, checksum)
+    select o.classid, o.objid, o.objsubid, o.parent, o.kind, o.schema_name, o.parent_name, o.name, o.identity, o.definition,
+      o.sort_order, encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex')
+    from migration_guard.plan_objects($1) as o
+  $insert$, schema_name) using plan;
+end
+$$;
+comment on function migration_guard.record_objects(text, migration_guard.plans) is
+  'Writes the catalog objects of a plan into a backup schema.';
+
+create function migration_guard.create_catalog_views(schema_name text, plan migration_guard.plans) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  enum_name text;
+  taken constant text[] := array(
+    select c.relname::text from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = schema_name);
+begin
+  execute format($ddl$
+    create view %1$I.functions_backup as
+      select name as function_name, definition as function_definition, backed_up_at
+      from %1$I.objects_backup where kind = 'function';
+    create view %1$I.indexes_backup as
+      select name as index_name, parent_name as table_name, definition as index_definition, backed_up_at
+      from %1$I.objects_backup where kind = 'index';
+    create view %1$I.policies_backup as
+      select parent_name as table_name, name as policy_name, definition as policy_definition, backed_up_at
+      from %1$I.objects_backup where kind = 'policy'
+  $ddl$, schema_name);
+  for enum_name in select distinct unnest(plan.enums) order by 1 loop
+    execute format($ddl$
+      create view %1$I.%2$I as
+        select name as enum_value, sort_order as enum_sort_order, backed_up_at
+        from %1$I.objects_backup where kind = 'enum_value' and parent_name = %3$L
+    $ddl$, schema_name, migration_guard.backup_object_name(enum_name, '_enum_backup', taken), enum_name);
+  end loop;
+end
+$$;
+comment on function migration_guard.create_catalog_views(text, migration_guard.plans) is
+  'Makes the named catalogs of a backup schema: functions, indexes, policies, and one view for each enum.';
+
+create function migration_guard.record_metadata(job migration_guard.jobs, schema_name text, plan migration_guard.plans, backup_id uuid)
+returns text
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  manifest text;
+begin
+  execute format($insert$
+    insert into %1$I.backup_metadata
+    select $1, now(), $2.version, concat_ws(': ', nullif($2.title, ''), nullif($2.description, '')),
+      (select count(*) from %1$I.tables_backup),
+      count(*) filter (where o.kind = 'function'), count(*) filter (where o.kind = 'index'),
+      count(*) filter (where o.kind = 'policy'), count(*) filter (where o.kind = 'enum'),
+      (select coalesce(sum(t.row_count), 0) from %1$I.tables_backup as t),
+      $3, pg_current_snapshot()::text, current_setting('server_version'), migration_guard.product_version(),
+      migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
+      (select jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
+         jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum))
+       from %1$I.tables_backup as t),
+      (select jsonb_object_agg(k.kind, k.objects)
+       from (select x.kind, jsonb_object_agg(x.identity, x.checksum) as objects from %1$I.objects_backup as x group by x.kind) as k)
+    from %1$I.objects_backup as o
+  $insert$, schema_name) using backup_id, plan, job.actor;
+  execute format('update %1$I.backup_metadata as m set manifest = %1$I.compute_manifest() where m.backup_id = $1 returning m.manifest', schema_name)
+    into manifest using backup_id;
+  return manifest;
+end
+$$;
+comment on function migration_guard.record_metadata(migration_guard.jobs, text, migration_guard.plans, uuid) is
+  'Writes the one row of backup_metadata and returns the manifest checksum.';
+
+create function migration_guard.close_backup_schema(schema_name text) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  grantee text;
+begin
+  -- Default privileges may have given something to anybody: the copy holds personal data.
+  for grantee in
+    select 'public'
+    union all
+    select format('%I', r.rolname) from pg_catalog.pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
+  loop
+    execute format('revoke all on schema %I from %s', schema_name, grantee);
+    execute format('revoke all on all tables in schema %I from %s', schema_name, grantee);
+    execute format('revoke all on all functions in schema %I from %s', schema_name, grantee);
+  end loop;
+  execute format('comment on schema %I is %L', schema_name,
+    'Migration Guard backup: change nothing here. select * from ' || format('%I', schema_name) || '.verify_backup_integrity();');
+end
+$$;
+comment on function migration_guard.close_backup_schema(text) is
+  'Takes away whatever default privileges gave in a new backup schema.';
+
+-- The job -------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.run_backup(job migration_guard.jobs) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  plan constant migration_guard.plans := migration_guard.assert_can_back_up(job.version);
+  schema_name constant text := migration_guard.backup_schema_name(plan.version);
+  backup_id constant uuid := gen_random_uuid();
+  relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
+  relation oid;
+  done int := 0;
+  manifest text;
+  outside text;
+  result jsonb;
+begin
+  perform migration_guard.create_backup_schema(schema_name);
+  foreach relation in array relations loop
+    perform migration_guard.report_progress(job, 'copying ' || relation::regclass, done, cardinality(relations));
+    perform migration_guard.copy_table(job, schema_name, relation);
+    done := done + 1;
+  end loop;
+  perform migration_guard.report_progress(job, 'recording the catalog', done, done);
+  perform migration_guard.record_objects(schema_name, plan);
+  perform migration_guard.create_catalog_views(schema_name, plan);
+  perform migration_guard.create_verification(schema_name);
+  manifest := migration_guard.record_metadata(job, schema_name, plan, backup_id);
+  perform migration_guard.close_backup_schema(schema_name);
+
+  select string_agg(r, '; ') into outside from migration_guard.outside_references(schema_name) as r;
+  if outside is not null then
+    perform migration_guard.fail('copy_differs', format('The backup would not stand alone: %s.', outside));
+  end if;
+  -- An earlier backup whose schema somebody dropped by hand is still registered.
+  update migration_guard.backups as b
+  set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
+  where b.version = plan.version and b.removed_at is null;
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source)
+  values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
+    migration_guard.verification_source(schema_name));
+  execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
+  return result || jsonb_build_object('schema', schema_name);
+end
+$$;
+comment on function migration_guard.run_backup(migration_guard.jobs) is
+  'Does a backup job: the whole schema, or an error and nothing. Result: the row of backup_metadata, in short.';

@@ -1,0 +1,223 @@
+-- Chapter 7. Verification. A backup carries the functions that verify it, so that it stands alone: whoever may read the
+-- database may call them, with or without the product. The product adds what only it knows.
+
+create function migration_guard.create_verification(schema_name text) returns void
+language plpgsql volatile
+set search_path = ''
+as $create$
+begin
+  execute replace(replace($template$
+    create function {schema}.compute_manifest() returns text
+    language sql stable
+    set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, YMD'
+    as $body$
+      select encode(sha256(convert_to(concat_ws(E'\n',
+        (select string_agg(to_jsonb(o)::text, E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
+        (select string_agg(to_jsonb(t)::text, E'\n' order by t.source_oid) from {schema}.tables_backup as t),
+        (select string_agg((to_jsonb(m) - 'manifest')::text, E'\n' order by m.backup_id) from {schema}.backup_metadata as m)
+      ), 'UTF8')), 'hex')
+    $body$;
+    comment on function {schema}.compute_manifest() is 'SHA-256 over everything in this schema but the rows of the copied tables, whose checksums it covers.';
+
+    create function {schema}.verify_tables() returns table (check_name text, status text, details text)
+    language plpgsql stable
+    set search_path = '' set row_security = off
+    as $body$
+    declare
+      wanted record;
+      found_rows bigint;
+      found_checksum text;
+    begin
+      for wanted in
+        -- Both lists name the tables: one that was taken out of either still has its check.
+        select coalesce(m.key, format('%I.%I', t.source_schema, t.source_table)) as source,
+          coalesce(m.value ->> 'backup_table', t.backup_table) as backup_table,
+          (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value is not null as is_expected
+        from (select e.key, e.value from {schema}.backup_metadata as b, jsonb_each(b.tables) as e) as m
+        full join {schema}.tables_backup as t on format('%I.%I', t.source_schema, t.source_table) = m.key
+        order by 1
+      loop
+        check_name := 'table ' || wanted.source;
+        status := 'FAIL';
+        if to_regclass(format('{schema}.%I', wanted.backup_table)) is null then
+          details := format('expected the table %s: it is gone', wanted.backup_table);
+        elsif not wanted.is_expected then
+          details := format('no row of backup_metadata says what %s must hold', wanted.backup_table);
+        else
+          execute {checksum_query} into found_rows, found_checksum;
+          if (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
+            status := 'OK';
+            details := format('%s rows, checksum %s', found_rows, found_checksum);
+          else
+            details := format('expected %s rows with checksum %s, found %s rows with checksum %s',
+              wanted.row_count, wanted.checksum, found_rows, found_checksum);
+          end if;
+        end if;
+        return next;
+      end loop;
+    end
+    $body$;
+    comment on function {schema}.verify_tables() is 'Reads every copied table again and compares count and checksum with what was recorded.';
+
+    create function {schema}.verify_objects() returns table (check_name text, status text, details text)
+    language sql stable
+    set search_path = ''
+    as $body$
+      with expected as (
+        select k.key as kind, o.key as identity, o.value as checksum
+        from {schema}.backup_metadata as m, jsonb_each(m.objects) as k, jsonb_each_text(k.value) as o
+      ),
+      found as (
+        select o.kind, o.identity, o.checksum as recorded,
+          encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex') as checksum
+        from {schema}.objects_backup as o
+      ),
+      compared as (
+        select coalesce(e.kind, f.kind) as kind, coalesce(e.identity, f.identity) as identity,
+          case
+            when f.identity is null then 'missing'
+            when e.identity is null then 'unexpected'
+            when e.checksum <> f.checksum or f.recorded <> f.checksum then 'changed'
+            else 'same'
+          end as state
+        from expected as e
+        full join found as f on f.kind = e.kind and f.identity = e.identity
+      )
+      select
+        case c.kind when 'index' then 'indexes' when 'policy' then 'policies' else c.kind || 's' end,
+        case when bool_and(c.state = 'same') then 'OK' else 'FAIL' end,
+        format('expected %s, found %s as recorded', count(*) filter (where c.state <> 'unexpected'), count(*) filter (where c.state = 'same'))
+        || coalesce('; ' || string_agg(c.state || ': ' || c.identity, '; ' order by c.state, c.identity) filter (where c.state <> 'same'), '')
+      from compared as c
+      group by c.kind
+      order by c.kind
+    $body$;
+    comment on function {schema}.verify_objects() is 'Compares every recorded definition with its checksum, kind by kind.';
+
+    create function {schema}.verify_backup_integrity() returns table (check_name text, status text, details text)
+    language sql stable
+    set search_path = '' set row_security = off
+    as $body$
+      select 'metadata',
+        case when count(*) = 1 and bool_and(c.is_right) then 'OK' else 'FAIL' end,
+        case count(*)
+          when 1 then string_agg(c.details, '')
+          else format('expected 1 row in backup_metadata, found %s', count(*))
+        end
+      from (
+        select (m.tables_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up, m.rows_backed_up)
+            = (t.tables, o.functions, o.indexes, o.policies, o.enums, t.rows) as is_right,
+          format('expected %s tables, %s rows, %s functions, %s indexes, %s policies, %s enums; found %s, %s, %s, %s, %s, %s',
+            m.tables_backed_up, m.rows_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up,
+            t.tables, t.rows, o.functions, o.indexes, o.policies, o.enums) as details
+        from {schema}.backup_metadata as m,
+          (select count(*) as tables, coalesce(sum(b.row_count), 0) as rows from {schema}.tables_backup as b) as t,
+          (select count(*) filter (where b.kind = 'function') as functions, count(*) filter (where b.kind = 'index') as indexes,
+             count(*) filter (where b.kind = 'policy') as policies, count(*) filter (where b.kind = 'enum') as enums
+           from {schema}.objects_backup as b) as o
+      ) as c
+      union all
+      select 'manifest',
+        case when (select m.manifest from {schema}.backup_metadata as m order by m.backup_id limit 1) = {schema}.compute_manifest() then 'OK' else 'FAIL' end,
+        format('expected %s, found %s',
+          coalesce((select m.manifest from {schema}.backup_metadata as m order by m.backup_id limit 1), 'nothing: backup_metadata has no row'),
+          {schema}.compute_manifest())
+      union all
+      select * from {schema}.verify_tables()
+      union all
+      select * from {schema}.verify_objects()
+    $body$;
+    comment on function {schema}.verify_backup_integrity() is
+      'Recomputes everything that was recorded when the backup was taken: one line a check, OK or FAIL, with what was expected and found.'
+  $template$, '{schema}', format('%I', schema_name)), '{checksum_query}', format('format(%L, wanted.backup_table)',
+    migration_guard.checksum_query(format('select * from %I.%%1$I', schema_name))));
+end
+$create$;
+comment on function migration_guard.create_verification(text) is
+  'Makes the functions of a backup schema: compute_manifest, verify_tables, verify_objects, verify_backup_integrity.';
+
+create function migration_guard.verification_source(schema_name text) returns text
+language sql stable
+set search_path = ''
+as $$
+  select encode(sha256(convert_to(string_agg(pg_catalog.pg_get_functiondef(p.oid), E'\n' order by p.proname), 'UTF8')), 'hex')
+  from pg_catalog.pg_proc as p
+  join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+  where n.nspname = schema_name
+$$;
+comment on function migration_guard.verification_source(text) is
+  'SHA-256 over the functions of a backup schema, so that a verification that was made to say OK is noticed.';
+
+create function migration_guard.integrity_checks(backup migration_guard.backups)
+returns table (check_name text, status text, details text)
+language plpgsql stable
+set search_path = ''
+set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off
+as $$
+declare
+  found_source constant text := migration_guard.verification_source(backup.schema_name);
+  manifest text;
+begin
+  check_name := 'verification';
+  status := case when found_source = backup.verification_source then 'OK' else 'FAIL' end;
+  details := format('expected functions with checksum %s, found %s', backup.verification_source,
+    coalesce(found_source, case when to_regnamespace(format('%I', backup.schema_name)) is null then 'no schema' else 'none' end));
+  return next;
+  -- Functions that somebody changed are not run.
+  if status = 'FAIL' then return; end if;
+
+  begin
+    return query execute format('select * from %I.verify_backup_integrity()', backup.schema_name);
+    execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
+  exception when undefined_table or undefined_column or undefined_function then
+    check_name := 'catalog';
+    status := 'FAIL';
+    details := format('expected the catalog tables of a backup: %s', sqlerrm);
+    return next;
+  end;
+  check_name := 'registered manifest';
+  status := case when manifest = backup.manifest then 'OK' else 'FAIL' end;
+  details := format('expected %s, found %s', backup.manifest, coalesce(manifest, 'none'));
+  return next;
+
+  check_name := 'stands alone';
+  select case when count(*) = 0 then 'OK' else 'FAIL' end, coalesce('found ' || string_agg(r, '; '), 'nothing here depends on anything elsewhere')
+  into status, details
+  from migration_guard.outside_references(backup.schema_name) as r;
+  return next;
+end
+$$;
+comment on function migration_guard.integrity_checks(migration_guard.backups) is
+  'Every integrity check of a backup: its own, that its functions are unchanged, that its manifest is the registered
+one, and that it depends on nothing outside.';
+
+create function migration_guard.enqueue_verification(version text, actor text default session_user, request_id text default null)
+returns migration_guard.jobs
+language sql volatile
+set search_path = ''
+as $$
+  select migration_guard.enqueue('verify', (migration_guard.get_backup(version)).version, actor, '{}', request_id)
+$$;
+comment on function migration_guard.enqueue_verification(text, text, text) is
+  'Queues the verification of a backup. Raises backup_not_found.';
+
+create function migration_guard.run_verification(job migration_guard.jobs) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(job.version);
+  checks jsonb;
+  failed bigint;
+begin
+  perform migration_guard.report_progress(job, 'verifying ' || backup.schema_name, 0, 1);
+  select jsonb_agg(to_jsonb(c)), count(*) filter (where c.status <> 'OK') into checks, failed
+  from migration_guard.integrity_checks(backup) as c;
+  update migration_guard.backups as b set verified_ok = (failed = 0), verified_at = clock_timestamp() where b.id = backup.id;
+  return jsonb_build_object('ok', failed = 0, 'failed', failed, 'checks', checks);
+end
+$$;
+comment on function migration_guard.run_verification(migration_guard.jobs) is
+  'Does a verification job. Result: {ok, failed, checks: [{check_name, status, details}]}.';

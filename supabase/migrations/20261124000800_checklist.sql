@@ -1,0 +1,82 @@
+-- Chapter 8. Before the migration: the checklist. After it: the sign-off.
+
+create function migration_guard.checklist(version text)
+returns table (item text, title text, passed boolean, details text)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+begin
+  return query
+  with checks as materialized (
+    select c.check_name, c.status = 'OK' as ok, c.details from migration_guard.integrity_checks(backup) as c
+  ),
+  items (position, item, title, pattern) as (values
+    (1, 'tables_backed_up', 'Every table is backed up with the right number of rows', '^table '),
+    (2, 'functions_saved', 'Every function definition is saved', '^functions$'),
+    (3, 'indexes_documented', 'Every index is documented', '^indexes$'),
+    (4, 'policies_preserved', 'Every row level security policy is preserved', '^policies$'),
+    (5, 'integrity_passes', 'Every integrity check passes', ''),
+    (6, 'metadata_as_expected', 'The metadata shows the expected counts', '^(metadata|manifest|registered manifest)$')
+  )
+  select i.item, i.title,
+    -- Where a plan names no function, say, there is nothing to check, and the metadata must agree with that.
+    coalesce(bool_and(c.ok), (select bool_and(m.ok) from checks as m where m.check_name = 'metadata'), false),
+    coalesce(
+      string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name) filter (where not c.ok),
+      case
+        when count(c.check_name) = 0 then 'there is none, and the metadata says so'
+        when i.item = 'integrity_passes' then format('%s checks, all OK', count(*))
+        else string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name)
+      end)
+  from items as i
+  left join checks as c on c.check_name ~ i.pattern
+  group by i.position, i.item, i.title
+  order by i.position;
+end
+$$;
+comment on function migration_guard.checklist(text) is
+  'The pre-migration checklist of a backup, every item evaluated now by reading the backup again. Raises backup_not_found.';
+
+create function migration_guard.assert_ready(version text) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  open_items text;
+begin
+  if (migration_guard.find_backup(version)).id is null then
+    perform migration_guard.fail('not_ready', format('Not ready for %s: there is no backup of it.', version));
+  end if;
+  select string_agg(format('%s (%s)', c.title, c.details), '; ') into open_items
+  from migration_guard.checklist(version) as c where not c.passed;
+  if open_items is not null then
+    perform migration_guard.fail('not_ready', format('Not ready for %s: %s.', version, open_items));
+  end if;
+  return format('Ready for %s.', version);
+end
+$$;
+comment on function migration_guard.assert_ready(text) is
+  'First line of a migration: raises not_ready unless the version has a backup that passes the whole checklist now.';
+
+create function migration_guard.confirm_backup(version text, note text, actor text default session_user)
+returns migration_guard.backups
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  backup migration_guard.backups := migration_guard.get_backup(version);
+begin
+  if coalesce(length(btrim(note)), 0) not between 1 and 2000 then
+    perform migration_guard.fail('invalid_parameter', 'A sign-off has a note of 1 to 2000 characters.');
+  end if;
+  -- The first sign-off stands: saying it again must not move the retention clock.
+  update migration_guard.backups as b
+  set confirmed_at = clock_timestamp(), confirmed_by = confirm_backup.actor, confirmation_note = confirm_backup.note
+  where b.id = backup.id and b.confirmed_at is null;
+  return migration_guard.get_backup(version);
+end
+$$;
+comment on function migration_guard.confirm_backup(text, text, text) is
+  'Signs off a migration: the retention clock of its backup starts. Saying it again changes nothing. Raises backup_not_found.';

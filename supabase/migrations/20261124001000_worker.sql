@@ -1,0 +1,203 @@
+-- Chapter 10. The worker: claims queued jobs and runs them, one transaction each. It lives in the database, so that a
+-- job does not end with whoever started the worker: the Edge Function, pg_cron, or somebody in psql.
+
+create function migration_guard.lock_class() returns int
+language sql immutable
+set search_path = ''
+as $$ select 1297435713 $$;
+comment on function migration_guard.lock_class() is
+  'First key of the product''s advisory locks; the second is a job''s number, or 0 for the moment of claiming.';
+
+create function migration_guard.is_abandoned(job migration_guard.jobs) returns boolean
+language sql stable
+set search_path = ''
+as $$
+  select job.status = 'running' and not exists (
+    select from pg_catalog.pg_locks as l
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+      and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+      and l.classid = migration_guard.lock_class()::oid and l.objid = job.number::oid)
+$$;
+comment on function migration_guard.is_abandoned(migration_guard.jobs) is
+  'Whether a job says that it is running while nobody holds its lock: its worker is gone.';
+
+create function migration_guard.claim_job() returns migration_guard.jobs
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  job migration_guard.jobs;
+begin
+  -- Claims take turns, for milliseconds, so that two workers cannot take two jobs of one version at once.
+  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
+  -- What an earlier call in this session left behind when it was cancelled at a bad moment.
+  perform pg_advisory_unlock(migration_guard.lock_class(), l.objid::int)
+  from pg_catalog.pg_locks as l
+  where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0;
+
+  update migration_guard.jobs as j
+  set status = 'failed', finished_at = clock_timestamp(), error = jsonb_build_object(
+    'code', 'worker_lost', 'message', format('The worker was lost %s times while it ran this job.', j.attempts))
+  where j.status = 'running' and j.attempts >= 3 and migration_guard.is_abandoned(j);
+
+  select j.* into job
+  from migration_guard.jobs as j
+  where (j.status = 'queued' or (j.status = 'running' and migration_guard.is_abandoned(j)))
+    and not exists (
+      select from migration_guard.jobs as other
+      where other.version = j.version and other.status = 'running' and other.id <> j.id and not migration_guard.is_abandoned(other))
+  order by j.number
+  for update skip locked
+  limit 1;
+  if job.id is null then return null; end if;
+
+  perform pg_advisory_lock(migration_guard.lock_class(), job.number);
+  update migration_guard.jobs as j
+  set status = 'running', attempts = j.attempts + 1, worker_pid = pg_backend_pid(),
+    started_at = coalesce(j.started_at, clock_timestamp()),
+    progress = jsonb_build_object('step', 'starting', 'done', 0, 'total', null, 'percent', 0)
+  where j.id = job.id
+  returning j.* into job;
+  return job;
+end
+$$;
+comment on function migration_guard.claim_job() is
+  'Takes the oldest job that can run now, an abandoned one included, and holds its lock for the session; null if none.';
+
+create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns void
+language plpgsql volatile
+set search_path = ''
+set client_min_messages = 'warning'
+as $$
+declare
+  tables text;
+begin
+  select string_agg(format('%s%I.%I as t%s', case when c.relkind = 'p' then '' else 'only ' end, n.nspname, c.relname, t.position), ', ' order by t.position) into tables
+  from (
+    select p.oid, row_number() over (order by p.name) as position
+    from migration_guard.plan_tables((select p from migration_guard.plans as p where p.version = job.version)) as p
+  ) as t
+  join pg_catalog.pg_class as c on c.oid = t.oid
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where job.kind = 'backup';
+  drop view if exists pg_temp.migration_guard_tables;
+  execute 'create temporary view migration_guard_tables as select 1 as locked' || coalesce(' from ' || tables, '');
+exception when insufficient_privilege or undefined_table then
+  -- The job itself meets the same error, and says so where it is recorded.
+  create temporary view migration_guard_tables as select 1 as locked;
+end
+$$;
+comment on function migration_guard.prepare_table_locks(migration_guard.jobs) is
+  'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names.';
+
+create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns void
+language plpgsql volatile
+set search_path = ''
+set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on
+set lc_monetary = 'C' set client_min_messages = 'warning'
+as $$
+declare
+  outcome jsonb;
+  state text;
+  message text;
+  detail text;
+begin
+  begin
+    if lock_failure is not null then
+      raise exception using errcode = lock_failure, message = 'could not lock the tables';
+    end if;
+    outcome := case job.kind
+      when 'backup' then migration_guard.run_backup(job)
+      when 'verify' then migration_guard.run_verification(job)
+      when 'cleanup' then migration_guard.run_cleanup(job)
+    end;
+    update migration_guard.jobs as j
+    set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
+      progress = jsonb_build_object('step', 'done', 'done', 1, 'total', 1, 'percent', 100)
+    where j.id = job.id;
+    return;
+  exception when query_canceled or others then
+    get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail;
+  end;
+  raise log 'migration_guard: job % failed: % (%)', job.id, message, state;
+  update migration_guard.jobs as j
+  set status = 'failed', finished_at = clock_timestamp(), error = migration_guard.job_error(state, message, detail),
+    progress = migration_guard.job_progress(job)
+  where j.id = job.id;
+end
+$$;
+comment on function migration_guard.run_job(migration_guard.jobs, text) is
+  'Runs a claimed job and records how it ended; what a failed one had done is undone. The settings that texts depend on
+are pinned here for all that it calls.';
+
+create function migration_guard.job_error(state text, message text, detail text) returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select jsonb_build_object('code', code.code, 'message', case
+      when state like 'MG%' then message
+      when code.code = 'lock_timeout' then 'A table could not be locked in 10 seconds: somebody else is altering it. Nothing was changed; try again.'
+      when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
+      when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
+      when code.code = 'disk_full' then 'The database''s disk is full. Nothing was changed.'
+      when code.code = 'deadlock' then 'The job was in a deadlock with another session. Nothing was changed; try again.'
+      else format('The database refused it with SQLSTATE %s; its log has the whole message. Nothing was changed.', state)
+    end)
+    || case when state like 'MG%' and detail <> '' then detail::jsonb else '{}' end
+  from (select migration_guard.error_code(state) as code) as code
+$$;
+comment on function migration_guard.job_error(text, text, text) is
+  'What a failed job tells: {code, message} and, of the product''s own errors, their details. No SQL text.';
+
+create procedure migration_guard.work(require_no_statement_timeout boolean default false)
+language plpgsql
+as $$
+declare
+  job migration_guard.jobs;
+  lock_failure text;
+begin
+  if require_no_statement_timeout and current_setting('statement_timeout') <> '0' then
+    perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
+  end if;
+  loop
+    job := migration_guard.claim_job();
+    exit when job.id is null;
+    perform migration_guard.prepare_table_locks(job);
+    lock_failure := null;
+    if job.kind = 'backup' then
+      commit;
+      -- Locks come before the snapshot, since TRUNCATE and rewriting ALTERs do not respect it. An expression would take
+      -- the snapshot, so there is none from here to the lock: the statements are fixed, and the view stands for the tables.
+      set transaction isolation level repeatable read;
+      set local lock_timeout = '10s';
+      begin
+        lock table pg_temp.migration_guard_tables in access share mode;
+      exception when lock_not_available or deadlock_detected or query_canceled or insufficient_privilege or undefined_table then
+        lock_failure := sqlstate;
+      end;
+    else
+      commit;
+      set local lock_timeout = '10s';
+    end if;
+    perform migration_guard.run_job(job, lock_failure);
+    drop view if exists pg_temp.migration_guard_tables;
+    commit;
+    perform pg_advisory_unlock(migration_guard.lock_class(), job.number);
+    commit;
+  end loop;
+  commit;
+  if require_no_statement_timeout then
+    reset statement_timeout;
+  end if;
+end
+$$;
+comment on procedure migration_guard.work(boolean) is
+  'Runs queued jobs until there is none, each in a transaction of its own. It commits, so that it may not be called in a
+transaction; set statement_timeout = 0 before, since a running call keeps the timeout that it began with. A caller behind
+a connection pooler, who cannot know which session its setting reached, says require_no_statement_timeout: then the call
+does nothing but raise statement_timeout_not_lifted in a session that has a timeout, and resets it at the end.';
+
+revoke all on all tables in schema migration_guard from public, anon, authenticated, service_role;
+revoke all on all routines in schema migration_guard from public, anon, authenticated, service_role;

@@ -1,0 +1,252 @@
+-- Chapter 11. What REST exposes: one function for each route, for service_role alone. Each is `security definer`, since
+-- service_role has no right in the schema where the work is done, and does nothing but call it and shape the answer.
+
+create type migration_guard_api.plan as (
+  version text,
+  title text,
+  description text,
+  schema text,
+  tables text[],
+  enums text[],
+  functions text[],
+  retention_days int,
+  actor text,
+  created_at timestamptz,
+  updated_at timestamptz
+);
+comment on type migration_guard_api.plan is 'A plan, as the API shows it.';
+
+create type migration_guard_api.job as (
+  id uuid,
+  kind text,
+  version text,
+  status text,
+  progress jsonb,
+  result jsonb,
+  error jsonb,
+  actor text,
+  created_at timestamptz,
+  started_at timestamptz,
+  finished_at timestamptz
+);
+comment on type migration_guard_api.job is 'A job, as the API shows it.';
+
+create type migration_guard_api.backup as (
+  version text,
+  schema text,
+  state text,
+  backup_id uuid,
+  actor text,
+  created_at timestamptz,
+  manifest text,
+  retention_days int,
+  verified_ok boolean,
+  verified_at timestamptz,
+  confirmed_at timestamptz,
+  confirmed_by text,
+  confirmation_note text,
+  metadata jsonb,
+  tables jsonb
+);
+comment on type migration_guard_api.backup is 'A backup, as the API shows it.';
+
+-- Shapes --------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.show_plan(plan migration_guard.plans) returns migration_guard_api.plan
+language sql stable
+set search_path = ''
+as $$
+  select row(plan.version, plan.title, plan.description, plan.schema_name, plan.tables, plan.enums, plan.functions,
+    plan.retention_days, plan.actor, plan.created_at, plan.updated_at)::migration_guard_api.plan
+$$;
+comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
+
+create function migration_guard.show_job(job migration_guard.jobs) returns migration_guard_api.job
+language sql stable
+set search_path = ''
+as $$
+  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job), job.result, job.error, job.actor,
+    job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
+$$;
+comment on function migration_guard.show_job(migration_guard.jobs) is 'A job, as the API shows it.';
+
+create function migration_guard.show_backup(backup migration_guard.backups) returns migration_guard_api.backup
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  metadata jsonb;
+  tables jsonb;
+begin
+  if to_regclass(format('%I.backup_metadata', backup.schema_name)) is not null then
+    execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' - ''manifest'' from %I.backup_metadata as m limit 1', backup.schema_name)
+      into metadata;
+  end if;
+  if to_regclass(format('%I.tables_backup', backup.schema_name)) is not null then
+    execute format($query$
+      select jsonb_agg(jsonb_build_object(
+        'table', t.source_schema || '.' || t.source_table, 'backup_table', t.backup_table, 'row_count', t.row_count,
+        'source_checksum', t.source_checksum, 'backup_checksum', t.backup_checksum, 'bytes', t.backup_bytes
+      ) order by t.source_schema, t.source_table)
+      from %I.tables_backup as t$query$, backup.schema_name) into tables;
+  end if;
+  return row(backup.version, backup.schema_name,
+    case
+      when to_regnamespace(format('%I', backup.schema_name)) is null then 'missing'
+      when not backup.verified_ok then 'damaged'
+      when backup.confirmed_at is not null then 'confirmed'
+      when backup.verified_ok then 'verified'
+      else 'unverified'
+    end,
+    backup.id, backup.actor, backup.created_at, backup.manifest, (backup.plan ->> 'retention_days')::int,
+    backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
+    metadata, coalesce(tables, '[]'));
+end
+$$;
+comment on function migration_guard.show_backup(migration_guard.backups) is
+  'A backup, as the API shows it: what is registered, and what its schema says of itself.';
+
+-- Health --------------------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.get_readiness()
+returns table (product_version text, server_version text, queued_jobs int, running_jobs int, pg_cron boolean)
+language sql stable security definer
+set search_path = ''
+as $$
+  select migration_guard.product_version(), current_setting('server_version'),
+    (count(*) filter (where j.status = 'queued'))::int, (count(*) filter (where j.status = 'running'))::int,
+    exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron')
+  from migration_guard.jobs as j
+  where j.status in ('queued', 'running')
+$$;
+comment on function migration_guard_api.get_readiness() is 'GET /ready: versions, how many jobs wait and run, and whether pg_cron is there.';
+
+-- Plans ---------------------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.list_plans() returns setof migration_guard_api.plan
+language sql stable security definer
+set search_path = ''
+as $$ select (migration_guard.show_plan(p)).* from migration_guard.plans as p order by p.version $$;
+comment on function migration_guard_api.list_plans() is 'GET /v1/plans.';
+
+create function migration_guard_api.get_plan(version text) returns migration_guard_api.plan
+language sql stable security definer
+set search_path = ''
+as $$ select migration_guard.show_plan(migration_guard.get_plan(version)) $$;
+comment on function migration_guard_api.get_plan(text) is 'GET /v1/plans/{version}. Raises plan_not_found.';
+
+create function migration_guard_api.put_plan(version text, plan jsonb, actor text) returns migration_guard_api.plan
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.show_plan(migration_guard.put_plan(version, plan, actor)) $$;
+comment on function migration_guard_api.put_plan(text, jsonb, text) is
+  'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan or objects_not_found.';
+
+create function migration_guard_api.delete_plan(version text) returns void
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.delete_plan(version) $$;
+comment on function migration_guard_api.delete_plan(text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
+
+-- Backups -------------------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.create_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.show_job(migration_guard.enqueue_backup(version, actor, request_id)) $$;
+comment on function migration_guard_api.create_backup(text, text, text) is
+  'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
+
+create function migration_guard_api.list_backups() returns setof migration_guard_api.backup
+language sql stable security definer
+set search_path = ''
+as $$
+  select (s.backup).*
+  from (
+    select migration_guard.show_backup(b) as backup
+    from migration_guard.backups as b where b.removed_at is null order by b.created_at desc
+    offset 0
+  ) as s
+$$;
+comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newest first.';
+
+create function migration_guard_api.get_backup(version text) returns migration_guard_api.backup
+language sql stable security definer
+set search_path = ''
+as $$ select migration_guard.show_backup(migration_guard.get_backup(version)) $$;
+comment on function migration_guard_api.get_backup(text) is 'GET /v1/backups/{version}. Raises backup_not_found.';
+
+create function migration_guard_api.verify_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.show_job(migration_guard.enqueue_verification(version, actor, request_id)) $$;
+comment on function migration_guard_api.verify_backup(text, text, text) is 'POST /v1/backups/{version}/verify. Raises backup_not_found.';
+
+create function migration_guard_api.get_checklist(version text)
+returns table (item text, title text, passed boolean, details text)
+language sql stable security definer
+set search_path = ''
+-- It reads the backup again; PostgREST takes the limit of a request from its function.
+set statement_timeout = '2min'
+as $$ select c.item, c.title, c.passed, c.details from migration_guard.checklist(version) as c $$;
+comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/{version}/checklist. Raises backup_not_found.';
+
+create function migration_guard_api.confirm_backup(version text, note text, actor text) returns migration_guard_api.backup
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.show_backup(migration_guard.confirm_backup(version, note, actor)) $$;
+comment on function migration_guard_api.confirm_backup(text, text, text) is
+  'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
+
+create function migration_guard_api.plan_cleanup(version text, actor text)
+returns table (schema text, guards jsonb, token text, token_expires_at timestamptz)
+language sql volatile security definer
+set search_path = ''
+as $$
+  select b.schema_name, (select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(b) as g), t.token, t.expires_at
+  from migration_guard.get_backup(version) as b, migration_guard.plan_cleanup(version, actor) as t
+$$;
+comment on function migration_guard_api.plan_cleanup(text, text) is
+  'GET /v1/backups/{version}/cleanup-plan: every guard, and a one-time token. Raises backup_not_found.';
+
+create function migration_guard_api.delete_backup(version text, confirm text, token text, actor text, request_id text default null)
+returns migration_guard_api.job
+language sql volatile security definer
+set search_path = ''
+as $$ select migration_guard.show_job(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id)) $$;
+comment on function migration_guard_api.delete_backup(text, text, text, text, text) is
+  'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
+
+-- Jobs ----------------------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50) returns setof migration_guard_api.job
+language sql stable security definer
+set search_path = ''
+as $$
+  select (s.job).*
+  from (
+    select migration_guard.show_job(j) as job
+    from migration_guard.jobs as j
+    where list_jobs.version is null or j.version = migration_guard.normalize_version(list_jobs.version)
+    order by j.number desc
+    limit least(greatest(max_jobs, 1), 200)
+  ) as s
+$$;
+comment on function migration_guard_api.list_jobs(text, int) is 'GET /v1/jobs: newest first, all or those of one version, 200 at most.';
+
+create function migration_guard_api.get_job(id uuid) returns migration_guard_api.job
+language sql stable security definer
+set search_path = ''
+as $$ select migration_guard.show_job(migration_guard.get_job(id)) $$;
+comment on function migration_guard_api.get_job(uuid) is 'GET /v1/jobs/{id}. Raises job_not_found.';
+
+-- Rights --------------------------------------------------------------------------------------------------------------
+
+revoke all on all routines in schema migration_guard from public, anon, authenticated, service_role;
+revoke all on all routines in schema migration_guard_api from public, anon, authenticated;
+grant usage on schema migration_guard_api to service_role;
+grant execute on all functions in schema migration_guard_api to service_role;
+revoke all on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup from public;
+grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup to service_role;
+
+notify pgrst, 'reload schema';
