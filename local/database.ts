@@ -73,7 +73,9 @@ export function supabase(args: string[]): Promise<string> {
     child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text, all += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (all += text));
     child.on("error", reject);
-    child.on("exit", (code) =>
-      code === 0 ? resolve(output) : reject(new Error(`supabase ${args[0]} ${args[1]} failed:\n${all}`)));
+    child.on(
+      "exit",
+      (code) => code === 0 ? resolve(output) : reject(new Error(`supabase ${args[0]} ${args[1]} failed:\n${all}`)),
+    );
   });
 }

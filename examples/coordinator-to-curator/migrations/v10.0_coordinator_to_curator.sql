@@ -38,6 +38,11 @@ alter index public.idx_coordinator_notes_coordinator_date rename to idx_curator_
 alter index public.idx_coordinator_notes_client_date rename to idx_curator_notes_client_date;
 alter index public.idx_invite_codes_coordinator rename to idx_invite_codes_curator;
 
+-- An index has column names of its own, which only `alter table` reaches.
+alter table public.idx_profiles_curator_id rename column coordinator_id to curator_id;
+alter table public.idx_curator_notes_curator_date rename column coordinator_id to curator_id;
+alter table public.idx_invite_codes_curator rename column coordinator_id to curator_id;
+
 -- Postgres renames none of these with its table or column.
 alter sequence public.coordinator_notes_id_seq rename to curator_notes_id_seq;
 alter trigger coordinator_notes_touch_updated_at on public.curator_notes rename to curator_notes_touch_updated_at;
@@ -55,7 +60,8 @@ alter table public.invite_codes rename constraint invite_codes_coordinator_id_fk
 
 comment on type public.user_role is 'What an account may do: be coached (client), coach (curator), or run the app.';
 comment on column public.profiles.curator_id is 'The curator of a client, null while nobody coaches them.';
-comment on constraint profiles_curator_has_a_name on public.profiles is 'Clients are shown their curator''s name.';
+comment on constraint profiles_curator_has_a_name on public.profiles is
+  'Clients are shown their curator''s name.';
 comment on table public.curator_notes is 'What a curator writes down about a client.';
 comment on column public.curator_notes.curator_id is 'The curator who wrote the note.';
 comment on table public.invite_codes is 'Codes with which new clients find their curator.';

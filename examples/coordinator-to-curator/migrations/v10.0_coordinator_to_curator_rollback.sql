@@ -34,6 +34,11 @@ alter index public.idx_curator_notes_curator_date rename to idx_coordinator_note
 alter index public.idx_curator_notes_client_date rename to idx_coordinator_notes_client_date;
 alter index public.idx_invite_codes_curator rename to idx_invite_codes_coordinator;
 
+-- An index has column names of its own, which only `alter table` reaches.
+alter table public.idx_profiles_coordinator_id rename column curator_id to coordinator_id;
+alter table public.idx_coordinator_notes_coordinator_date rename column curator_id to coordinator_id;
+alter table public.idx_invite_codes_coordinator rename column curator_id to coordinator_id;
+
 -- Postgres renames none of these with its table or column.
 alter sequence public.curator_notes_id_seq rename to coordinator_notes_id_seq;
 alter trigger curator_notes_touch_updated_at on public.coordinator_notes rename to coordinator_notes_touch_updated_at;
@@ -51,7 +56,8 @@ alter table public.invite_codes rename constraint invite_codes_curator_id_fkey t
 
 comment on type public.user_role is 'What an account may do: be coached (client), coach (coordinator), or run the app.';
 comment on column public.profiles.coordinator_id is 'The coordinator of a client, null while nobody coaches them.';
-comment on constraint profiles_coordinator_has_a_name on public.profiles is 'Clients are shown their coordinator''s name.';
+comment on constraint profiles_coordinator_has_a_name on public.profiles is
+  'Clients are shown their coordinator''s name.';
 comment on table public.coordinator_notes is 'What a coordinator writes down about a client.';
 comment on column public.coordinator_notes.coordinator_id is 'The coordinator who wrote the note.';
 comment on table public.invite_codes is 'Codes with which new clients find their coordinator.';

@@ -1,0 +1,41 @@
+import { delay } from "deno-std/async/delay.js";
+import type { Context } from "hono";
+import type { AppEnv } from "./app.ts";
+import { waitSeconds } from "./prefer.ts";
+import { rpc } from "./rpc.ts";
+import { Job, jsonContent } from "./schemas.ts";
+
+/** Seconds after which a client that was answered with an unfinished job should ask again. */
+const retryAfter = 1;
+
+/** The answers of a route that makes a job, for the OpenAPI document. */
+export const jobResponses = {
+  200: jsonContent(Job, "The job, finished within the time that `Prefer: wait=SECONDS` gave it."),
+  202: {
+    ...jsonContent(Job, "The job, queued or running. `Location` is where to read it, `Retry-After` when."),
+    headers: {
+      location: { schema: { type: "string" as const }, description: "Path of the job below the API's base." },
+      "retry-after": { schema: { type: "integer" as const }, description: "Seconds." },
+    },
+  },
+};
+
+/** Has a new job run, and answers with it: finished when that comes in the time that the request gives, or as it is then. */
+export async function answerJob(c: Context<AppEnv>, job: Job) {
+  c.var.pokeWorker();
+  const wait = waitSeconds(c.req.header("prefer"));
+  if (wait > 0) c.header("preference-applied", `wait=${wait}`);
+  const latest = await waitForJob(c, job, Date.now() + wait * 1000);
+  if (latest.finished_at) return c.json(latest, 200);
+  return c.json(latest, 202, { location: `/v1/jobs/${latest.id}`, "retry-after": String(retryAfter) });
+}
+
+async function waitForJob(c: Context<AppEnv>, job: Job, deadline: number): Promise<Job> {
+  let pause = 50;
+  while (!job.finished_at && Date.now() + pause < deadline) {
+    await delay(pause);
+    pause = Math.min(pause * 1.5, 1000);
+    job = await rpc(c.var.client, "get_job", { id: job.id }, Job);
+  }
+  return job;
+}

@@ -1,0 +1,121 @@
+import { OpenAPIHono, type z } from "@hono/zod-openapi";
+import { bodyLimit } from "hono/body-limit";
+import { except } from "hono/combine";
+import { HTTPException } from "hono/http-exception";
+import { methodNotAllowed } from "hono/method-not-allowed";
+import { requestId, type RequestIdVariables } from "hono/request-id";
+import { secureHeaders } from "hono/secure-headers";
+import { timing } from "hono/timing";
+import { authenticate, type Authenticated } from "./authenticate.ts";
+import type { Environment } from "./environment.ts";
+import { Problem } from "./problems.ts";
+import { requireJson } from "./require-json.ts";
+import { backups } from "./routes/backups.ts";
+import { health } from "./routes/health.ts";
+import { jobs } from "./routes/jobs.ts";
+import { plans } from "./routes/plans.ts";
+import { ready } from "./routes/ready.ts";
+import { productVersion } from "./version.ts";
+import { createWorker, type Worker } from "./worker.ts";
+
+export type AppEnv = { Variables: Authenticated & RequestIdVariables & { worker: Worker; pokeWorker: () => void } };
+export type App = OpenAPIHono<AppEnv>;
+
+/** What the platform offers a function besides its environment. */
+export type Platform = {
+  /** Keeps the isolate alive until a promise is settled. */
+  waitUntil: (promise: Promise<unknown>) => void;
+};
+
+const name = "migration-guard";
+const maxBodyBytes = 1024 * 1024;
+
+/** Puts the function together: what every request goes through, then one file of routes for each resource. */
+export function createApp(environment: Environment, { waitUntil }: Platform): App {
+  const worker = createWorker(environment.databaseUrl);
+  const app: App = new OpenAPIHono<AppEnv>({
+    // The gateway keeps the function's name in the path, some versions of the CLI do not.
+    getPath: (request) =>
+      new URL(request.url).pathname.replace(/^(\/functions\/v1)?\/migration-guard(?=\/|$)/, "") || "/",
+    defaultHook: (result) => {
+      if (!result.success) throw invalidRequest(result.error.issues);
+    },
+  });
+
+  app.use(requestId());
+  app.use(secureHeaders());
+  app.use(timing());
+  app.use(async (c, next) => {
+    c.set("worker", worker);
+    c.set("pokeWorker", () => waitUntil(worker.poke()));
+    await next();
+    c.header("cache-control", "no-store");
+  });
+  app.use(methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) =>
+      new Problem("method_not_allowed", { detail: `${c.req.path} takes ${methods.join(", ")}.` })
+        .toResponse(c.var.requestId, { allow: methods.join(", ") }),
+  }));
+  app.use(except(["/health", "/openapi.json"], authenticate(environment)));
+  app.use(bodyLimit({
+    maxSize: maxBodyBytes,
+    onError: () => {
+      throw new Problem("body_too_large", { detail: `A body has at most ${maxBodyBytes} bytes.` });
+    },
+  }));
+  app.use(requireJson);
+
+  health(app);
+  ready(app);
+  plans(app);
+  backups(app);
+  jobs(app);
+
+  app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
+    type: "apiKey",
+    in: "header",
+    name: "apikey",
+  });
+  app.openAPIRegistry.registerComponent("securitySchemes", "serviceRoleToken", {
+    type: "http",
+    scheme: "bearer",
+    bearerFormat: "JWT",
+  });
+  app.doc31("/openapi.json", {
+    openapi: "3.1.0",
+    info: {
+      title: "Migration Guard",
+      version: productVersion,
+      description: "Backs up what a schema migration can touch, proves the copy whole, and removes it behind guards.",
+    },
+    servers: [{ url: `${environment.url}/functions/v1/${name}` }],
+    security: [{ secretKey: [] }, { serviceRoleToken: [] }],
+  });
+
+  app.notFound((c) => {
+    const problem = new Problem("not_found", {
+      detail: `There is no ${c.req.method} ${c.req.path}: /openapi.json lists what there is.`,
+    });
+    return problem.toResponse(c.var.requestId);
+  });
+  app.onError((error, c) => toProblem(error).toResponse(c.var.requestId));
+  return app;
+}
+
+function invalidRequest(issues: z.core.$ZodIssue[]): Problem {
+  const errors = issues.map(({ path, message }) => ({ path: path.join("."), message }));
+  const detail = errors.map(({ path, message }) => path ? `${path}: ${message}` : message).join("; ");
+  return new Problem("invalid_request", { detail, errors });
+}
+
+function toProblem(error: Error): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof HTTPException && error.status === 400) {
+    return new Problem("invalid_json", { detail: "The body could not be read as JSON." });
+  }
+  console.error(JSON.stringify({ level: "error", event: "request_failed", error: error.name }));
+  return new Problem("internal_error", {
+    detail: "Nothing more can be said here; the function's log has the request id.",
+  });
+}

@@ -1,0 +1,71 @@
+import type { SupabaseContext } from "@supabase/server";
+import { withSupabase } from "@supabase/server/adapters/hono";
+import { createAdminClient } from "@supabase/server/core";
+import { createMiddleware } from "hono/factory";
+import { HTTPException } from "hono/http-exception";
+import type { Database } from "./database.types.ts";
+import type { Environment } from "./environment.ts";
+import { Problem } from "./problems.ts";
+import type { Client } from "./rpc.ts";
+import { verifyServiceRole } from "./verify-service-role.ts";
+
+/** What the handlers behind {@link authenticate} find in their context. */
+export type Authenticated = {
+  /** Name of the key that asked; `service_role` for a token. */
+  actor: string;
+  /** Acts as `service_role`, on the schema `migration_guard_api`. */
+  client: Client;
+};
+
+/**
+ * Lets a request pass that brings a named secret key as `apikey`, or a `service_role` token as `Authorization: Bearer`.
+ *
+ * @throws {Problem} `missing_credentials`, `invalid_credentials`, `expired_token` or `service_role_required`.
+ */
+export function authenticate(environment: Environment) {
+  const { url, publishableKeys, serviceRoleKey, jwks } = environment;
+  // A project that has no secret keys yet has the legacy token, which REST takes in their place.
+  const secretKeys = Object.keys(environment.secretKeys).length > 0 || !serviceRoleKey
+    ? environment.secretKeys
+    : { default: serviceRoleKey };
+  const env = { url, secretKeys, publishableKeys: { default: "", ...publishableKeys }, jwks: { keys: [] } };
+  const supabaseOptions = { db: { schema: "migration_guard_api" } } as const;
+  const acceptSecretKey = withSupabase({ auth: "secret:*", env, supabaseOptions });
+
+  return createMiddleware<{ Variables: Authenticated & { supabaseContext: SupabaseContext } }>(async (c, next) => {
+    const apikey = c.req.header("apikey");
+    const token = c.req.header("authorization")?.match(/^Bearer +(\S+)$/i)?.[1];
+    if (!apikey && !token) {
+      throw new Problem("missing_credentials", {
+        detail: "Send a secret key in the header apikey, or a service_role token in Authorization: Bearer.",
+      });
+    }
+    if (apikey && await acceptsSecretKey()) return;
+
+    // supabase-js repeats its key as a bearer token.
+    if (token && !token.startsWith("sb_")) {
+      await verifyServiceRole(token, { serviceRoleKey, jwks });
+      c.set("actor", "service_role");
+      c.set("client", createAdminClient<Database>({ env, supabaseOptions }) as unknown as Client);
+      return next();
+    }
+    if (apikey && Object.values(publishableKeys).includes(apikey)) {
+      throw new Problem("service_role_required", { detail: "A publishable key cannot do this: send a secret key." });
+    }
+    throw new Problem("invalid_credentials", { detail: "The project has no such secret key." });
+
+    async function acceptsSecretKey(): Promise<boolean> {
+      try {
+        await acceptSecretKey(c as unknown as Parameters<typeof acceptSecretKey>[0], () => {
+          c.set("actor", c.var.supabaseContext.authKeyName!);
+          c.set("client", c.var.supabaseContext.supabaseAdmin as unknown as Client);
+          return next();
+        });
+        return true;
+      } catch (error) {
+        if (error instanceof HTTPException && error.status === 401) return false;
+        throw error;
+      }
+    }
+  });
+}

@@ -1,0 +1,305 @@
+// Written by `npm run types` from the SQL in supabase/migrations. Do not edit.
+export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];
+
+export type Database = {
+  "migration_guard_api": {
+    Tables: {
+      [_ in never]: never;
+    };
+    Views: {
+      [_ in never]: never;
+    };
+    Functions: {
+      "confirm_backup": {
+        Args: { "actor": string; "note": string; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
+        SetofOptions: {
+          from: "*";
+          to: "backup";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "create_backup": {
+        Args: { "actor": string; "request_id"?: string; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "delete_backup": {
+        Args: { "actor": string; "confirm": string; "request_id"?: string; "token": string; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "delete_plan": { Args: { "version": string }; Returns: undefined };
+      "get_backup": {
+        Args: { "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
+        SetofOptions: {
+          from: "*";
+          to: "backup";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "get_checklist": {
+        Args: { "version": string };
+        Returns: {
+          "details": string;
+          "item": string;
+          "passed": boolean;
+          "title": string;
+        }[];
+      };
+      "get_job": {
+        Args: { "id": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "get_plan": {
+        Args: { "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"];
+        SetofOptions: {
+          from: "*";
+          to: "plan";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "get_readiness": {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          "pg_cron": boolean;
+          "product_version": string;
+          "queued_jobs": number;
+          "running_jobs": number;
+          "server_version": string;
+        }[];
+      };
+      "list_backups": {
+        Args: Record<PropertyKey, never>;
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"][];
+        SetofOptions: {
+          from: "*";
+          to: "backup";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      "list_jobs": {
+        Args: { "max_jobs"?: number; "version"?: string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"][];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      "list_plans": {
+        Args: Record<PropertyKey, never>;
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"][];
+        SetofOptions: {
+          from: "*";
+          to: "plan";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      "plan_cleanup": {
+        Args: { "actor": string; "version": string };
+        Returns: {
+          "guards": Json;
+          "schema": string;
+          "token": string;
+          "token_expires_at": string;
+        }[];
+      };
+      "put_plan": {
+        Args: { "actor": string; "plan": Json; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"];
+        SetofOptions: {
+          from: "*";
+          to: "plan";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "verify_backup": {
+        Args: { "actor": string; "request_id"?: string; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+    };
+    Enums: {
+      [_ in never]: never;
+    };
+    CompositeTypes: {
+      "backup": {
+        "version": string | null;
+        "schema": string | null;
+        "state": string | null;
+        "backup_id": string | null;
+        "actor": string | null;
+        "created_at": string | null;
+        "manifest": string | null;
+        "retention_days": number | null;
+        "verified_ok": boolean | null;
+        "verified_at": string | null;
+        "confirmed_at": string | null;
+        "confirmed_by": string | null;
+        "confirmation_note": string | null;
+        "metadata": Json | null;
+        "tables": Json | null;
+      };
+      "job": {
+        "id": string | null;
+        "kind": string | null;
+        "version": string | null;
+        "status": string | null;
+        "progress": Json | null;
+        "result": Json | null;
+        "error": Json | null;
+        "actor": string | null;
+        "created_at": string | null;
+        "started_at": string | null;
+        "finished_at": string | null;
+      };
+      "plan": {
+        "version": string | null;
+        "title": string | null;
+        "description": string | null;
+        "schema": string | null;
+        "tables": (string)[] | null;
+        "enums": (string)[] | null;
+        "functions": (string)[] | null;
+        "retention_days": number | null;
+        "actor": string | null;
+        "created_at": string | null;
+        "updated_at": string | null;
+      };
+    };
+  };
+};
+
+type DatabaseWithoutInternals = Omit<Database, "__InternalSupabase">;
+
+type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "migration_guard_api">];
+
+export type Tables<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof (
+      & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+      & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"]
+    )
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals } ? (
+    & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"]
+  )[TableName] extends {
+    Row: infer R;
+  } ? R
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    ? (DefaultSchema["Tables"] & DefaultSchema["Views"])[DefaultSchemaTableNameOrOptions] extends {
+      Row: infer R;
+    } ? R
+    : never
+  : never;
+
+export type TablesInsert<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+    Insert: infer I;
+  } ? I
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Insert: infer I;
+    } ? I
+    : never
+  : never;
+
+export type TablesUpdate<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+    Update: infer U;
+  } ? U
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Update: infer U;
+    } ? U
+    : never
+  : never;
+
+export type Enums<
+  DefaultSchemaEnumNameOrOptions extends
+    | keyof DefaultSchema["Enums"]
+    | { schema: keyof DatabaseWithoutInternals },
+  EnumName extends DefaultSchemaEnumNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"]
+    : never = never,
+> = DefaultSchemaEnumNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"][EnumName]
+  : DefaultSchemaEnumNameOrOptions extends keyof DefaultSchema["Enums"]
+    ? DefaultSchema["Enums"][DefaultSchemaEnumNameOrOptions]
+  : never;
+
+export type CompositeTypes<
+  PublicCompositeTypeNameOrOptions extends
+    | keyof DefaultSchema["CompositeTypes"]
+    | { schema: keyof DatabaseWithoutInternals },
+  CompositeTypeName extends PublicCompositeTypeNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"]
+    : never = never,
+> = PublicCompositeTypeNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"][CompositeTypeName]
+  : PublicCompositeTypeNameOrOptions extends keyof DefaultSchema["CompositeTypes"]
+    ? DefaultSchema["CompositeTypes"][PublicCompositeTypeNameOrOptions]
+  : never;
+
+export const Constants = {
+  "migration_guard_api": {
+    Enums: {},
+  },
+} as const;

@@ -1,0 +1,65 @@
+import type { JSONWebKeySet } from "jose";
+import { z } from "zod";
+
+/** What the platform gives a function through its environment. */
+export type Environment = {
+  /** Base URL of the project. */
+  url: string;
+  /** Connection URL of the database: direct, or through a pooler. */
+  databaseUrl: string;
+  /** Secret keys by name; the name is the actor. */
+  secretKeys: Record<string, string>;
+  publishableKeys: Record<string, string>;
+  /** The legacy `service_role` token, where the project has one. */
+  serviceRoleKey?: string;
+  /** Keys that the project's tokens are signed with. */
+  jwks: JSONWebKeySet;
+};
+
+const json = <T extends z.ZodType>(schema: T) =>
+  z.string().default("").transform((text, context) => {
+    try {
+      return text === "" ? {} : JSON.parse(text) as unknown;
+    } catch {
+      context.addIssue({ code: "custom", message: "is not JSON" });
+      return z.NEVER;
+    }
+  }).pipe(schema);
+
+const keys = json(z.record(z.string(), z.string()));
+
+const variables = z.object({
+  SUPABASE_URL: z.url(),
+  SUPABASE_DB_URL: z.url(),
+  SUPABASE_SECRET_KEYS: keys,
+  SUPABASE_PUBLISHABLE_KEYS: keys,
+  SUPABASE_SERVICE_ROLE_KEY: z.string().optional(),
+  SUPABASE_JWKS: json(z.union([
+    z.object({ keys: z.array(z.looseObject({ kty: z.string() })) }),
+    z.array(z.looseObject({ kty: z.string() })).transform((list) => ({ keys: list })),
+    z.object({}).transform(() => ({ keys: [] })),
+  ])),
+});
+
+/**
+ * Reads the environment through `get`.
+ *
+ * @throws When a variable is missing or malformed: names it, and never shows its value.
+ */
+export function readEnvironment(get: (name: string) => string | undefined): Environment {
+  const names = Object.keys(variables.shape);
+  const parsed = variables.safeParse(Object.fromEntries(names.map((name) => [name, get(name) || undefined])));
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    throw new Error(`The function's environment is not complete. ${faults.join("; ")}`);
+  }
+  const { data } = parsed;
+  return {
+    url: data.SUPABASE_URL.replace(/\/$/, ""),
+    databaseUrl: data.SUPABASE_DB_URL,
+    secretKeys: data.SUPABASE_SECRET_KEYS,
+    publishableKeys: data.SUPABASE_PUBLISHABLE_KEYS,
+    serviceRoleKey: data.SUPABASE_SERVICE_ROLE_KEY,
+    jwks: data.SUPABASE_JWKS,
+  };
+}

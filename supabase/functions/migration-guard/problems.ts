@@ -1,0 +1,77 @@
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+
+/**
+ * Every error that the API answers with: its stable code, HTTP status, title, and, where it starts in the database, the
+ * SQLSTATE behind it. The only place where one is translated into the other; `docs/errors.md` is the same table in prose.
+ */
+export const problems = {
+  invalid_request: { status: 400, title: "A parameter or the body is not of the documented form" },
+  invalid_json: { status: 400, title: "The body is not JSON" },
+  invalid_version: { status: 400, title: "The version is malformed", sqlstate: "MG001" },
+  invalid_plan: { status: 400, title: "The plan is malformed", sqlstate: "MG002" },
+  invalid_parameter: { status: 400, title: "A parameter is out of range", sqlstate: "MG003" },
+  missing_credentials: { status: 401, title: "No credential" },
+  invalid_credentials: { status: 401, title: "Unknown credential" },
+  expired_token: { status: 401, title: "The token has expired" },
+  service_role_required: { status: 403, title: "The credential is no service role" },
+  not_found: { status: 404, title: "No such path" },
+  plan_not_found: { status: 404, title: "No such plan", sqlstate: "MG004" },
+  backup_not_found: { status: 404, title: "No such backup", sqlstate: "MG005" },
+  job_not_found: { status: 404, title: "No such job", sqlstate: "MG006" },
+  method_not_allowed: { status: 405, title: "The path has no such method" },
+  plan_in_use: { status: 409, title: "The plan is in use", sqlstate: "MG008" },
+  backup_exists: { status: 409, title: "The backup exists already", sqlstate: "MG009" },
+  backup_in_progress: { status: 409, title: "A backup or cleanup of the version is under way", sqlstate: "MG010" },
+  migration_already_applied: { status: 409, title: "The migration has run already", sqlstate: "MG011" },
+  not_ready: { status: 409, title: "The checklist is not complete", sqlstate: "MG012" },
+  cleanup_refused: { status: 409, title: "A guard refuses the cleanup", sqlstate: "MG013" },
+  body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
+  unsupported_media_type: { status: 415, title: "The body is not declared as JSON" },
+  objects_not_found: { status: 422, title: "The plan names what does not exist", sqlstate: "MG007" },
+  internal_error: { status: 500, title: "Something went wrong in the function" },
+  database_error: { status: 500, title: "Something went wrong in the database" },
+  database_unavailable: { status: 503, title: "The database cannot be reached" },
+  database_timeout: { status: 503, title: "The database took too long", sqlstate: "57014" },
+  not_installed: { status: 503, title: "The database lacks the product's SQL, or REST does not expose it" },
+  version_mismatch: { status: 503, title: "The function and its SQL are of different versions" },
+} as const satisfies Record<string, { status: ContentfulStatusCode; title: string; sqlstate?: string }>;
+
+export type ProblemCode = keyof typeof problems;
+
+/** What a problem says besides its code. */
+export type ProblemDetails = {
+  /** One sentence for the reader: what happened, and what would fix it. */
+  detail: string;
+  /** What is wrong with each part of a request, or each name in a plan. */
+  errors?: unknown[];
+  /** Every condition that was evaluated, with its outcome. */
+  guards?: unknown[];
+};
+
+/** An error that the API answers with as `application/problem+json`. */
+export class Problem extends Error {
+  constructor(readonly code: ProblemCode, readonly details: ProblemDetails) {
+    super(details.detail);
+  }
+
+  get status(): ContentfulStatusCode {
+    return problems[this.code].status;
+  }
+
+  /** The answer of RFC 9457; `instance` is the id of the request. */
+  toResponse(instance: string, headers: HeadersInit = {}): Response {
+    const { status, title } = problems[this.code];
+    const body = {
+      type: `urn:migration-guard:${this.code}`,
+      title,
+      status,
+      code: this.code,
+      instance,
+      ...this.details,
+    };
+    const response = Response.json(body, { status, headers });
+    response.headers.set("content-type", "application/problem+json");
+    response.headers.set("x-request-id", instance);
+    return response;
+  }
+}

@@ -1,0 +1,215 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { answerJob, jobResponses } from "../answer-job.ts";
+import type { App } from "../app.ts";
+import { rpc } from "../rpc.ts";
+import {
+  Guard,
+  Job,
+  jsonBody,
+  jsonContent,
+  problemResponses,
+  Timestamp,
+  Version,
+  VersionParameter,
+} from "../schemas.ts";
+
+const BackupTable = z.object({
+  table: z.string().openapi({ description: "Schema and name of the table that was copied." }),
+  backup_table: z.string(),
+  row_count: z.int(),
+  source_checksum: z.string(),
+  backup_checksum: z.string(),
+  bytes: z.int().openapi({ description: "Size of the copy on disk." }),
+}).openapi("BackupTable");
+
+const Backup = z.object({
+  version: z.string(),
+  schema: z.string().openapi({ description: "Schema that holds the copy." }),
+  state: z.enum(["unverified", "verified", "damaged", "confirmed", "missing"]).openapi({
+    description:
+      "`damaged`: the last verification failed. `confirmed`: the migration was signed off. `missing`: somebody dropped the schema.",
+  }),
+  backup_id: z.uuid(),
+  actor: z.string().openapi({ description: "Name of the key that asked for it." }),
+  created_at: Timestamp,
+  manifest: z.string().openapi({
+    description: "SHA-256 over everything that the backup recorded: note it outside of the database.",
+  }),
+  retention_days: z.int(),
+  verified_ok: z.boolean().nullable(),
+  verified_at: Timestamp.nullable(),
+  confirmed_at: Timestamp.nullable(),
+  confirmed_by: z.string().nullable(),
+  confirmation_note: z.string().nullable(),
+  metadata: z.record(z.string(), z.unknown()).nullable().openapi({
+    description: "The row of `backup_metadata`: counts, snapshot, server version.",
+  }),
+  tables: z.array(BackupTable),
+}).openapi("Backup");
+
+const ChecklistItem = z.object({
+  item: z.string(),
+  title: z.string(),
+  passed: z.boolean(),
+  details: z.string(),
+}).openapi("ChecklistItem");
+
+const CleanupPlan = z.object({
+  schema: z.string(),
+  guards: z.array(Guard),
+  token: z.string().openapi({ description: "Good for one cleanup. Only its hash is stored." }),
+  token_expires_at: Timestamp,
+}).openapi("CleanupPlan");
+
+const tags = ["backups"];
+const params = VersionParameter;
+const headers = z.object({
+  prefer: z.string().optional().openapi({
+    description: "`wait=SECONDS` (RFC 7240): wait for the job to finish, 120 s at most.",
+    example: "wait=60",
+  }),
+});
+
+const createBackup = createRoute({
+  method: "post",
+  path: "/v1/backups",
+  tags,
+  summary: "Take the backup of a migration that has a plan.",
+  request: { headers, body: jsonBody(z.strictObject({ version: Version })) },
+  responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
+});
+
+const listBackups = createRoute({
+  method: "get",
+  path: "/v1/backups",
+  tags,
+  summary: "Metadata of all backups.",
+  responses: {
+    200: jsonContent(z.object({ backups: z.array(Backup) }), "The backups, newest first."),
+    ...problemResponses(),
+  },
+});
+
+const getBackup = createRoute({
+  method: "get",
+  path: "/v1/backups/{version}",
+  tags,
+  summary: "Metadata of a backup: counts, sizes, times, actor, checksums, state.",
+  request: { params },
+  responses: { 200: jsonContent(Backup, "The backup."), ...problemResponses(404) },
+});
+
+const verifyBackup = createRoute({
+  method: "post",
+  path: "/v1/backups/{version}/verify",
+  tags,
+  summary: "Run every integrity check: the result of the job is `{ok, failed, checks}`.",
+  request: { params, headers },
+  responses: { ...jobResponses, ...problemResponses(404) },
+});
+
+const getChecklist = createRoute({
+  method: "get",
+  path: "/v1/backups/{version}/checklist",
+  tags,
+  summary: "The pre-migration checklist. Every item is evaluated now, which reads the backup again.",
+  request: { params },
+  responses: {
+    200: jsonContent(
+      z.object({ version: z.string(), ready: z.boolean(), items: z.array(ChecklistItem) }),
+      "The items, and whether all have passed.",
+    ),
+    ...problemResponses(404),
+  },
+});
+
+const confirmBackup = createRoute({
+  method: "post",
+  path: "/v1/backups/{version}/confirm",
+  tags,
+  summary: "Sign off the migration: the retention clock starts. The first sign-off stands.",
+  request: { params, body: jsonBody(z.strictObject({ note: z.string().trim().min(1).max(2000) })) },
+  responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 413, 415) },
+});
+
+const getCleanupPlan = createRoute({
+  method: "get",
+  path: "/v1/backups/{version}/cleanup-plan",
+  tags,
+  summary: "Every guard of a cleanup, passed or blocked and why, and a one-time token that is valid for ten minutes.",
+  request: { params },
+  responses: {
+    200: jsonContent(CleanupPlan.extend({ version: z.string(), allowed: z.boolean() }), "The guards, and the token."),
+    ...problemResponses(404),
+  },
+});
+
+const deleteBackup = createRoute({
+  method: "delete",
+  path: "/v1/backups/{version}",
+  tags,
+  summary: "Drop the backup, if every guard passes: asked here, and again where it is dropped.",
+  request: {
+    params,
+    headers,
+    body: jsonBody(z.strictObject({
+      confirm: z.string().openapi({ description: "Name of the schema that is to be dropped." }),
+      token: z.string().openapi({ description: "The token of the cleanup plan." }),
+    })),
+  },
+  responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
+});
+
+/** Longest time that reading a backup again may take, in milliseconds; the platform ends a request at 150 s. */
+const checklistLimit = 120_000;
+
+export function backups(app: App) {
+  app.openapi(createBackup, async (c) => {
+    const { version } = c.req.valid("json");
+    return answerJob(
+      c,
+      await rpc(c.var.client, "create_backup", { version, actor: c.var.actor, request_id: c.var.requestId }, Job),
+    );
+  });
+
+  app.openapi(
+    listBackups,
+    async (c) => c.json({ backups: await rpc(c.var.client, "list_backups", {}, z.array(Backup)) }, 200),
+  );
+
+  app.openapi(getBackup, async (c) => c.json(await rpc(c.var.client, "get_backup", c.req.valid("param"), Backup), 200));
+
+  app.openapi(verifyBackup, async (c) => {
+    const { version } = c.req.valid("param");
+    return answerJob(
+      c,
+      await rpc(c.var.client, "verify_backup", { version, actor: c.var.actor, request_id: c.var.requestId }, Job),
+    );
+  });
+
+  app.openapi(getChecklist, async (c) => {
+    const { version } = c.req.valid("param");
+    const items = await rpc(c.var.client, "get_checklist", { version }, z.array(ChecklistItem), checklistLimit);
+    return c.json({ version, ready: items.every((item) => item.passed), items }, 200);
+  });
+
+  app.openapi(confirmBackup, async (c) => {
+    const { version } = c.req.valid("param");
+    return c.json(
+      await rpc(c.var.client, "confirm_backup", { version, ...c.req.valid("json"), actor: c.var.actor }, Backup),
+      200,
+    );
+  });
+
+  app.openapi(getCleanupPlan, async (c) => {
+    const { version } = c.req.valid("param");
+    const [plan] = await rpc(c.var.client, "plan_cleanup", { version, actor: c.var.actor }, z.tuple([CleanupPlan]));
+    return c.json({ version, allowed: plan.guards.every((guard) => guard.passed), ...plan }, 200);
+  });
+
+  app.openapi(deleteBackup, async (c) => {
+    const { version } = c.req.valid("param");
+    const parameters = { version, ...c.req.valid("json"), actor: c.var.actor, request_id: c.var.requestId };
+    return answerJob(c, await rpc(c.var.client, "delete_backup", parameters, Job));
+  });
+}

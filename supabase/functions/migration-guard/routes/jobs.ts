@@ -1,0 +1,43 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { App } from "../app.ts";
+import { rpc } from "../rpc.ts";
+import { Job, jsonContent, problemResponses, Version } from "../schemas.ts";
+
+const tags = ["jobs"];
+
+const listJobs = createRoute({
+  method: "get",
+  path: "/v1/jobs",
+  tags,
+  summary: "Jobs, newest first.",
+  request: {
+    query: z.strictObject({
+      version: Version.optional(),
+      limit: z.coerce.number().int().min(1).max(200).default(50).openapi({ description: "How many at most." }),
+    }),
+  },
+  responses: { 200: jsonContent(z.object({ jobs: z.array(Job) }), "The jobs."), ...problemResponses() },
+});
+
+const getJob = createRoute({
+  method: "get",
+  path: "/v1/jobs/{id}",
+  tags,
+  summary: "A job: its status, its progress, and its result or error.",
+  request: { params: z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) }) },
+  responses: { 200: jsonContent(Job, "The job."), ...problemResponses(404) },
+});
+
+export function jobs(app: App) {
+  app.openapi(listJobs, async (c) => {
+    const { version, limit } = c.req.valid("query");
+    return c.json({ jobs: await rpc(c.var.client, "list_jobs", { version, max_jobs: limit }, z.array(Job)) }, 200);
+  });
+
+  app.openapi(getJob, async (c) => {
+    const job = await rpc(c.var.client, "get_job", c.req.valid("param"), Job);
+    // A poke that failed, or a worker that was lost, is made good by whoever looks.
+    if (!job.finished_at) c.var.pokeWorker();
+    return c.json(job, 200);
+  });
+}

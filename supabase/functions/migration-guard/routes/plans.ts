@@ -1,0 +1,92 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { App } from "../app.ts";
+import { rpc } from "../rpc.ts";
+import { jsonBody, jsonContent, problemResponses, Timestamp, VersionParameter } from "../schemas.ts";
+
+const Name = z.string().min(1).max(2000);
+
+const PlanBody = z.strictObject({
+  title: z.string().max(200).default("").openapi({ description: "One line that tells what the migration does." }),
+  description: z.string().max(10_000).default(""),
+  schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
+  tables: z.array(Name).min(1).openapi({ description: "Tables, as the catalog spells them, without quotes." }),
+  enums: z.array(Name).default([]).openapi({ description: "Enum types." }),
+  functions: z.array(Name).default([]).openapi({
+    description: "`name` for all functions of a name, `name(type, type)` for one.",
+  }),
+  retention_days: z.int().min(1).max(3650).default(7).openapi({
+    description: "Days from the sign-off of the migration to the earliest cleanup of its backup; 14 is recommended.",
+  }),
+}).openapi("PlanBody");
+
+const Plan = z.object({
+  version: z.string(),
+  title: z.string(),
+  description: z.string(),
+  schema: z.string(),
+  tables: z.array(z.string()),
+  enums: z.array(z.string()),
+  functions: z.array(z.string()),
+  retention_days: z.int(),
+  actor: z.string().openapi({ description: "Name of the key that stored it last." }),
+  created_at: Timestamp,
+  updated_at: Timestamp,
+}).openapi("Plan");
+
+const tags = ["plans"];
+
+const listPlans = createRoute({
+  method: "get",
+  path: "/v1/plans",
+  tags,
+  summary: "All plans.",
+  responses: { 200: jsonContent(z.object({ plans: z.array(Plan) }), "The plans, by version."), ...problemResponses() },
+});
+
+const getPlan = createRoute({
+  method: "get",
+  path: "/v1/plans/{version}",
+  tags,
+  summary: "What a migration's backup must hold.",
+  request: { params: VersionParameter },
+  responses: { 200: jsonContent(Plan, "The plan."), ...problemResponses(404) },
+});
+
+const putPlan = createRoute({
+  method: "put",
+  path: "/v1/plans/{version}",
+  tags,
+  summary: "Store a plan, or replace it. Everything that it names must exist.",
+  request: { params: VersionParameter, body: jsonBody(PlanBody) },
+  responses: {
+    200: jsonContent(Plan, "The plan replaced an earlier one."),
+    201: jsonContent(Plan, "The plan is new."),
+    ...problemResponses(413, 415, 422),
+  },
+});
+
+const deletePlan = createRoute({
+  method: "delete",
+  path: "/v1/plans/{version}",
+  tags,
+  summary: "Remove a plan that has no backup and no job under way.",
+  request: { params: VersionParameter },
+  responses: { 204: { description: "It is gone." }, ...problemResponses(404, 409) },
+});
+
+export function plans(app: App) {
+  app.openapi(listPlans, async (c) => c.json({ plans: await rpc(c.var.client, "list_plans", {}, z.array(Plan)) }, 200));
+
+  app.openapi(getPlan, async (c) => c.json(await rpc(c.var.client, "get_plan", c.req.valid("param"), Plan), 200));
+
+  app.openapi(putPlan, async (c) => {
+    const { version } = c.req.valid("param");
+    const plan = await rpc(c.var.client, "put_plan", { version, plan: c.req.valid("json"), actor: c.var.actor }, Plan);
+    return c.json(plan, plan.created_at === plan.updated_at ? 201 : 200);
+  });
+
+  app.openapi(deletePlan, async (c) => {
+    await rpc(c.var.client, "delete_plan", c.req.valid("param"), z.unknown());
+    return c.body(null, 204);
+  });
+}

@@ -1,0 +1,76 @@
+import type { SupabaseClient } from "@supabase/supabase-js";
+import type { z } from "zod";
+import type { Database } from "./database.types.ts";
+import { Problem, type ProblemCode, problems } from "./problems.ts";
+
+type Functions = Database["migration_guard_api"]["Functions"];
+
+/** A client whose calls go to the schema `migration_guard_api`. */
+export type Client = SupabaseClient<Database, "migration_guard_api">;
+
+/** The API answers within 5 s when the database is away, so that a call has less. */
+const timeLimit = 4500;
+
+/**
+ * Calls one of the database's functions over REST and gives its answer in the form that `schema` describes.
+ *
+ * @param limit Milliseconds until the call is given up.
+ * @throws {Problem} What the database refused, or that it cannot be reached.
+ */
+export async function rpc<Name extends keyof Functions, Schema extends z.ZodType>(
+  client: Client,
+  name: Name,
+  parameters: Functions[Name]["Args"],
+  schema: Schema,
+  limit = timeLimit,
+): Promise<z.output<Schema>> {
+  const { data, error } = await client.rpc(name, parameters).abortSignal(AbortSignal.timeout(limit));
+  if (error) throw toProblem(error);
+  return schema.parse(data);
+}
+
+type RestError = { code?: string; message: string; details?: string | null };
+
+/** What an error of REST means to a caller. The database's own messages are passed on only where the product wrote them. */
+export function toProblem({ code = "", message, details }: RestError): Problem {
+  const [known] = Object.entries(problems).find(([, problem]) => "sqlstate" in problem && problem.sqlstate === code) ??
+    [];
+  if (code.startsWith("MG") && known) {
+    return new Problem(known as ProblemCode, { detail: message, ...parseDetails(details) });
+  }
+  if (code === "57014") {
+    return new Problem("database_timeout", {
+      detail: "The database cancelled the call at its time limit. Try again when it is less busy.",
+    });
+  }
+  if (["PGRST106", "PGRST202", "PGRST125", "3F000"].includes(code)) {
+    return new Problem("not_installed", {
+      detail:
+        "Run `supabase db push`, and expose the schema migration_guard_api under Data API in the project's settings.",
+    });
+  }
+  if (code === "42501") {
+    return new Problem("service_role_required", {
+      detail: "The database refused the key: it does not act as service_role.",
+    });
+  }
+  // No code at all: the request did not get through. PGRST00x: REST has no database. 08, 53, 57P: nor has it soon.
+  if (code === "" || /^(PGRST00|08|53|57P|XX000|ECONN|CONNECT|CONNECTION|ETIMEDOUT)/.test(code)) {
+    return new Problem("database_unavailable", {
+      detail: "The database cannot be reached now. Nothing was changed; try again.",
+    });
+  }
+  console.error(JSON.stringify({ level: "error", event: "rpc_failed", code }));
+  return new Problem("database_error", {
+    detail: `The database refused the call with SQLSTATE ${code}; its log has the whole message.`,
+  });
+}
+
+function parseDetails(details?: string | null): { errors?: unknown[]; guards?: unknown[] } {
+  if (!details) return {};
+  try {
+    return JSON.parse(details);
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,86 @@
+import { z } from "@hono/zod-openapi";
+
+/** One spelling of the forms that a version has; the database has the last word. */
+export const Version = z.string()
+  .regex(
+    /^(v(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5}))?|[0-9]{14})$/,
+    "reads v10, v10.0, v10.1 or is a 14-digit timestamp",
+  )
+  .openapi({
+    description: "Version of the migration: `v10` (the same as `v10.0`), `v10.1`, or a 14-digit Supabase timestamp.",
+    example: "v10.0",
+  });
+
+export const VersionParameter = z.object({ version: Version.openapi({ param: { name: "version", in: "path" } }) });
+
+/** REST servers differ in how they write a timestamptz: `2026-01-01 00:00:00+00` becomes `2026-01-01T00:00:00+00:00`. */
+const toIso = (text: string) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00");
+
+export const Timestamp = z.string().transform(toIso)
+  .openapi({
+    type: "string",
+    format: "date-time",
+    description: "ISO 8601, in UTC.",
+    example: "2026-01-01T00:00:00+00:00",
+  });
+
+export const ProblemSchema = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string().openapi({ description: "Stable code of the error, in snake_case." }),
+  detail: z.string().openapi({ description: "What happened, and what would fix it." }),
+  instance: z.string().openapi({ description: "Id of the request." }),
+  errors: z.array(z.unknown()).optional().openapi({ description: "What is wrong with each part of the request." }),
+  guards: z.array(z.unknown()).optional().openapi({
+    description: "Every condition that was evaluated, with its outcome.",
+  }),
+}).openapi("Problem");
+
+export const Progress = z.object({
+  step: z.string(),
+  done: z.int(),
+  total: z.int().nullable(),
+  percent: z.int().min(0).max(100),
+}).openapi("Progress");
+
+export const Job = z.object({
+  id: z.uuid(),
+  kind: z.enum(["backup", "verify", "cleanup"]),
+  version: z.string(),
+  status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
+  progress: Progress,
+  result: z.record(z.string(), z.unknown()).nullable(),
+  error: z.looseObject({ code: z.string(), message: z.string() }).nullable(),
+  actor: z.string(),
+  created_at: Timestamp,
+  started_at: Timestamp.nullable(),
+  finished_at: Timestamp.nullable(),
+}).openapi("Job");
+
+export type Job = z.output<typeof Job>;
+
+export const Guard = z.object({
+  guard: z.string().openapi({ description: "Stable name of the condition." }),
+  passed: z.boolean(),
+  details: z.string().openapi({ description: "Why." }),
+}).openapi("Guard");
+
+/** The answers that any route may give besides its own, for the OpenAPI document. */
+export const problemResponses = <Status extends number>(...statuses: Status[]) =>
+  Object.fromEntries([400, 401, 403, 503, ...statuses].map((status) => [status, {
+    description: `Problem (${status})`,
+    content: { "application/problem+json": { schema: ProblemSchema } },
+  }]));
+
+/** A JSON answer, for the OpenAPI document. */
+export const jsonContent = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+/** A JSON body that must be there: without `required` a request without a body would skip its validation. */
+export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
+  required: true,
+  content: { "application/json": { schema } },
+});

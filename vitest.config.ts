@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["tests/**/*.test.ts"],
+    globalSetup: ["tests/support/global-setup.ts"],
+    reporters: ["default", "tests/support/summary-reporter.ts"],
+    // Tests assert behaviour, not durations: a slow machine must not fail them.
+    testTimeout: 120_000,
+    hookTimeout: 240_000,
+    teardownTimeout: 60_000,
+    pool: "forks",
+    maxWorkers: 2,
+  },
+});
