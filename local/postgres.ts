@@ -1,7 +1,17 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -97,6 +107,22 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
       process.off("exit", killAtExit);
     },
   };
+}
+
+/** Stops a server that still runs on a data directory, because the program that had started it was killed. */
+export async function stopLeftover(dataDirectory: string): Promise<void> {
+  const file = join(dataPlace(dataDirectory), "postmaster.pid");
+  if (!existsSync(file)) return;
+  const pid = Number(readFileSync(file, "utf8").split("\n")[0]);
+  // After a reboot the number may be another program's.
+  const { stdout } = spawnSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" });
+  if (!stdout?.includes(dataPlace(dataDirectory))) return;
+  try {
+    process.kill(pid, "SIGINT");
+    while (process.kill(pid, 0)) await sleep(50);
+  } catch {
+    // It is gone.
+  }
 }
 
 /** Whether something listens on a port of this machine. */

@@ -3,12 +3,38 @@
 create schema migration_guard;
 comment on schema migration_guard is
   'Migration Guard: plans, jobs, backups and everything that does work. Never exposed over REST.';
-revoke all on schema migration_guard from public;
+revoke all on schema migration_guard from public, anon, authenticated, service_role;
 
 create schema migration_guard_api;
 comment on schema migration_guard_api is
   'Migration Guard: the functions that REST exposes to service_role, and nothing else.';
-revoke all on schema migration_guard_api from public;
+revoke all on schema migration_guard_api from public, anon, authenticated, service_role;
+
+create function migration_guard.close_schema(schema_name text) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  kind text;
+  type_name text;
+begin
+  execute format('revoke all on schema %I from public, anon, authenticated, service_role', schema_name);
+  foreach kind in array '{tables,sequences,routines}'::text[] loop
+    execute format('revoke all on all %s in schema %I from public, anon, authenticated, service_role', kind, schema_name);
+  end loop;
+  for type_name in
+    select format('%I.%I', n.nspname, t.typname)
+    from pg_catalog.pg_type as t
+    join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+    -- An array has the rights of its elements.
+    where n.nspname = schema_name and t.typelem = 0
+  loop
+    execute format('revoke all on type %s from public, anon, authenticated, service_role', type_name);
+  end loop;
+end
+$$;
+comment on function migration_guard.close_schema(text) is
+  'Takes away what Postgres or a project''s default privileges gave to the API roles in a schema.';
 
 create function migration_guard.product_version() returns text
 language sql immutable parallel safe

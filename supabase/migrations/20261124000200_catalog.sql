@@ -198,6 +198,21 @@ $$;
 comment on function migration_guard.schema_members(text) is
   'Everything that is in a schema, down to the rules, types and indexes that belong to its relations.';
 
+create function migration_guard.schema_contents(schema_name text)
+returns table (classid oid, objid oid, identity text)
+language sql stable
+set search_path = ''
+as $$
+  select d.classid, d.objid, i.type || ' ' || i.identity
+  from pg_catalog.pg_depend as d
+  cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) as i
+  where d.refclassid = 'pg_catalog.pg_namespace'::regclass
+    and d.refobjid = (select n.oid from pg_catalog.pg_namespace as n where n.nspname = schema_name)
+    and d.deptype = 'n'
+$$;
+comment on function migration_guard.schema_contents(text) is
+  'What somebody made in a schema: its tables, views, functions, types and so on, without what belongs to those.';
+
 create function migration_guard.outside_dependents(schema_name text) returns setof text
 language sql stable
 set search_path = ''

@@ -107,33 +107,35 @@ as $$
     union all
     select 'pg_catalog.pg_proc'::regclass::oid, f.oid from migration_guard.plan_functions(plan) as f
   ),
-  -- A policy of another table that calls one of the functions must be dropped and created again with it.
-  dependent_policies as materialized (
-    select distinct d.objid
-    from pg_catalog.pg_depend as d
-    join roots as r on r.classid = d.refclassid and r.oid = d.refobjid
-    where d.classid = 'pg_catalog.pg_policy'::regclass
+  -- As arrays, which reach into the views: a join would deparse every object of the database first, and wait for the
+  -- locks on tables that are no business of this plan.
+  ids as materialized (
+    select
+      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_class'::regclass) as tables,
+      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_type'::regclass) as enums,
+      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_proc'::regclass) as functions,
+      -- A policy of another table that calls one of the functions must be dropped and created again with it.
+      array(
+        select d.objid
+        from pg_catalog.pg_depend as d
+        join roots as r on r.classid = d.refclassid and r.oid = d.refobjid
+        where d.classid = 'pg_catalog.pg_policy'::regclass
+      ) as dependent_policies
   )
   select o.*
   from migration_guard.catalog_objects as o
-  where o.parent in (select r.oid from roots as r where r.classid = 'pg_catalog.pg_class'::regclass) and o.kind <> 'enum_value'
+  where o.parent = any ((select i.tables from ids as i)::oid[]) and o.kind <> 'enum_value'
   union all
   select o.*
   from migration_guard.catalog_policies as o
-  where o.objid in (select p.objid from dependent_policies as p)
-    and o.parent not in (select r.oid from roots as r where r.classid = 'pg_catalog.pg_class'::regclass)
+  where o.objid = any ((select i.dependent_policies from ids as i)::oid[])
+    and o.parent <> all ((select i.tables from ids as i)::oid[])
   union all
-  select o.*
-  from migration_guard.catalog_functions as o
-  where o.objid in (select r.oid from roots as r where r.classid = 'pg_catalog.pg_proc'::regclass)
+  select o.* from migration_guard.catalog_functions as o where o.objid = any ((select i.functions from ids as i)::oid[])
   union all
-  select o.*
-  from migration_guard.catalog_enums as o
-  where o.objid in (select r.oid from roots as r where r.classid = 'pg_catalog.pg_type'::regclass)
+  select o.* from migration_guard.catalog_enums as o where o.objid = any ((select i.enums from ids as i)::oid[])
   union all
-  select o.*
-  from migration_guard.catalog_enum_values as o
-  where o.parent in (select r.oid from roots as r where r.classid = 'pg_catalog.pg_type'::regclass)
+  select o.* from migration_guard.catalog_enum_values as o where o.parent = any ((select i.enums from ids as i)::oid[])
 $$;
 comment on function migration_guard.plan_objects(migration_guard.plans) is
   'The catalog objects that a plan''s backup holds: its tables with all that belongs to them, its functions and enums,
@@ -148,24 +150,31 @@ as $$
 declare
   plan migration_guard.plans;
   known constant text[] := '{title,description,schema,tables,enums,functions,retention_days}';
-  unknown text;
+  wrong text;
   list text;
 begin
   plan.version := migration_guard.normalize_version(version);
   if jsonb_typeof(document) is distinct from 'object' then
     perform migration_guard.fail('invalid_plan', 'A plan is a JSON object.');
   end if;
-  select string_agg(key, ', ' order by key) into unknown
+  select string_agg(key, ', ' order by key) into wrong
   from jsonb_object_keys(document) as keys (key) where key <> all (known);
-  if unknown is not null then
-    perform migration_guard.fail('invalid_plan', format('A plan has no field %s.', unknown));
+  if wrong is not null then
+    perform migration_guard.fail('invalid_plan', format('A plan has no field %s.', wrong));
   end if;
   foreach list in array '{tables,enums,functions}'::text[] loop
     if jsonb_typeof(coalesce(document -> list, '[]')) <> 'array'
-      or jsonb_path_exists(document -> list, '$[*] ? (@.type() != "string" || @ == "")') then
+      -- Strict, since lax would look into a list within the list.
+      or jsonb_path_exists(document -> list, 'strict $[*] ? (@.type() != "string" || @ == "")') then
       perform migration_guard.fail('invalid_plan', format('%s is a list of names.', list));
     end if;
   end loop;
+  select string_agg(key, ', ' order by key) into wrong
+  from jsonb_each(document) as fields (key, value)
+  where key in ('title', 'description', 'schema') and jsonb_typeof(value) <> 'string';
+  if wrong is not null then
+    perform migration_guard.fail('invalid_plan', format('Not a text: %s.', wrong));
+  end if;
   if coalesce(jsonb_array_length(document -> 'tables'), 0) = 0 then
     perform migration_guard.fail('invalid_plan', 'tables names at least one table.');
   end if;

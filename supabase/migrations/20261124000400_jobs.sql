@@ -34,7 +34,7 @@ comment on table migration_guard.jobs is 'Long work: queued by a request, run by
 -- However many ask at once, a version has one backup and one cleanup under way.
 create unique index one_exclusive_job_per_version on migration_guard.jobs (version)
   where kind in ('backup', 'cleanup') and status in ('queued', 'running');
-create index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
+create unique index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
 
 create table migration_guard.backups (
   id uuid primary key default gen_random_uuid(),
@@ -48,6 +48,8 @@ create table migration_guard.backups (
   -- Checksums as they were when the backup was taken, kept outside of its schema.
   manifest text not null,
   verification_source text not null,
+  -- Everything that was in the schema when the backup was taken; a cleanup removes that and nothing else.
+  members text[] not null,
   -- Outcome and time of the last verification job.
   verified_ok boolean,
   verified_at timestamptz,
@@ -67,16 +69,15 @@ create unique index one_backup_per_version on migration_guard.backups (version) 
 
 create table migration_guard.cleanup_tokens (
   -- SHA-256 of the token, in hex; the token itself is shown once and stored nowhere.
-  token_hash text primary key,
+  token_hash text not null,
   backup_id uuid not null references migration_guard.backups,
   actor text not null,
   expires_at timestamptz not null,
   -- The job that spent it.
-  spent_by uuid references migration_guard.jobs
+  spent_by uuid unique references migration_guard.jobs,
+  primary key (backup_id, token_hash)
 );
 comment on table migration_guard.cleanup_tokens is 'One-time tokens that a cleanup wants, ten minutes each.';
-create index cleanup_tokens_by_backup on migration_guard.cleanup_tokens (backup_id);
-create index cleanup_tokens_by_job on migration_guard.cleanup_tokens (spent_by);
 
 create function migration_guard.find_backup(version text) returns migration_guard.backups
 language sql stable

@@ -141,7 +141,7 @@ begin
       manifest text
     );
     comment on table %1$I.backup_metadata is 'One row: what the backup holds, who took it and when, and the checksum over all of it.';
-    comment on column %1$I.backup_metadata.tables is 'For each copied table the checksum and row count that it must have.';
+    comment on column %1$I.backup_metadata.tables is 'For each copied table the columns, row count and checksum that it must have.';
     comment on column %1$I.backup_metadata.objects is 'For each kind of object the identities that must be there, with the checksum of each definition.';
     comment on column %1$I.backup_metadata.manifest is 'SHA-256 over objects_backup, tables_backup and this row.'
   $ddl$, schema_name);
@@ -218,7 +218,8 @@ begin
       $3, pg_current_snapshot()::text, current_setting('server_version'), migration_guard.product_version(),
       migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
       (select jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
-         jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum))
+         jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum,
+           'columns', jsonb_path_query_array(t.columns, '$[*].name')))
        from %1$I.tables_backup as t),
       (select jsonb_object_agg(k.kind, k.objects)
        from (select x.kind, jsonb_object_agg(x.identity, x.checksum) as objects from %1$I.objects_backup as x group by x.kind) as k)
@@ -236,19 +237,9 @@ create function migration_guard.close_backup_schema(schema_name text) returns vo
 language plpgsql volatile
 set search_path = ''
 as $$
-declare
-  grantee text;
 begin
-  -- Default privileges may have given something to anybody: the copy holds personal data.
-  for grantee in
-    select 'public'
-    union all
-    select format('%I', r.rolname) from pg_catalog.pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
-  loop
-    execute format('revoke all on schema %I from %s', schema_name, grantee);
-    execute format('revoke all on all tables in schema %I from %s', schema_name, grantee);
-    execute format('revoke all on all functions in schema %I from %s', schema_name, grantee);
-  end loop;
+  -- The copy holds personal data.
+  perform migration_guard.close_schema(schema_name);
   execute format('comment on schema %I is %L', schema_name,
     'Migration Guard backup: change nothing here. select * from ' || format('%I', schema_name) || '.verify_backup_integrity();');
 end
@@ -257,6 +248,32 @@ comment on function migration_guard.close_backup_schema(text) is
   'Takes away whatever default privileges gave in a new backup schema.';
 
 -- The job -------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.assert_locked(relations oid[]) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  unlocked constant oid[] := array(
+    select r.oid
+    from unnest(relations) as r (oid)
+    where not exists (
+      select from pg_catalog.pg_locks as l
+      where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.relation = r.oid and l.granted));
+  relation oid;
+begin
+  -- Where one of them may not be read, this says so.
+  foreach relation in array unlocked loop
+    execute format('lock table %s in access share mode', relation::regclass);
+  end loop;
+  -- Where all may, one has taken another's place since the locks were asked for.
+  if unlocked <> '{}' then
+    raise exception using errcode = 'lock_not_available', message = 'a table was not locked before the snapshot';
+  end if;
+end
+$$;
+comment on function migration_guard.assert_locked(oid[]) is
+  'Raises insufficient_privilege or lock_not_available unless this transaction holds a lock on each of the tables.';
 
 create function migration_guard.run_backup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -273,6 +290,7 @@ declare
   outside text;
   result jsonb;
 begin
+  perform migration_guard.assert_locked(relations);
   perform migration_guard.create_backup_schema(schema_name);
   foreach relation in array relations loop
     perform migration_guard.report_progress(job, 'copying ' || relation::regclass, done, cardinality(relations));
@@ -294,9 +312,10 @@ begin
   update migration_guard.backups as b
   set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
   where b.version = plan.version and b.removed_at is null;
-  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source)
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
-    migration_guard.verification_source(schema_name));
+    migration_guard.verification_source(schema_name),
+    array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);
 end

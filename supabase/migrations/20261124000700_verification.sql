@@ -9,7 +9,7 @@ begin
   execute replace(replace($template$
     create function {schema}.compute_manifest() returns text
     language sql stable
-    set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, YMD'
+    set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1
     as $body$
       select encode(sha256(convert_to(concat_ws(E'\n',
         (select string_agg(to_jsonb(o)::text, E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
@@ -21,10 +21,12 @@ begin
 
     create function {schema}.verify_tables() returns table (check_name text, status text, details text)
     language plpgsql stable
-    set search_path = '' set row_security = off
+    -- The binary form of a text is in the client's encoding.
+    set search_path = '' set row_security = off set client_encoding = 'UTF8' set quote_all_identifiers = off
     as $body$
     declare
       wanted record;
+      found_columns jsonb;
       found_rows bigint;
       found_checksum text;
     begin
@@ -32,7 +34,8 @@ begin
         -- Both lists name the tables: one that was taken out of either still has its check.
         select coalesce(m.key, format('%I.%I', t.source_schema, t.source_table)) as source,
           coalesce(m.value ->> 'backup_table', t.backup_table) as backup_table,
-          (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value is not null as is_expected
+          (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value -> 'columns' as columns,
+          m.value is not null as is_expected
         from (select e.key, e.value from {schema}.backup_metadata as b, jsonb_each(b.tables) as e) as m
         full join {schema}.tables_backup as t on format('%I.%I', t.source_schema, t.source_table) = m.key
         order by 1
@@ -44,8 +47,14 @@ begin
         elsif not wanted.is_expected then
           details := format('no row of backup_metadata says what %s must hold', wanted.backup_table);
         else
+          -- A checksum covers values, not the names that they go by.
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]') into found_columns
+          from pg_catalog.pg_attribute as a
+          where a.attrelid = to_regclass(format('{schema}.%I', wanted.backup_table)) and a.attnum > 0 and not a.attisdropped;
           execute {checksum_query} into found_rows, found_checksum;
-          if (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
+          if found_columns is distinct from wanted.columns then
+            details := format('expected the columns %s, found %s', wanted.columns, found_columns);
+          elsif (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
             status := 'OK';
             details := format('%s rows, checksum %s', found_rows, found_checksum);
           else
@@ -57,11 +66,11 @@ begin
       end loop;
     end
     $body$;
-    comment on function {schema}.verify_tables() is 'Reads every copied table again and compares count and checksum with what was recorded.';
+    comment on function {schema}.verify_tables() is 'Reads every copied table again and compares columns, count and checksum with what was recorded.';
 
     create function {schema}.verify_objects() returns table (check_name text, status text, details text)
     language sql stable
-    set search_path = ''
+    set search_path = '' set extra_float_digits = 1
     as $body$
       with expected as (
         select k.key as kind, o.key as identity, o.value as checksum
@@ -140,13 +149,20 @@ create function migration_guard.verification_source(schema_name text) returns te
 language sql stable
 set search_path = ''
 as $$
-  select encode(sha256(convert_to(string_agg(pg_catalog.pg_get_functiondef(p.oid), E'\n' order by p.proname), 'UTF8')), 'hex')
-  from pg_catalog.pg_proc as p
-  join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
-  where n.nspname = schema_name
+  select encode(sha256(convert_to(string_agg(s.source, E'\n' order by s.name, s.source), 'UTF8')), 'hex')
+  from (
+    select p.proname as name, pg_catalog.pg_get_functiondef(p.oid) as source
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = to_regnamespace(format('%I', schema_name)) and p.prokind <> 'a'
+    union all
+    select c.relname, format('create view %I as %s', c.relname, pg_catalog.pg_get_viewdef(c.oid))
+    from pg_catalog.pg_class as c
+    where c.relnamespace = to_regnamespace(format('%I', schema_name)) and c.relkind = 'v'
+  ) as s
 $$;
 comment on function migration_guard.verification_source(text) is
-  'SHA-256 over the functions of a backup schema, so that a verification that was made to say OK is noticed.';
+  'SHA-256 over the functions and views of a backup schema, so that a verification that was made to say OK, or a view
+that shows something else than what was recorded, is noticed.';
 
 create function migration_guard.integrity_checks(backup migration_guard.backups)
 returns table (check_name text, status text, details text)
@@ -162,7 +178,7 @@ declare
 begin
   check_name := 'verification';
   status := case when found_source = backup.verification_source then 'OK' else 'FAIL' end;
-  details := format('expected functions with checksum %s, found %s', backup.verification_source,
+  details := format('expected functions and views with checksum %s, found %s', backup.verification_source,
     coalesce(found_source, case when to_regnamespace(format('%I', backup.schema_name)) is null then 'no schema' else 'none' end));
   return next;
   -- Functions that somebody changed are not run.

@@ -26,7 +26,11 @@ begin
     coalesce(
       string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name) filter (where not c.ok),
       case
-        when count(c.check_name) = 0 then 'there is none, and the metadata says so'
+        when count(c.check_name) = 0 and (select bool_and(m.ok) from checks as m where m.check_name = 'metadata')
+          then 'there is none, and the metadata says so'
+        when count(c.check_name) = 0 then (
+          select 'nothing was found to check; ' || string_agg(f.check_name || ': ' || f.details, E'\n' order by f.check_name)
+          from checks as f where not f.ok)
         when i.item = 'integrity_passes' then format('%s checks, all OK', count(*))
         else string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name)
       end)

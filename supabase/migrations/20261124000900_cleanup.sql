@@ -8,15 +8,20 @@ as $$
 declare
   retention constant interval := make_interval(days => (backup.plan ->> 'retention_days')::int);
   registered_id uuid;
+  strangers text;
 begin
   guard := 'schema_is_a_backup';
   if to_regclass(format('%I.backup_metadata', backup.schema_name)) is not null then
     execute format('select m.backup_id from %I.backup_metadata as m where m.backup_id = $1', backup.schema_name)
       into registered_id using backup.id;
   end if;
-  passed := registered_id is not null;
-  details := case when passed then format('%s holds backup %s', backup.schema_name, backup.id)
-    else format('%s does not say that it is backup %s', backup.schema_name, backup.id) end;
+  select string_agg(c.identity, '; ' order by c.identity) into strangers
+  from migration_guard.schema_contents(backup.schema_name) as c where c.identity <> all (backup.members);
+  passed := registered_id is not null and strangers is null;
+  details := case
+    when registered_id is null then format('%s does not say that it is backup %s', backup.schema_name, backup.id)
+    when strangers is not null then format('%s holds what is not part of the backup: %s', backup.schema_name, strangers)
+    else format('%s holds backup %s and nothing else', backup.schema_name, backup.id) end;
   return next;
 
   return query
@@ -124,7 +129,8 @@ declare
 begin
   -- One request at a time for each token: the second waits here, and finds it spent.
   perform from migration_guard.cleanup_tokens as t
-  where t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex') for update;
+  where t.backup_id = backup.id and t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex')
+  for update;
   perform migration_guard.refuse_cleanup(backup, (
     select jsonb_agg(to_jsonb(g)) from (
       select * from migration_guard.cleanup_guards(backup)
@@ -133,38 +139,44 @@ begin
     ) as g));
   job := migration_guard.enqueue('cleanup', backup.version, actor, jsonb_build_object('confirm', confirm, 'backup_id', backup.id), request_id);
   update migration_guard.cleanup_tokens as t set spent_by = job.id
-  where t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex');
+  where t.backup_id = backup.id and t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex');
   return job;
 end
 $$;
 comment on function migration_guard.enqueue_cleanup(text, text, text, text, text) is
   'Queues the removal of a backup and spends the token. Raises backup_not_found, or cleanup_refused with every guard.';
 
-create function migration_guard.drop_backup_schema(schema_name text) returns void
+create function migration_guard.drop_backup_schema(backup migration_guard.backups) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  functions text;
-  views text;
-  tables text;
+  statement text;
 begin
-  select string_agg(p.oid::regprocedure::text, ', ') into functions
-  from pg_catalog.pg_proc as p join pg_catalog.pg_namespace as n on n.oid = p.pronamespace where n.nspname = schema_name;
-  select
-    string_agg(format('%I.%I', n.nspname, c.relname), ', ') filter (where c.relkind = 'v'),
-    string_agg(format('%I.%I', n.nspname, c.relname), ', ') filter (where c.relkind = 'r')
-  into views, tables
-  from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace where n.nspname = schema_name;
-  -- Never cascade: what depends on any of it makes Postgres refuse, and all of it stays.
-  execute format('drop function %s restrict', functions);
-  execute format('drop view %s restrict', views);
-  execute format('drop table %s restrict', tables);
-  execute format('drop schema %I restrict', schema_name);
+  -- Never cascade: what depends on any of it, or is in the schema besides, makes Postgres refuse, and all of it stays.
+  for statement in
+    select format('drop %s %s restrict', m.kind, string_agg(m.name, ', '))
+    from (
+      select p.oid::regprocedure::text as name, 'function' as kind, 1 as position
+      from pg_catalog.pg_proc as p
+      join migration_guard.schema_contents(backup.schema_name) as c
+        on c.classid = 'pg_catalog.pg_proc'::regclass and c.objid = p.oid and c.identity = any (backup.members)
+      union all
+      select r.oid::regclass::text, case r.relkind when 'v' then 'view' else 'table' end, case r.relkind when 'v' then 2 else 3 end
+      from pg_catalog.pg_class as r
+      join migration_guard.schema_contents(backup.schema_name) as c
+        on c.classid = 'pg_catalog.pg_class'::regclass and c.objid = r.oid and c.identity = any (backup.members)
+    ) as m
+    group by m.kind, m.position
+    order by m.position
+  loop
+    execute statement;
+  end loop;
+  execute format('drop schema %I restrict', backup.schema_name);
 end
 $$;
-comment on function migration_guard.drop_backup_schema(text) is
-  'Drops a backup schema and what is in it, and nothing that depends on it: then it raises instead.';
+comment on function migration_guard.drop_backup_schema(migration_guard.backups) is
+  'Drops a backup schema and the backup in it. Raises where something else is in it or depends on it.';
 
 create function migration_guard.run_cleanup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -180,7 +192,9 @@ begin
   select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.relname) into tables
   from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where n.nspname = backup.schema_name and c.relkind = 'r';
-  execute 'lock table ' || tables || ' in access exclusive mode';
+  if tables is not null then
+    execute 'lock table ' || tables || ' in access exclusive mode';
+  end if;
   select b.* into backup from migration_guard.backups as b where b.id = backup.id for update;
 
   spent := exists (
@@ -195,7 +209,7 @@ begin
     ) as g));
 
   perform migration_guard.report_progress(job, 'dropping ' || backup.schema_name, 0, 1);
-  perform migration_guard.drop_backup_schema(backup.schema_name);
+  perform migration_guard.drop_backup_schema(backup);
   update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = job.actor where b.id = backup.id;
   return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true);
 end

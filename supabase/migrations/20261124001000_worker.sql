@@ -8,18 +8,18 @@ as $$ select 1297435713 $$;
 comment on function migration_guard.lock_class() is
   'First key of the product''s advisory locks; the second is a job''s number, or 0 for the moment of claiming.';
 
-create function migration_guard.is_abandoned(job migration_guard.jobs) returns boolean
+create function migration_guard.has_worker(job migration_guard.jobs) returns boolean
 language sql stable
 set search_path = ''
 as $$
-  select job.status = 'running' and not exists (
+  select exists (
     select from pg_catalog.pg_locks as l
     where l.locktype = 'advisory' and l.granted and l.objsubid = 2
       and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
       and l.classid = migration_guard.lock_class()::oid and l.objid = job.number::oid)
 $$;
-comment on function migration_guard.is_abandoned(migration_guard.jobs) is
-  'Whether a job says that it is running while nobody holds its lock: its worker is gone.';
+comment on function migration_guard.has_worker(migration_guard.jobs) is
+  'Whether a session holds the lock of a job. One that says that it is running and has none has lost its worker.';
 
 create function migration_guard.claim_job() returns migration_guard.jobs
 language plpgsql volatile
@@ -38,14 +38,15 @@ begin
   update migration_guard.jobs as j
   set status = 'failed', finished_at = clock_timestamp(), error = jsonb_build_object(
     'code', 'worker_lost', 'message', format('The worker was lost %s times while it ran this job.', j.attempts))
-  where j.status = 'running' and j.attempts >= 3 and migration_guard.is_abandoned(j);
+  where j.status = 'running' and j.attempts >= 3 and not migration_guard.has_worker(j);
 
   select j.* into job
   from migration_guard.jobs as j
-  where (j.status = 'queued' or (j.status = 'running' and migration_guard.is_abandoned(j)))
+  where j.status in ('queued', 'running')
+    and not migration_guard.has_worker(j)
     and not exists (
       select from migration_guard.jobs as other
-      where other.version = j.version and other.status = 'running' and other.id <> j.id and not migration_guard.is_abandoned(other))
+      where other.version = j.version and other.status = 'running' and other.id <> j.id and migration_guard.has_worker(other))
   order by j.number
   for update skip locked
   limit 1;
@@ -64,7 +65,7 @@ $$;
 comment on function migration_guard.claim_job() is
   'Takes the oldest job that can run now, an abandoned one included, and holds its lock for the session; null if none.';
 
-create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns void
+create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns text
 language plpgsql volatile
 set search_path = ''
 set client_min_messages = 'warning'
@@ -81,14 +82,22 @@ begin
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where job.kind = 'backup';
   drop view if exists pg_temp.migration_guard_tables;
-  execute 'create temporary view migration_guard_tables as select 1 as locked' || coalesce(' from ' || tables, '');
-exception when insufficient_privilege or undefined_table then
-  -- The job itself meets the same error, and says so where it is recorded.
-  create temporary view migration_guard_tables as select 1 as locked;
+  begin
+    -- Naming a table takes a lock on it already.
+    execute 'create temporary view migration_guard_tables as select 1 as locked' || coalesce(' from ' || tables, '');
+  exception
+    when insufficient_privilege or undefined_table then
+      -- The job itself meets the same error, and says so where it is recorded.
+      create temporary view migration_guard_tables as select 1 as locked;
+    when lock_not_available or deadlock_detected or query_canceled then
+      return sqlstate;
+  end;
+  return null;
 end
 $$;
 comment on function migration_guard.prepare_table_locks(migration_guard.jobs) is
-  'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names.';
+  'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names. Returns
+null, or the SQLSTATE of what kept it from a table.';
 
 create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns void
 language plpgsql volatile
@@ -96,7 +105,7 @@ set search_path = ''
 set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on
-set lc_monetary = 'C' set client_min_messages = 'warning'
+set lc_monetary = 'C' set client_encoding = 'UTF8' set client_min_messages = 'warning'
 as $$
 declare
   outcome jsonb;
@@ -123,8 +132,7 @@ begin
   end;
   raise log 'migration_guard: job % failed: % (%)', job.id, message, state;
   update migration_guard.jobs as j
-  set status = 'failed', finished_at = clock_timestamp(), error = migration_guard.job_error(state, message, detail),
-    progress = migration_guard.job_progress(job)
+  set status = 'failed', finished_at = clock_timestamp(), error = migration_guard.job_error(state, message, detail)
   where j.id = job.id;
 end
 $$;
@@ -164,9 +172,11 @@ begin
   loop
     job := migration_guard.claim_job();
     exit when job.id is null;
-    perform migration_guard.prepare_table_locks(job);
-    lock_failure := null;
-    if job.kind = 'backup' then
+    -- The claim is over before anything here waits for a table, so that other workers can claim what is left.
+    commit;
+    set local lock_timeout = '10s';
+    lock_failure := migration_guard.prepare_table_locks(job);
+    if job.kind = 'backup' and lock_failure is null then
       commit;
       -- Locks come before the snapshot, since TRUNCATE and rewriting ALTERs do not respect it. An expression would take
       -- the snapshot, so there is none from here to the lock: the statements are fixed, and the view stands for the tables.
@@ -174,8 +184,12 @@ begin
       set local lock_timeout = '10s';
       begin
         lock table pg_temp.migration_guard_tables in access share mode;
-      exception when lock_not_available or deadlock_detected or query_canceled or insufficient_privilege or undefined_table then
-        lock_failure := sqlstate;
+      exception
+        when insufficient_privilege or undefined_table then
+          -- As above.
+          lock_failure := null;
+        when lock_not_available or deadlock_detected or query_canceled then
+          lock_failure := sqlstate;
       end;
     else
       commit;
@@ -198,6 +212,3 @@ comment on procedure migration_guard.work(boolean) is
 transaction; set statement_timeout = 0 before, since a running call keeps the timeout that it began with. A caller behind
 a connection pooler, who cannot know which session its setting reached, says require_no_statement_timeout: then the call
 does nothing but raise statement_timeout_not_lifted in a session that has a timeout, and resets it at the end.';
-
-revoke all on all tables in schema migration_guard from public, anon, authenticated, service_role;
-revoke all on all routines in schema migration_guard from public, anon, authenticated, service_role;

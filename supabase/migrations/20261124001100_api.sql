@@ -242,11 +242,10 @@ comment on function migration_guard_api.get_job(uuid) is 'GET /v1/jobs/{id}. Rai
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 
-revoke all on all routines in schema migration_guard from public, anon, authenticated, service_role;
-revoke all on all routines in schema migration_guard_api from public, anon, authenticated;
+select migration_guard.close_schema('migration_guard');
+select migration_guard.close_schema('migration_guard_api');
 grant usage on schema migration_guard_api to service_role;
 grant execute on all functions in schema migration_guard_api to service_role;
-revoke all on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup from public;
 grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup to service_role;
 
 notify pgrst, 'reload schema';

@@ -3,6 +3,7 @@ import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
+import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
@@ -45,6 +46,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(requestId());
   app.use(secureHeaders());
   app.use(timing());
+  app.use(prettyJSON());
   app.use(async (c, next) => {
     c.set("worker", worker);
     c.set("pokeWorker", () => waitUntil(worker.poke()));

@@ -13,6 +13,7 @@ const listJobs = createRoute({
   request: {
     query: z.strictObject({
       version: Version.optional(),
+      pretty: z.string().optional().openapi({ description: "Indents the answer, as it does on any path." }),
       limit: z.coerce.number().int().min(1).max(200).default(50).openapi({ description: "How many at most." }),
     }),
   },

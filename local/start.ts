@@ -1,0 +1,164 @@
+// `npm start`: the whole local stack, with the example app in it, until Ctrl-C.
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { databaseUrl } from "./database-url.ts";
+import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "./database.ts";
+import { anonKey, publishableKeys, secretKeys, serviceRoleKey } from "./keys.ts";
+import { dataPlace, isTaken, type Postgres, startPostgres, stopLeftover } from "./postgres.ts";
+import { config, type Stack, startStack } from "./stack.ts";
+
+const root = join(import.meta.dirname, "..");
+const folder = resolve(process.env.DATA_DIRECTORY ?? join(root, ".local"));
+const dataDirectory = join(folder, "postgres");
+/** Says of which SQL the database was made; absent until that is done. */
+const readyFile = join(folder, "ready");
+const database = "postgres";
+
+const help = `Starts Postgres, REST, the Edge Function and a gateway before them, with the example app loaded.
+
+  npm start               start, and go on with the data that is there
+  npm start -- --reset    throw the data away and begin afresh
+  npm start -- --verbose  also print what Postgres and the function log
+
+  API_PORT         port of the gateway, now ${port("API_PORT", config().api.port)}
+  DB_PORT          port of Postgres, now ${port("DB_PORT", config().db.port)}
+  DATA_DIRECTORY   folder of the data, now ${folder}`;
+
+const { values: options } = parseArgs({
+  options: { reset: { type: "boolean" }, verbose: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+});
+if (options.help) {
+  console.log(help);
+  process.exit(0);
+}
+
+const apiPort = port("API_PORT", config().api.port);
+const databasePort = port("DB_PORT", config().db.port);
+
+let postgres: Postgres | undefined;
+let stack: Stack | undefined;
+let stopping: Promise<void> | undefined;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(0));
+
+try {
+  await start();
+} catch (error) {
+  if (!stopping) console.error((error as Error).message);
+  await stop(1);
+}
+
+async function start() {
+  if (await isTaken(apiPort)) throw taken("API_PORT", apiPort, "another stack is running, perhaps this one");
+  await stopLeftover(dataDirectory);
+  if (await isTaken(databasePort)) throw taken("DB_PORT", databasePort, "another Postgres is running");
+
+  // A first start that was interrupted has left a database that is not complete.
+  if (options.reset || !existsSync(readyFile)) {
+    for (const path of [dataPlace(dataDirectory), dataDirectory, readyFile]) {
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+  mkdirSync(folder, { recursive: true });
+  step("Starting Postgres");
+  const onLog = options.verbose ? (text: string) => process.stderr.write(text) : undefined;
+  postgres = await startPostgres({ dataDirectory, port: databasePort, onLog });
+  await prepare(postgres.isNew);
+  step("Starting REST and the Edge Function");
+  stack = await startStack({ port: apiPort, databasePort, database, onLog: (text) => process.stderr.write(text) });
+  printUsage(stack);
+}
+
+/** Makes a new database what it should be; says so when an old one was made of other SQL. */
+async function prepare(isNew: boolean) {
+  if (isNew) {
+    step("Creating the database");
+    await createPlatformRoles(databasePort);
+    await createPlatformSchemas({ port: databasePort, database });
+  }
+  const fingerprint = fingerprintOfSql();
+  const isUpToDate = !isNew && readFileSync(readyFile, "utf8") === fingerprint;
+  if (isUpToDate) return;
+  step("Applying migrations");
+  await pushMigrations({ port: databasePort, database });
+  if (isNew) {
+    step("Loading the example app");
+    await loadExample({ port: databasePort, database });
+    writeFileSync(readyFile, fingerprint);
+  } else {
+    console.error("The project's SQL has changed since this database was made: `npm start -- --reset` begins afresh.");
+  }
+}
+
+function fingerprintOfSql(): string {
+  const files = [
+    join(root, "local", "platform.sql"),
+    join(root, "local", "platform-database.sql"),
+    ...readdirSync(join(root, "supabase", "migrations")).sort().map((name) =>
+      join(root, "supabase", "migrations", name)
+    ),
+    join(root, "examples", "coordinator-to-curator", "schema.sql"),
+    join(root, "examples", "coordinator-to-curator", "seed.sql"),
+  ];
+  const hash = createHash("sha256");
+  for (const file of files) hash.update(readFileSync(file));
+  return hash.digest("hex");
+}
+
+function printUsage({ url, functionUrl }: Stack) {
+  const key = `-H 'apikey: ${secretKeys.default}'`;
+  const json = `-H 'content-type: application/json'`;
+  const wait = `-H 'prefer: wait=60'`;
+  const plan = join(root, "examples", "coordinator-to-curator", "plan.json");
+  console.log(`
+Migration Guard is ready.
+
+  API               ${functionUrl}
+  REST              ${url}/rest/v1
+  Database          ${databaseUrl({ port: databasePort })}
+  secret key        ${secretKeys.default}
+  publishable key   ${publishableKeys.default}
+  service_role key  ${serviceRoleKey}
+  anon key          ${anonKey}
+
+Back up the example app's data and verify it, line by line in another terminal:
+
+curl '${functionUrl}/ready?pretty' ${key}
+curl -X PUT '${functionUrl}/v1/plans/v10.0?pretty' ${key} ${json} -d '@${plan}'
+curl -X POST '${functionUrl}/v1/backups?pretty' ${key} ${json} ${wait} -d '{"version": "v10.0"}'
+curl -X POST '${functionUrl}/v1/backups/v10.0/verify?pretty' ${key} ${wait}
+curl '${functionUrl}/v1/backups/v10.0/checklist?pretty' ${key}
+
+docs/runbooks/v10.0.md goes on from there. Ctrl-C stops everything; \`npm start -- --help\` lists the options.`);
+}
+
+function stop(code: number): Promise<void> {
+  stopping ??= (async () => {
+    await stack?.stop().catch(() => undefined);
+    await postgres?.stop().catch(() => undefined);
+    process.exit(code);
+  })();
+  return stopping;
+}
+
+function step(text: string) {
+  console.error(`${text} …`);
+}
+
+function port(variable: string, usual: number): number {
+  const text = process.env[variable] ?? String(usual);
+  const number = Number(text);
+  if (!Number.isInteger(number) || number < 1 || number > 65535) {
+    console.error(`${variable}=${text} is no port: it takes a number from 1 to 65535.`);
+    process.exit(1);
+  }
+  return number;
+}
+
+function taken(variable: string, number: number, why: string): Error {
+  return new Error(
+    `Port ${number} is taken (${why}). Free it, or choose another: ${variable}=${number + 1000} npm start`,
+  );
+}

@@ -1,0 +1,196 @@
+import { expect } from "vitest";
+import { type Api, test } from "../support/api.ts";
+import { examplePlan } from "../support/example.ts";
+
+async function takeBackup({ call }: Api, version = "v10.0", plan: object = examplePlan) {
+  expect((await call("PUT", `/v1/plans/${version}`, { json: plan })).status).toBe(201);
+  const backup = await call("POST", "/v1/backups", { json: { version }, wait: 60 });
+  expect(backup).toMatchObject({ status: 200, json: { kind: "backup", status: "succeeded", error: null } });
+  return backup.json;
+}
+
+test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  const job = await takeBackup(freshApi);
+  expect(job).toMatchObject({
+    version: "v10.0",
+    actor: "default",
+    progress: { percent: 100 },
+    result: { schema: "migration_backup_v10", tables_backed_up: 4, functions_backed_up: 4, enums_backed_up: 1 },
+  });
+  expect(job.finished_at).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+\+00:00$/);
+
+  expect((await call("GET", "/v1/backups/v10")).json).toMatchObject({
+    state: "unverified",
+    schema: "migration_backup_v10",
+  });
+  const verified = await call("POST", "/v1/backups/v10/verify", { wait: 60 });
+  expect(verified.json).toMatchObject({ kind: "verify", status: "succeeded", result: { ok: true, failed: 0 } });
+
+  const { json: { backups } } = await call("GET", "/v1/backups");
+  expect(backups).toHaveLength(1);
+  expect(backups[0]).toMatchObject({
+    version: "v10.0",
+    state: "verified",
+    verified_ok: true,
+    manifest: job.result.manifest,
+  });
+  const counts = await database.sql`select count(*)::int as rows from public.profiles`;
+  const profiles = backups[0].tables.find((table: { table: string }) => table.table === "public.profiles");
+  expect(profiles).toMatchObject({ backup_table: "profiles_backup", row_count: counts[0]!.rows });
+  expect(profiles.source_checksum).toBe(profiles.backup_checksum);
+
+  const checklist = await call("GET", "/v1/backups/v10.0/checklist");
+  expect(checklist.json).toMatchObject({ ready: true });
+  expect(checklist.json.items).toHaveLength(6);
+
+  const confirmed = await call("POST", "/v1/backups/v10.0/confirm", { json: { note: "All is well." } });
+  expect(confirmed.json).toMatchObject({
+    state: "confirmed",
+    confirmed_by: "default",
+    confirmation_note: "All is well.",
+  });
+
+  await database.sql`update migration_guard.backups set confirmed_at = now() - interval '15 days'`;
+  const plan = await call("GET", "/v1/backups/v10.0/cleanup-plan");
+  expect(plan.json).toMatchObject({ allowed: true, schema: "migration_backup_v10" });
+  const removed = await call("DELETE", "/v1/backups/v10.0", {
+    json: { confirm: "migration_backup_v10", token: plan.json.token },
+    wait: 60,
+  });
+  expect(removed).toMatchObject({ status: 200, json: { kind: "cleanup", status: "succeeded" } });
+  expect((await call("GET", "/v1/backups/v10.0")).json).toMatchObject({ status: 404, code: "backup_not_found" });
+  expect((await call("GET", "/v1/backups")).json).toEqual({ backups: [] });
+  expect((await call("GET", "/v1/jobs?version=v10")).json.jobs.map((each: { kind: string }) => each.kind))
+    .toEqual(["cleanup", "verify", "backup"]);
+});
+
+test("a damaged backup is told by its verification, its state and the checklist", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await takeBackup(freshApi);
+  await database
+    .sql`delete from migration_backup_v10.profiles_backup where ctid = (select min(ctid) from migration_backup_v10.profiles_backup)`;
+  const verified = await call("POST", "/v1/backups/v10/verify", { wait: 60 });
+  expect(verified.json).toMatchObject({ status: "succeeded", result: { ok: false, failed: 1 } });
+  const failed = verified.json.result.checks.filter((check: { status: string }) => check.status === "FAIL");
+  expect(failed).toMatchObject([{
+    check_name: "table public.profiles",
+    details: expect.stringMatching(/expected \d+ rows.*found \d+ rows/),
+  }]);
+  expect((await call("GET", "/v1/backups/v10")).json).toMatchObject({ state: "damaged" });
+  expect((await call("GET", "/v1/backups/v10/checklist")).json).toMatchObject({ ready: false });
+});
+
+test("without Prefer: wait a job is answered at once, and read where Location says", async ({ freshApi }) => {
+  const { call } = freshApi;
+  await call("PUT", "/v1/plans/v1", { json: { tables: ["profiles"] } });
+  const queued = await call("POST", "/v1/backups", { json: { version: "v1" } });
+  expect(queued.status).toBe(202);
+  expect(queued.json).toMatchObject({ kind: "backup", version: "v1.0", result: null, error: null });
+  expect(queued.headers.get("location")).toBe(`/v1/jobs/${queued.json.id}`);
+  expect(Number(queued.headers.get("retry-after"))).toBeGreaterThan(0);
+  await expect.poll(async () => (await call("GET", queued.headers.get("location")!)).json.status, { timeout: 60_000 })
+    .toBe("succeeded");
+});
+
+test("a wait that is too short is answered with the running job, and its progress", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await call("PUT", "/v1/plans/v1", { json: { tables: ["profiles"] } });
+  const holder = database.connect();
+  const lock = await holder.reserve();
+  await lock`begin`;
+  await lock`lock table public.profiles in access exclusive mode`;
+  const running = await call("POST", "/v1/backups", { json: { version: "v1" }, wait: 1 });
+  expect(running).toMatchObject({ status: 202, json: { status: "running", progress: { step: "starting" } } });
+  expect(running.headers.get("preference-applied")).toBe("wait=1");
+  await lock`rollback`;
+  lock.release();
+  await expect.poll(async () => (await call("GET", `/v1/jobs/${running.json.id}`)).json.status, { timeout: 60_000 })
+    .toBe("succeeded");
+});
+
+test("a second backup of a version is refused: while one runs, and when there is one", async ({ freshApi }) => {
+  const { call } = freshApi;
+  await call("PUT", "/v1/plans/v1", { json: { tables: ["profiles"] } });
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, () => call("POST", "/v1/backups", { json: { version: "v1" } })),
+  );
+  expect(answers.filter(({ status }) => status === 202)).toHaveLength(1);
+  for (const { status, json } of answers) {
+    if (status !== 202) expect(json.code).toMatch(/^backup_(in_progress|exists)$/);
+  }
+  await expect.poll(async () => (await call("GET", "/v1/jobs")).json.jobs[0].status, { timeout: 60_000 }).toBe(
+    "succeeded",
+  );
+  expect((await call("POST", "/v1/backups", { json: { version: "v1.0" } })).json).toMatchObject({
+    status: 409,
+    code: "backup_exists",
+  });
+});
+
+test("a backup after the migration is refused", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await call("PUT", "/v1/plans/v10", { json: examplePlan });
+  await database.sql`alter table public.coordinator_notes rename to curator_notes`;
+  const refused = await call("POST", "/v1/backups", { json: { version: "v10" } });
+  expect(refused.json).toMatchObject({
+    status: 409,
+    code: "migration_already_applied",
+    detail: expect.stringContaining("coordinator_notes"),
+  });
+  expect((await call("GET", "/v1/jobs")).json.jobs).toEqual([]);
+});
+
+test("a cleanup that a guard blocks is refused with all guards, and drops nothing", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await takeBackup(freshApi);
+  const { json: plan } = await call("GET", "/v1/backups/v10/cleanup-plan");
+  expect(plan.allowed).toBe(false);
+  const refused = await call("DELETE", "/v1/backups/v10", {
+    json: { confirm: "migration_backup_v10", token: plan.token },
+  });
+  expect(refused.json).toMatchObject({ status: 409, code: "cleanup_refused" });
+  const passed = Object.fromEntries(
+    refused.json.guards.map((guard: { guard: string; passed: boolean }) => [guard.guard, guard.passed]),
+  );
+  expect(passed).toEqual({
+    schema_is_a_backup: true,
+    no_job_under_way: true,
+    verified_recently: false,
+    migration_confirmed: false,
+    retention_passed: false,
+    nothing_depends_on_it: true,
+    confirm_names_schema: true,
+    token_is_valid: true,
+  });
+  expect(await database.sql`select to_regclass('migration_backup_v10.profiles_backup') as t`).toEqual([{
+    t: "migration_backup_v10.profiles_backup",
+  }]);
+});
+
+test("a wrong, a spent and an expired token are refused", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await takeBackup(freshApi);
+  await call("POST", "/v1/backups/v10/verify", { wait: 60 });
+  await call("POST", "/v1/backups/v10/confirm", { json: { note: "fine" } });
+  await database.sql`update migration_guard.backups set confirmed_at = now() - interval '15 days'`;
+  const confirm = "migration_backup_v10";
+  const tokenOf = async () => (await call("GET", "/v1/backups/v10/cleanup-plan")).json.token;
+  const remove = (token: string) => call("DELETE", "/v1/backups/v10", { json: { confirm, token }, wait: 60 });
+  const blocked = (answer: { json: { guards: { guard: string; passed: boolean; details: string }[] } }) =>
+    answer.json.guards.filter((guard) => !guard.passed).map((guard) => `${guard.guard}: ${guard.details}`).join();
+
+  expect(blocked(await remove("0".repeat(64)))).toMatch(/^token_is_valid: no such token/);
+
+  const expired = await tokenOf();
+  await database.sql`update migration_guard.cleanup_tokens set expires_at = now() - interval '1 second'`;
+  expect(blocked(await remove(expired))).toMatch(/^token_is_valid: the token expired/);
+
+  const wrongName = await call("DELETE", "/v1/backups/v10", { json: { confirm: "public", token: await tokenOf() } });
+  expect(blocked(wrongName)).toMatch(/^confirm_names_schema/);
+
+  const spent = await tokenOf();
+  expect((await remove(spent)).json.status).toBe("succeeded");
+  await takeBackup(freshApi, "v11");
+  expect((await remove(spent)).json).toMatchObject({ status: 404, code: "backup_not_found" });
+});

@@ -1,0 +1,142 @@
+import { expect } from "vitest";
+import { type CallOptions, test } from "../support/api.ts";
+
+type Case = [name: string, method: string, path: string, options: CallOptions, status: number, code: string];
+
+const json = { "content-type": "application/json" };
+const aMebibyte = 1024 * 1024;
+const job = "00000000-0000-4000-8000-000000000000";
+
+const cases: Case[] = [
+  ["an unknown version", "GET", "/v1/backups/v99", {}, 404, "backup_not_found"],
+  ["an unknown plan", "GET", "/v1/plans/v99", {}, 404, "plan_not_found"],
+  ["a plan to remove that is not there", "DELETE", "/v1/plans/v99", {}, 404, "plan_not_found"],
+  ["a backup of a version without a plan", "POST", "/v1/backups", { json: { version: "v99" } }, 404, "plan_not_found"],
+  ["the verification of no backup", "POST", "/v1/backups/v99/verify", {}, 404, "backup_not_found"],
+  ["the checklist of no backup", "GET", "/v1/backups/v99/checklist", {}, 404, "backup_not_found"],
+  ["the cleanup plan of no backup", "GET", "/v1/backups/v99/cleanup-plan", {}, 404, "backup_not_found"],
+  ["the sign-off of no backup", "POST", "/v1/backups/v99/confirm", { json: { note: "x" } }, 404, "backup_not_found"],
+  [
+    "the cleanup of no backup",
+    "DELETE",
+    "/v1/backups/v99",
+    { json: { confirm: "x", token: "y" } },
+    404,
+    "backup_not_found",
+  ],
+  ["an unknown job", "GET", `/v1/jobs/${job}`, {}, 404, "job_not_found"],
+  ["a job id that is none", "GET", "/v1/jobs/7", {}, 400, "invalid_request"],
+  ["a malformed version in the path", "GET", "/v1/backups/ten", {}, 400, "invalid_request"],
+  ["a malformed version in the body", "POST", "/v1/backups", { json: { version: "10" } }, 400, "invalid_request"],
+  [
+    "a version with SQL in the path",
+    "GET",
+    `/v1/backups/${encodeURIComponent("v10; drop schema public")}`,
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "a version with SQL in the body",
+    "POST",
+    "/v1/backups",
+    { json: { version: "v10; drop schema public" } },
+    400,
+    "invalid_request",
+  ],
+  ["a version with a leading zero", "GET", "/v1/plans/v010", {}, 400, "invalid_request"],
+  ["a version of 13 digits", "GET", "/v1/plans/2026010100000", {}, 400, "invalid_request"],
+  ["a body that is not JSON", "POST", "/v1/backups", { body: "{version: v10", headers: json }, 400, "invalid_json"],
+  ["a body that is another type of JSON", "POST", "/v1/backups", { json: ["v10"] }, 400, "invalid_request"],
+  ["an empty body", "POST", "/v1/backups", { headers: json }, 400, "invalid_json"],
+  ["a body that is missing", "PUT", "/v1/plans/v10", {}, 400, "invalid_request"],
+  [
+    "a body that is not said to be JSON",
+    "POST",
+    "/v1/backups",
+    { body: '{"version": "v10"}' },
+    415,
+    "unsupported_media_type",
+  ],
+  ["an unknown field", "POST", "/v1/backups", { json: { version: "v10", force: true } }, 400, "invalid_request"],
+  [
+    "an unknown field of a plan",
+    "PUT",
+    "/v1/plans/v10",
+    { json: { tables: ["profiles"], tabels: [] } },
+    400,
+    "invalid_request",
+  ],
+  ["an unknown query parameter", "GET", "/v1/jobs?verison=v10", {}, 400, "invalid_request"],
+  ["a limit out of range", "GET", "/v1/jobs?limit=1000", {}, 400, "invalid_request"],
+  ["a plan without tables", "PUT", "/v1/plans/v10", { json: { tables: [] } }, 400, "invalid_request"],
+  ["a plan with a NUL in a name", "PUT", "/v1/plans/v10", { json: { tables: ["a\u0000b"] } }, 400, "invalid_request"],
+  [
+    "a plan with half a day of retention",
+    "PUT",
+    "/v1/plans/v10",
+    { json: { tables: ["profiles"], retention_days: 0.5 } },
+    400,
+    "invalid_request",
+  ],
+  [
+    "a plan naming a table that does not exist",
+    "PUT",
+    "/v1/plans/v10",
+    { json: { tables: ["profiles", "profile"] } },
+    422,
+    "objects_not_found",
+  ],
+  ["a sign-off without a note", "POST", "/v1/backups/v10/confirm", { json: { note: "  " } }, 400, "invalid_request"],
+  ["a body of 2 MiB", "PUT", "/v1/plans/v10", { json: { tables: ["x".repeat(2 * aMebibyte)] } }, 413, "body_too_large"],
+  ["a path that is not there", "GET", "/v1/nothing", {}, 404, "not_found"],
+  ["a method that a path does not have", "PATCH", "/v1/backups", {}, 405, "method_not_allowed"],
+];
+
+for (const [name, method, path, options, status, code] of cases) {
+  test(`${name} gives ${status} ${code}, and changes nothing`, async ({ api }) => {
+    const answer = await api.call(method, path, options);
+    expect(answer.json).toMatchObject({ status, code });
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get("content-type")).toBe("application/problem+json");
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+    expect(answer.text).not.toMatch(/select |PL\/pgSQL|\bat .*:\d+:\d+|sb_secret/);
+    expect(await api.database.sql`select from migration_guard.plans`).toHaveLength(0);
+    expect(await api.database.sql`select from migration_guard.jobs`).toHaveLength(0);
+  });
+}
+
+test("a 422 lists every name that does not exist", async ({ api }) => {
+  const plan = { tables: ["profiles", "profile", "Notes"], enums: ["role"], functions: ["is_coordinator(text)"] };
+  const answer = await api.call("PUT", "/v1/plans/v10", { json: plan });
+  expect(answer.json.errors).toEqual([
+    { kind: "enum", name: "role" },
+    { kind: "function", name: "is_coordinator(text)" },
+    { kind: "table", name: "Notes" },
+    { kind: "table", name: "profile" },
+  ]);
+});
+
+test("a 400 says which field is wrong", async ({ api }) => {
+  const answer = await api.call("PUT", "/v1/plans/v10", { json: { tables: "profiles", retention_days: 0 } });
+  expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual(["tables", "retention_days"]);
+});
+
+test("tables with odd names, without rows and without a key are backed up", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  const names = ['Mixed "Case".table', "a".repeat(63), "пользователи; drop table profiles", "empty", "no key"];
+  for (const name of names) {
+    await database.sql`create table ${database.sql(`x`)} (id int)`.simple();
+    await database.sql.unsafe(`alter table x rename to "${name.replaceAll('"', '""')}"`);
+    if (name !== "empty") {
+      await database.sql.unsafe(`insert into "${name.replaceAll('"', '""')}" values (1), (1), (null)`);
+    }
+  }
+  expect((await call("PUT", "/v1/plans/v2", { json: { tables: names } })).status).toBe(201);
+  expect((await call("POST", "/v1/backups", { json: { version: "v2" }, wait: 60 })).json).toMatchObject({
+    status: "succeeded",
+  });
+  expect((await call("POST", "/v1/backups/v2/verify", { wait: 60 })).json).toMatchObject({ result: { ok: true } });
+  const { json } = await call("GET", "/v1/backups/v2");
+  expect(json.tables.map((table: { row_count: number }) => table.row_count).sort()).toEqual([0, 3, 3, 3, 3]);
+});

@@ -1,0 +1,75 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "vitest";
+import { databaseUrl } from "../../local/database-url.ts";
+import { secretKeys } from "../../local/keys.ts";
+import { test } from "../support/api.ts";
+import { exampleFolder } from "../support/example.ts";
+
+const runbook = readFileSync(join(import.meta.dirname, "..", "..", "docs", "runbooks", "v10.0.md"), "utf8");
+const blocks = [...runbook.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1]!);
+
+test("every line of the v10.0 runbook does what it says, from the backup to the cleanup", async ({ freshApi, skip }) => {
+  if (spawnSync("psql", ["--version"]).status !== 0) skip("psql is not installed: apt-get install postgresql-client");
+  const { database, stack } = freshApi;
+  const folder = mkdtempSync(join(tmpdir(), "runbook-"));
+  const variables = join(folder, "variables");
+  const url = databaseUrl({ port: database.port, database: database.name });
+
+  /** Runs one block in the folder that the runbook names; what it exports is there for the next. */
+  function run(block: string) {
+    const script = `[ ! -f '${variables}' ] || . '${variables}'\n${block}\nexport -p > '${variables}'`;
+    const { status, stdout, stderr } = spawnSync("bash", ["-euo", "pipefail", "-c", script], {
+      cwd: exampleFolder,
+      encoding: "utf8",
+      env: { PATH: process.env.PATH, API: stack.functionUrl, KEY: secretKeys.default, DATABASE_URL: url },
+    });
+    expect(status, `${block}\n${stdout}\n${stderr}`).toBe(0);
+    return stdout;
+  }
+
+  const outputs: string[] = [];
+  for (const block of blocks) {
+    // Two weeks pass.
+    if (block.includes("TOKEN=")) {
+      await database.sql`update migration_guard.backups set confirmed_at = confirmed_at - interval '15 days'`;
+    }
+    outputs.push(run(block));
+  }
+  rmSync(folder, { recursive: true });
+
+  const [
+    ,
+    ready,
+    plan,
+    backup,
+    verified,
+    metadata,
+    checklist,
+    migration,
+    verifiedAgain,
+    confirmed,
+    ,
+    cleanupPlan,
+    removed,
+  ] = outputs;
+  expect(JSON.parse(ready!)).toMatchObject({ status: "ready", worker: "function" });
+  expect(JSON.parse(plan!)).toMatchObject({ version: "v10.0", actor: "default" });
+  expect(JSON.parse(backup!)).toMatchObject({ status: "succeeded", result: { tables_backed_up: 4 } });
+  expect(JSON.parse(verified!)).toMatchObject({ status: "succeeded", result: { ok: true } });
+  expect(JSON.parse(metadata!).manifest).toMatch(/^[0-9a-f]{64}$/);
+  expect(JSON.parse(checklist!)).toMatchObject({ ready: true });
+  expect(migration).toContain("COMMIT");
+  expect(JSON.parse(verifiedAgain!)).toMatchObject({ status: "succeeded", result: { ok: true } });
+  expect(JSON.parse(confirmed!)).toMatchObject({ state: "confirmed", confirmed_by: "default" });
+  // The plan is drawn before the two weeks have passed in this test, so that it shows the guard that blocks.
+  expect(JSON.parse(cleanupPlan!)).toMatchObject({ allowed: false });
+  expect(JSON.parse(removed!)).toMatchObject({ status: "succeeded", result: { removed: true } });
+  expect(outputs).toHaveLength(13);
+
+  const [left] = await database
+    .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;
+  expect(left).toEqual({ backup: null, notes: "curator_notes" });
+});

@@ -1,0 +1,195 @@
+import type postgres from "postgres";
+import { expect } from "vitest";
+import { backUp } from "../support/backup.ts";
+import { test } from "../support/database.ts";
+import { exampleFile, examplePlan } from "../support/example.ts";
+
+type Item = { item: string; title: string; passed: boolean; details: string };
+
+const allItems = [
+  "tables_backed_up",
+  "functions_saved",
+  "indexes_documented",
+  "policies_preserved",
+  "integrity_passes",
+  "metadata_as_expected",
+];
+const checklist = (sql: postgres.Sql) => sql<Item[]>`select * from migration_guard_api.get_checklist('v10')`;
+const assertReady = (sql: postgres.Sql) => sql`select migration_guard.assert_ready('v10.0')`;
+
+test("after a backup all six items pass, and the migration may run", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const items = await checklist(sql);
+  expect(items.map(({ item }) => item)).toEqual(allItems);
+  expect(items.filter(({ passed }) => !passed)).toEqual([]);
+  for (const { title, details } of items) expect([title, details]).not.toContain("");
+  expect(items[0]!.details).toMatch(/public\.profiles: \d+ rows/);
+  await assertReady(sql);
+});
+
+test("the checklist still passes after the migration has run", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql.unsafe(exampleFile("migrations", "v10.0_coordinator_to_curator.sql").replaceAll(/^\\.*$/gm, ""));
+  expect((await checklist(sql)).filter(({ passed }) => !passed)).toEqual([]);
+});
+
+const tampering: { title: string; change: string; fails: string[]; says: RegExp }[] = [
+  {
+    title: "a changed value in a copied row",
+    change: `update migration_backup_v10.profiles_backup set email = 'x' where id = (select id from migration_backup_v10.profiles_backup order by id limit 1)`,
+    fails: ["tables_backed_up", "integrity_passes"],
+    says: /public\.profiles/,
+  },
+  {
+    title: "a copied row that was removed",
+    change: `delete from migration_backup_v10.invite_codes_backup where id = (select id from migration_backup_v10.invite_codes_backup order by id limit 1)`,
+    fails: ["tables_backed_up", "integrity_passes"],
+    says: /public\.invite_codes: expected \d+ rows/,
+  },
+  {
+    title: "an edited function text",
+    change: `update migration_backup_v10.objects_backup set definition = definition || ' ' where kind = 'function' and name = 'is_coordinator'`,
+    fails: ["functions_saved", "integrity_passes", "metadata_as_expected"],
+    says: /changed: public\.is_coordinator/,
+  },
+  {
+    title: "a function that was taken out",
+    change: `delete from migration_backup_v10.objects_backup where kind = 'function' and name = 'use_invite_code'`,
+    fails: ["functions_saved", "integrity_passes", "metadata_as_expected"],
+    says: /missing: public\.use_invite_code/,
+  },
+  {
+    title: "an index that was taken out",
+    change: `delete from migration_backup_v10.objects_backup where kind = 'index' and name = 'idx_invite_codes_coordinator'`,
+    fails: ["indexes_documented", "integrity_passes", "metadata_as_expected"],
+    says: /missing: public\.idx_invite_codes_coordinator/,
+  },
+  {
+    title: "an edited policy",
+    change: `update migration_backup_v10.objects_backup set definition = replace(definition, 'restrictive', 'permissive') where kind = 'policy'`,
+    fails: ["policies_preserved", "integrity_passes", "metadata_as_expected"],
+    says: /changed: "Only coordinators hand out invite codes"/,
+  },
+  {
+    title: "something that ties the backup to the live schema",
+    change: `alter table migration_backup_v10.profiles_backup alter column id set default public.create_user_profile(null, null, null)`,
+    fails: ["integrity_passes"],
+    says: /create_user_profile/,
+  },
+  {
+    title: "a count in the metadata",
+    change: `update migration_backup_v10.backup_metadata set policies_backed_up = 0`,
+    fails: ["integrity_passes", "metadata_as_expected"],
+    says: /metadata: expected/,
+  },
+  {
+    title: "emptied metadata",
+    change: `delete from migration_backup_v10.backup_metadata`,
+    fails: allItems,
+    says: /found 0/,
+  },
+  {
+    title: "a verification that was made to say OK",
+    change: `create or replace function migration_backup_v10.verify_backup_integrity() returns table (check_name text, status text, details text) language sql as $$ values ('metadata', 'OK', 'fine') $$`,
+    fails: allItems,
+    says: /verification/,
+  },
+  {
+    title: "a schema that was dropped",
+    change: `drop schema migration_backup_v10 cascade`,
+    fails: allItems,
+    says: /no schema/,
+  },
+];
+
+test.for(tampering.map((tamper) => [tamper.title, tamper] as const))(
+  "%s fails its own items, and the migration does not run",
+  async ([, { change, fails, says }], { example: { sql } }) => {
+    await backUp(sql, "v10", examplePlan);
+    await sql.unsafe(change);
+    const failed = (await checklist(sql)).filter(({ passed }) => !passed);
+    expect(failed.map(({ item }) => item)).toEqual(fails);
+    expect(failed.map(({ details }) => details).join("\n")).toMatch(says);
+    expect(failed.map(({ details }) => details)).not.toContainEqual(expect.stringContaining("metadata says so"));
+    await expect(assertReady(sql)).rejects.toMatchObject({ code: "MG012", message: expect.stringMatching(says) });
+  },
+);
+
+test("a backup is ready again once the damage is undone", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`update migration_backup_v10.profiles_backup set email = email || 'x'`;
+  await expect(assertReady(sql)).rejects.toMatchObject({ code: "MG012" });
+  await sql`update migration_backup_v10.profiles_backup set email = left(email, -1)`;
+  await assertReady(sql);
+});
+
+test("assert_ready as the first line of a migration keeps the rest of it from running", async ({ example: { sql } }) => {
+  const migration = `
+    select migration_guard.assert_ready('v10.0');
+    alter table public.coordinator_notes rename to curator_notes;`;
+  const renamed = async () => (await sql`select to_regclass('public.curator_notes') is not null as renamed`)[0]!.renamed;
+
+  await expect(sql.begin((sql) => sql.unsafe(migration))).rejects.toMatchObject({ code: "MG012" });
+  expect(await renamed()).toBe(false);
+
+  await backUp(sql, "v10", examplePlan);
+  await sql`update migration_backup_v10.backup_metadata set rows_backed_up = 0`;
+  await expect(sql.begin((sql) => sql.unsafe(migration))).rejects.toMatchObject({ code: "MG012" });
+  expect(await renamed()).toBe(false);
+});
+
+test("assert_ready lets a migration run whose backup is whole", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql.begin((sql) =>
+    sql.unsafe(`
+      select migration_guard.assert_ready('v10.0');
+      alter table public.coordinator_notes rename to curator_notes;`)
+  );
+  expect(await sql`select to_regclass('public.curator_notes') is not null as renamed`).toEqual([{ renamed: true }]);
+});
+
+test("a version without a backup has no checklist, and is not ready", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await expect(sql`select * from migration_guard_api.get_checklist('v10.1')`).rejects.toMatchObject({ code: "MG005" });
+  await expect(sql`select migration_guard.assert_ready('v10.1')`).rejects.toMatchObject({
+    code: "MG012",
+    message: expect.stringContaining("v10.1"),
+  });
+});
+
+test("a plan of tables alone passes the items that it has nothing for", async ({ database: { sql } }) => {
+  await sql`create table public.kept (id int)`;
+  await backUp(sql, "v10", { tables: ["kept"] });
+  expect((await checklist(sql)).filter(({ passed }) => !passed)).toEqual([]);
+  await sql`update migration_backup_v10.backup_metadata set functions_backed_up = 1`;
+  const failed = (await checklist(sql)).filter(({ passed }) => !passed).map(({ item }) => item);
+  expect(failed).toContain("functions_saved");
+});
+
+// The sign-off
+
+test("the first sign-off stands, whoever says it again", async ({ example: { sql } }) => {
+  const confirm = async (note: string, actor: string) => {
+    const [backup] = await sql`
+      select state, confirmed_at, confirmed_by, confirmation_note
+      from migration_guard_api.confirm_backup('v10', ${note}, ${actor})`;
+    return backup!;
+  };
+  await backUp(sql, "v10", examplePlan);
+  const first = await confirm("All green since Monday.", "alice");
+  expect(first).toMatchObject({ confirmed_by: "alice", confirmation_note: "All green since Monday.", state: "confirmed" });
+  expect(first.confirmed_at).toBeInstanceOf(Date);
+  expect(await confirm("Me too.", "bob")).toEqual(first);
+});
+
+test.for([[null], [""], ["   "], ["x".repeat(2001)]])("a sign-off with the note %j is refused", async ([note], { example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await expect(sql`select migration_guard_api.confirm_backup('v10', ${note!}, 'alice')`)
+    .rejects.toMatchObject({ code: "MG003" });
+  expect(await sql`select confirmed_at from migration_guard_api.get_backup('v10')`).toEqual([{ confirmed_at: null }]);
+});
+
+test("there is nothing to sign off without a backup", async ({ example: { sql } }) => {
+  await expect(sql`select migration_guard_api.confirm_backup('v10', 'note', 'alice')`)
+    .rejects.toMatchObject({ code: "MG005" });
+});

@@ -1,0 +1,84 @@
+import { freePort } from "../../local/edge-runtime.ts";
+import { secretKeys } from "../../local/keys.ts";
+import { type Stack, type StackOptions, startStack } from "../../local/stack.ts";
+import { createDatabase, type Template, test as base, type TestDatabase } from "./database.ts";
+
+/** The whole stack on a database of a test's own: REST, the function in Deno, the gateway. */
+export type Api = {
+  database: TestDatabase;
+  stack: Stack;
+  /** Calls the API with the default secret key, unless the headers say otherwise. */
+  call: (method: string, path: string, options?: CallOptions) => Promise<Answer>;
+  stop: () => Promise<void>;
+};
+
+export type CallOptions = {
+  /** Sent as JSON. */
+  json?: unknown;
+  /** Sent as it is. */
+  body?: BodyInit;
+  /** Seconds for `Prefer: wait`. */
+  wait?: number;
+  /** Replaces all credentials. */
+  credentials?: Record<string, string>;
+  headers?: Record<string, string>;
+};
+
+export type Answer = {
+  status: number;
+  headers: Headers;
+  text: string;
+  // deno-lint-ignore no-explicit-any
+  json: any;
+};
+
+/** Makes the `call` of an API whose function is at `base`. */
+export function caller(base: string): Api["call"] {
+  return async (method, path, { json, body, wait, credentials, headers } = {}) => {
+    const response = await fetch(base + path, {
+      method,
+      body: json === undefined ? body : JSON.stringify(json),
+      headers: {
+        ...(credentials ?? { apikey: secretKeys.default }),
+        ...(json === undefined ? {} : { "content-type": "application/json" }),
+        ...(wait === undefined ? {} : { prefer: `wait=${wait}` }),
+        ...headers,
+      },
+    });
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined };
+  };
+}
+
+export async function startApi(template: Template, options: Partial<StackOptions> = {}): Promise<Api> {
+  const database = await createDatabase(template);
+  const stack = await startStack({
+    port: await freePort(),
+    databasePort: database.port,
+    database: database.name,
+    ...options,
+  });
+  return {
+    database,
+    stack,
+    call: caller(stack.functionUrl),
+    stop: async () => {
+      await stack.stop();
+      await database.drop();
+    },
+  };
+}
+
+/** `test` with an API: `api` is shared by the tests of a file, `freshApi` is a test's own. Both have the example app. */
+export const test = base
+  .extend("api", { scope: "file" }, async ({}, { onCleanup }) => {
+    const api = await startApi("with_example");
+    onCleanup(api.stop);
+    return api;
+  })
+  .extend("freshApi", async ({}, { onCleanup }) => {
+    const api = await startApi("with_example");
+    onCleanup(api.stop);
+    return api;
+  });
