@@ -181,18 +181,22 @@ begin
     create view %1$I.functions_backup as
       select name as function_name, definition as function_definition, backed_up_at
       from %1$I.objects_backup where kind = 'function';
+    comment on view %1$I.functions_backup is 'Each function, as the statement that creates it again.';
     create view %1$I.indexes_backup as
       select name as index_name, parent_name as table_name, definition as index_definition, backed_up_at
       from %1$I.objects_backup where kind = 'index';
+    comment on view %1$I.indexes_backup is 'Each index, as the statement that creates it again.';
     create view %1$I.policies_backup as
       select parent_name as table_name, name as policy_name, definition as policy_definition, backed_up_at
-      from %1$I.objects_backup where kind = 'policy'
+      from %1$I.objects_backup where kind = 'policy';
+    comment on view %1$I.policies_backup is 'Each row level security policy, as the statement that creates it again.'
   $ddl$, schema_name);
   for enum_name in select distinct unnest(plan.enums) order by 1 loop
     execute format($ddl$
       create view %1$I.%2$I as
         select name as enum_value, sort_order as enum_sort_order, backed_up_at
-        from %1$I.objects_backup where kind = 'enum_value' and parent_name = %3$L
+        from %1$I.objects_backup where kind = 'enum_value' and parent_name = %3$L;
+      comment on view %1$I.%2$I is 'The values of an enum type, and their order.'
     $ddl$, schema_name, migration_guard.backup_object_name(enum_name, '_enum_backup', taken), enum_name);
   end loop;
 end

@@ -166,7 +166,8 @@ declare
   job migration_guard.jobs;
   lock_failure text;
 begin
-  if require_no_statement_timeout and current_setting('statement_timeout') <> '0' then
+  -- The caller's search_path is in force here, and nothing must come from it: operators are qualified too.
+  if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
     perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
   end if;
   loop
@@ -176,7 +177,7 @@ begin
     commit;
     set local lock_timeout = '10s';
     lock_failure := migration_guard.prepare_table_locks(job);
-    if job.kind = 'backup' and lock_failure is null then
+    if job.kind operator(pg_catalog.=) 'backup' and lock_failure is null then
       commit;
       -- Locks come before the snapshot, since TRUNCATE and rewriting ALTERs do not respect it. An expression would take
       -- the snapshot, so there is none from here to the lock: the statements are fixed, and the view stands for the tables.
@@ -198,7 +199,7 @@ begin
     perform migration_guard.run_job(job, lock_failure);
     drop view if exists pg_temp.migration_guard_tables;
     commit;
-    perform pg_advisory_unlock(migration_guard.lock_class(), job.number);
+    perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
     commit;
   end loop;
   commit;

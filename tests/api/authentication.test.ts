@@ -73,7 +73,7 @@ const refused: [name: string, credentials: Record<string, string>, status: numbe
   ["no token at all", bearer("nonsense"), 401, "invalid_credentials"],
 ];
 
-describe("every path but /health and /openapi.json", () => {
+describe("every path but /health and /openapi.json", async () => {
   for (const [name, credentials, status, code] of refused) {
     test(`refuses ${name} with ${status} ${code}`, async ({ api }) => {
       for (

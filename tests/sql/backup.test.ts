@@ -52,7 +52,11 @@ test("a backup counts what it holds, and holds what is there", async ({ example:
     enums_backed_up: 1,
     plan: examplePlan,
   });
-  expect(job.result).toMatchObject({ schema: "migration_backup_v10", backup_id: metadata!.backup_id, rows_backed_up: 3078 });
+  expect(job.result).toMatchObject({
+    schema: "migration_backup_v10",
+    backup_id: metadata!.backup_id,
+    rows_backed_up: 3078,
+  });
   const [registered] = await sql`select id, manifest from migration_guard.backups`;
   expect(registered).toEqual({ id: metadata!.backup_id, manifest: metadata!.manifest });
 
@@ -61,7 +65,11 @@ test("a backup counts what it holds, and holds what is there", async ({ example:
   expect(tables.map(({ source_table }) => source_table)).toEqual([...examplePlan.tables].sort());
   for (const { source_table, backup_table, row_count, same } of tables) {
     const [{ rows }] = await sql<[{ rows: number }]>`select count(*)::int as rows from public.${sql(source_table)}`;
-    expect({ backup_table, row_count, same }).toEqual({ backup_table: `${source_table}_backup`, row_count: rows, same: true });
+    expect({ backup_table, row_count, same }).toEqual({
+      backup_table: `${source_table}_backup`,
+      row_count: rows,
+      same: true,
+    });
   }
   const profiles = await sql`select * from public.profiles order by id`;
   expect([...await sql`select * from migration_backup_v10.profiles_backup order by id`]).toEqual([...profiles]);
@@ -109,7 +117,10 @@ test("tables may be called anything: each has its copy, by a name that is free",
     (select count(*)::int from migration_backup_v1.objects_backup where kind = 'table') as tables,
     (select array_agg(relname::text) from pg_class where relnamespace = 'migration_backup_v1'::regnamespace
        and relkind = 'v' and relname ~ 'enum') as enum_views`;
-  expect(catalogs[0]).toEqual({ tables: names.length, enum_views: [expect.stringMatching(/^level_\w{8}_enum_backup$/)] });
+  expect(catalogs[0]).toEqual({
+    tables: names.length,
+    enum_views: [expect.stringMatching(/^level_\w{8}_enum_backup$/)],
+  });
   await expectOk(sql, "v1");
 });
 
@@ -128,7 +139,9 @@ test("names with the same beginning, too long for a suffix, have copies of their
   }
   const views = await sql`select relname from pg_class
     where relnamespace = 'migration_backup_v1'::regnamespace and relname ~ '_enum_backup$'`;
-  const values = await Promise.all(views.map(({ relname }) => sql`select enum_value from migration_backup_v1.${sql(relname)}`));
+  const values = await Promise.all(
+    views.map(({ relname }) => sql`select enum_value from migration_backup_v1.${sql(relname)}`),
+  );
   expect(values.map(([row]) => row!.enum_value).sort()).toEqual([...alike].sort());
   await expectOk(sql, "v1");
 });
@@ -162,7 +175,11 @@ test("tables without columns, rows or primary key are backed up too", async ({ d
 test("a table may have as many columns as Postgres allows", async ({ database: { sql } }) => {
   const columns = Array.from({ length: 1600 }, (_, index) => `c${index}`);
   await sql.unsafe(`create table public.wide (${columns.map((name) => `${name} smallint`).join(", ")})`);
-  await sql.unsafe(`insert into public.wide select ${columns.map((_, index) => `n + ${index}`).join(", ")} from generate_series(1, 3) n`);
+  await sql.unsafe(
+    `insert into public.wide select ${
+      columns.map((_, index) => `n + ${index}`).join(", ")
+    } from generate_series(1, 3) n`,
+  );
   await backUp(sql, "v1", { tables: ["wide"] });
   expect([...await sql`select * from migration_backup_v1.wide_backup order by c0`])
     .toEqual([...await sql`select * from public.wide order by c0`]);
@@ -469,14 +486,17 @@ const listed: { version: string; list: { version: string; name: string | null };
   { version: "20260101000000", list: { version: "20260101000001", name: "rename" }, refused: false },
 ];
 
-test.for(listed)("where $list.version $list.name has run, refusing $version is $refused", async (row, { database: { sql } }) => {
-  await sql`create table public.t (id int)`;
-  await sql`select migration_guard.put_plan(${row.version}, ${sql.json({ tables: ["t"] })}, 'test')`;
-  await sql`insert into supabase_migrations.schema_migrations (version, name) values (${row.list.version}, ${row.list.name})`;
-  const enqueued = sql`select migration_guard.enqueue_backup(${row.version}, 'test')`;
-  if (row.refused) await expect(enqueued).rejects.toMatchObject({ code: "MG011" });
-  else expect(await enqueued).toHaveLength(1);
-});
+test.for(listed)(
+  "where $list.version $list.name has run, refusing $version is $refused",
+  async (row, { database: { sql } }) => {
+    await sql`create table public.t (id int)`;
+    await sql`select migration_guard.put_plan(${row.version}, ${sql.json({ tables: ["t"] })}, 'test')`;
+    await sql`insert into supabase_migrations.schema_migrations (version, name) values (${row.list.version}, ${row.list.name})`;
+    const enqueued = sql`select migration_guard.enqueue_backup(${row.version}, 'test')`;
+    if (row.refused) await expect(enqueued).rejects.toMatchObject({ code: "MG011" });
+    else expect(await enqueued).toHaveLength(1);
+  },
+);
 
 test("an older list of migrations, without names, or none at all, is understood", async ({ database: { sql } }) => {
   await sql`create table public.t (id int)`;
@@ -492,6 +512,8 @@ test("an older list of migrations, without names, or none at all, is understood"
   await sql`drop schema supabase_migrations cascade`;
   await enqueue("20260101000000");
   await work(sql);
-  expect(await sql`select status from migration_guard.jobs`).toEqual([{ status: "succeeded" }, { status: "succeeded" }]);
+  expect(await sql`select status from migration_guard.jobs`).toEqual([{ status: "succeeded" }, {
+    status: "succeeded",
+  }]);
   expect(await sql`select from migration_backup_20260101000000.t_backup`).toHaveLength(0);
 });

@@ -36,19 +36,22 @@ test("the checklist still passes after the migration has run", async ({ example:
 const tampering: { title: string; change: string; fails: string[]; says: RegExp }[] = [
   {
     title: "a changed value in a copied row",
-    change: `update migration_backup_v10.profiles_backup set email = 'x' where id = (select id from migration_backup_v10.profiles_backup order by id limit 1)`,
+    change:
+      `update migration_backup_v10.profiles_backup set email = 'x' where id = (select id from migration_backup_v10.profiles_backup order by id limit 1)`,
     fails: ["tables_backed_up", "integrity_passes"],
     says: /public\.profiles/,
   },
   {
     title: "a copied row that was removed",
-    change: `delete from migration_backup_v10.invite_codes_backup where id = (select id from migration_backup_v10.invite_codes_backup order by id limit 1)`,
+    change:
+      `delete from migration_backup_v10.invite_codes_backup where id = (select id from migration_backup_v10.invite_codes_backup order by id limit 1)`,
     fails: ["tables_backed_up", "integrity_passes"],
     says: /public\.invite_codes: expected \d+ rows/,
   },
   {
     title: "an edited function text",
-    change: `update migration_backup_v10.objects_backup set definition = definition || ' ' where kind = 'function' and name = 'is_coordinator'`,
+    change:
+      `update migration_backup_v10.objects_backup set definition = definition || ' ' where kind = 'function' and name = 'is_coordinator'`,
     fails: ["functions_saved", "integrity_passes", "metadata_as_expected"],
     says: /changed: public\.is_coordinator/,
   },
@@ -60,19 +63,22 @@ const tampering: { title: string; change: string; fails: string[]; says: RegExp 
   },
   {
     title: "an index that was taken out",
-    change: `delete from migration_backup_v10.objects_backup where kind = 'index' and name = 'idx_invite_codes_coordinator'`,
+    change:
+      `delete from migration_backup_v10.objects_backup where kind = 'index' and name = 'idx_invite_codes_coordinator'`,
     fails: ["indexes_documented", "integrity_passes", "metadata_as_expected"],
     says: /missing: public\.idx_invite_codes_coordinator/,
   },
   {
     title: "an edited policy",
-    change: `update migration_backup_v10.objects_backup set definition = replace(definition, 'restrictive', 'permissive') where kind = 'policy'`,
+    change:
+      `update migration_backup_v10.objects_backup set definition = replace(definition, 'restrictive', 'permissive') where kind = 'policy'`,
     fails: ["policies_preserved", "integrity_passes", "metadata_as_expected"],
     says: /changed: "Only coordinators hand out invite codes"/,
   },
   {
     title: "something that ties the backup to the live schema",
-    change: `alter table migration_backup_v10.profiles_backup alter column id set default public.create_user_profile(null, null, null)`,
+    change:
+      `alter table migration_backup_v10.profiles_backup alter column id set default public.create_user_profile(null, null, null)`,
     fails: ["integrity_passes"],
     says: /create_user_profile/,
   },
@@ -90,7 +96,8 @@ const tampering: { title: string; change: string; fails: string[]; says: RegExp 
   },
   {
     title: "a verification that was made to say OK",
-    change: `create or replace function migration_backup_v10.verify_backup_integrity() returns table (check_name text, status text, details text) language sql as $$ values ('metadata', 'OK', 'fine') $$`,
+    change:
+      `create or replace function migration_backup_v10.verify_backup_integrity() returns table (check_name text, status text, details text) language sql as $$ values ('metadata', 'OK', 'fine') $$`,
     fails: allItems,
     says: /verification/,
   },
@@ -127,7 +134,8 @@ test("assert_ready as the first line of a migration keeps the rest of it from ru
   const migration = `
     select migration_guard.assert_ready('v10.0');
     alter table public.coordinator_notes rename to curator_notes;`;
-  const renamed = async () => (await sql`select to_regclass('public.curator_notes') is not null as renamed`)[0]!.renamed;
+  const renamed = async () =>
+    (await sql`select to_regclass('public.curator_notes') is not null as renamed`)[0]!.renamed;
 
   await expect(sql.begin((sql) => sql.unsafe(migration))).rejects.toMatchObject({ code: "MG012" });
   expect(await renamed()).toBe(false);
@@ -177,17 +185,24 @@ test("the first sign-off stands, whoever says it again", async ({ example: { sql
   };
   await backUp(sql, "v10", examplePlan);
   const first = await confirm("All green since Monday.", "alice");
-  expect(first).toMatchObject({ confirmed_by: "alice", confirmation_note: "All green since Monday.", state: "confirmed" });
+  expect(first).toMatchObject({
+    confirmed_by: "alice",
+    confirmation_note: "All green since Monday.",
+    state: "confirmed",
+  });
   expect(first.confirmed_at).toBeInstanceOf(Date);
   expect(await confirm("Me too.", "bob")).toEqual(first);
 });
 
-test.for([[null], [""], ["   "], ["x".repeat(2001)]])("a sign-off with the note %j is refused", async ([note], { example: { sql } }) => {
-  await backUp(sql, "v10", examplePlan);
-  await expect(sql`select migration_guard_api.confirm_backup('v10', ${note!}, 'alice')`)
-    .rejects.toMatchObject({ code: "MG003" });
-  expect(await sql`select confirmed_at from migration_guard_api.get_backup('v10')`).toEqual([{ confirmed_at: null }]);
-});
+test.for([[null], [""], ["   "], ["x".repeat(2001)]])(
+  "a sign-off with the note %j is refused",
+  async ([note], { example: { sql } }) => {
+    await backUp(sql, "v10", examplePlan);
+    await expect(sql`select migration_guard_api.confirm_backup('v10', ${note!}, 'alice')`)
+      .rejects.toMatchObject({ code: "MG003" });
+    expect(await sql`select confirmed_at from migration_guard_api.get_backup('v10')`).toEqual([{ confirmed_at: null }]);
+  },
+);
 
 test("there is nothing to sign off without a backup", async ({ example: { sql } }) => {
   await expect(sql`select migration_guard_api.confirm_backup('v10', 'note', 'alice')`)

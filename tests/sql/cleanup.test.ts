@@ -13,8 +13,11 @@ const planCleanup = async (sql: postgres.Sql, version = "v10") => {
     select * from migration_guard_api.plan_cleanup(${version}, 'alice')`;
   return plan!;
 };
-const deleteBackup = (sql: postgres.Sql, token: string | null, { version = "v10", confirm = schema as string | null } = {}) =>
-  sql`select * from migration_guard_api.delete_backup(${version}, ${confirm}, ${token}, 'alice')`;
+const deleteBackup = (
+  sql: postgres.Sql,
+  token: string | null,
+  { version = "v10", confirm = schema as string | null } = {},
+) => sql`select * from migration_guard_api.delete_backup(${version}, ${confirm}, ${token}, 'alice')`;
 const blocked = (guards: Guard[]) => guards.filter(({ passed }) => !passed).map(({ guard }) => guard);
 const exists = async (sql: postgres.Sql, name = schema) =>
   (await sql`select to_regnamespace(${name}) is not null as exists`)[0]!.exists;
@@ -242,12 +245,14 @@ const dependents: { title: string; create: string; use: string }[] = [
   },
   {
     title: "a function whose body is bound",
-    create: `create function public.dependent() returns bigint language sql begin atomic select count(*) from ${schema}.profiles_backup; end`,
+    create:
+      `create function public.dependent() returns bigint language sql begin atomic select count(*) from ${schema}.profiles_backup; end`,
     use: `select public.dependent()`,
   },
   {
     title: "a function that takes one of its rows",
-    create: `create function public.dependent(one ${schema}.profiles_backup) returns text language sql as 'select one.email'`,
+    create:
+      `create function public.dependent(one ${schema}.profiles_backup) returns text language sql as 'select one.email'`,
     use: `select public.dependent(p) from ${schema}.profiles_backup as p`,
   },
   {
@@ -262,7 +267,8 @@ const dependents: { title: string; create: string; use: string }[] = [
   },
   {
     title: "a policy",
-    create: `create policy dependent on public.daily_logs using (client_id in (select id from ${schema}.profiles_backup))`,
+    create:
+      `create policy dependent on public.daily_logs using (client_id in (select id from ${schema}.profiles_backup))`,
     use: `alter policy dependent on public.daily_logs to authenticated`,
   },
   {
@@ -308,11 +314,19 @@ const changesInBetween: [string, string, string[]][] = [
     `update migration_guard.backups set confirmed_at = null, confirmed_by = null`,
     ["migration_confirmed", "retention_passed"],
   ],
-  ["a later sign-off", `update migration_guard.backups set confirmed_at = now() - interval '1 day'`, ["retention_passed"]],
-  ["another backup's metadata", `update ${schema}.backup_metadata set backup_id = gen_random_uuid()`, ["schema_is_a_backup"]],
-  ["a job that confirms another name", `update migration_guard.jobs set parameters = '{"confirm": "public"}' where kind = 'cleanup'`, [
-    "confirm_names_schema",
+  ["a later sign-off", `update migration_guard.backups set confirmed_at = now() - interval '1 day'`, [
+    "retention_passed",
   ]],
+  ["another backup's metadata", `update ${schema}.backup_metadata set backup_id = gen_random_uuid()`, [
+    "schema_is_a_backup",
+  ]],
+  [
+    "a job that confirms another name",
+    `update migration_guard.jobs set parameters = '{"confirm": "public"}' where kind = 'cleanup'`,
+    [
+      "confirm_names_schema",
+    ],
+  ],
   ["a job that spent no token", `update migration_guard.cleanup_tokens set spent_by = null`, ["token_is_valid"]],
 ];
 
@@ -329,7 +343,9 @@ test("a verification that is asked for after the cleanup was accepted keeps the 
   await deleteBackup(sql, (await planCleanup(sql)).token);
   await sql`select migration_guard_api.verify_backup('v10', 'bob')`;
   await work(sql);
-  expect(await sql`select kind, status, error ->> 'code' as code from migration_guard.jobs order by number desc limit 2`)
+  expect(
+    await sql`select kind, status, error ->> 'code' as code from migration_guard.jobs order by number desc limit 2`,
+  )
     .toEqual([
       { kind: "verify", status: "succeeded", code: null },
       { kind: "cleanup", status: "failed", code: "cleanup_refused" },
@@ -360,7 +376,9 @@ test("a cleanup that was refused can be asked for again, with a new token", asyn
 
 // What a request must bring
 
-test.for([[null], [""], ["public"], ["v10"], ["MIGRATION_BACKUP_V10"], ["migration_backup_v10 "], ["migration_backup_v10_1"]])(
+test.for([[null], [""], ["public"], ["v10"], ["MIGRATION_BACKUP_V10"], ["migration_backup_v10 "], [
+  "migration_backup_v10_1",
+]])(
   "confirming with %j is refused",
   async ([confirm], { example: { sql } }) => {
     await makeRemovable(sql);
@@ -391,7 +409,9 @@ test("a token is good for ten minutes", async ({ example: { sql } }) => {
   await makeRemovable(sql);
   const { token } = await planCleanup(sql);
   const [{ minutes }] = await sql`
-    select extract(epoch from expires_at - now()) / 60 as minutes from migration_guard.cleanup_tokens` as [{ minutes: string }];
+    select extract(epoch from expires_at - now()) / 60 as minutes from migration_guard.cleanup_tokens` as [
+    { minutes: string },
+  ];
   expect(Number(minutes)).toBeGreaterThan(5);
   expect(Number(minutes)).toBeLessThanOrEqual(10);
   await sql`update migration_guard.cleanup_tokens set expires_at = now()`;

@@ -266,6 +266,8 @@ test("a plan stays while it has a job, and goes when the job has failed", async 
 test("replacing a plan does not touch the backup that was taken by it", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   await put(sql, "v10", { tables: ["daily_logs"], retention_days: 1 });
-  expect(await sql`select retention_days, (metadata ->> 'tables_backed_up')::int as tables from migration_guard_api.get_backup('v10')`)
+  expect(
+    await sql`select retention_days, (metadata ->> 'tables_backed_up')::int as tables from migration_guard_api.get_backup('v10')`,
+  )
     .toEqual([{ retention_days: 14, tables: 4 }]);
 });

@@ -168,8 +168,10 @@ test("a table that stays locked makes the backup fail with lock_timeout; nothing
   expect(job.error!.message).toMatch(/could not be locked/);
   expect(await everything(sql)).toEqual(before);
   expect(await backups(sql)).toHaveLength(0);
-  expect(await sql`select from pg_locks where relation in ('public.a'::regclass, 'public.b'::regclass)
-    and pid = pg_backend_pid()`).toHaveLength(0);
+  expect(
+    await sql`select from pg_locks where relation in ('public.a'::regclass, 'public.b'::regclass)
+    and pid = pg_backend_pid()`,
+  ).toHaveLength(0);
 
   await other`rollback`;
   await backUp(sql, "v1", { tables: ["a", "b"] });

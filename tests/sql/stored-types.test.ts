@@ -161,7 +161,8 @@ const cases: Case[] = [
   },
   {
     what: "composites, a row of nulls and no row at all",
-    before: `create type kinds.point3 as (x float8, dropped int, "Y" text, "when" timestamptz, "raw" bytea, "long" interval);
+    before:
+      `create type kinds.point3 as (x float8, dropped int, "Y" text, "when" timestamptz, "raw" bytea, "long" interval);
       alter type kinds.point3 drop attribute dropped`,
     type: "kinds.point3",
     values: [
@@ -467,7 +468,7 @@ test("nothing that happens to types, collations or schemas outside reaches a bac
     "create type kinds.pair as (a text, level kinds.level)",
     "create domain kinds.count as int check (value >= 0)",
     "create type kinds.levels as range (subtype = kinds.level)",
-    "create collation kinds.copied from \"C\"",
+    'create collation kinds.copied from "C"',
     "create sequence kinds.numbers",
     "create function kinds.next() returns int language sql as $$ select nextval('kinds.numbers')::int $$",
   ]);
@@ -483,7 +484,9 @@ test("nothing that happens to types, collations or schemas outside reaches a bac
   const before = [...await kept];
 
   const outside = (await dependencies(sql, "public")).map(({ on }) => on);
-  expect(outside).toEqual(expect.arrayContaining(["type kinds.level", "collation kinds.copied", "function kinds.next()"]));
+  expect(outside).toEqual(
+    expect.arrayContaining(["type kinds.level", "collation kinds.copied", "function kinds.next()"]),
+  );
   expect(await dependencies(sql, "migration_backup_v1")).toEqual([]);
 
   await sql`alter type kinds.level rename value 'low' to 'lowest'`;

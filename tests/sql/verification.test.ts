@@ -1,7 +1,7 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
 import { backUp, verify } from "../support/backup.ts";
-import { test, type TestDatabase } from "../support/database.ts";
+import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
 /** A small app with an object of every kind, and its backup. */
@@ -71,7 +71,8 @@ const damages: Damage[] = [
   },
   {
     what: "a number's scale",
-    statements: "update S.people_backup set score = 1.0::numeric where id = 1; alter table S.people_backup alter score type numeric; update S.people_backup set score = 1.0 where id = 1",
+    statements:
+      "update S.people_backup set score = 1.0::numeric where id = 1; alter table S.people_backup alter score type numeric; update S.people_backup set score = 1.0 where id = 1",
     fails: ["table public.people"],
     says: /expected 4 rows .* found 4 rows/,
   },
@@ -95,7 +96,8 @@ const damages: Damage[] = [
   },
   {
     what: "a row in another's place",
-    statements: "delete from S.people_backup where id = 2; insert into S.people_backup select * from S.people_backup where id = 1",
+    statements:
+      "delete from S.people_backup where id = 2; insert into S.people_backup select * from S.people_backup where id = 1",
     fails: ["table public.people"],
     says: /expected 4 rows .* found 4 rows/,
   },
@@ -157,7 +159,8 @@ const damages: Damage[] = [
   },
   {
     what: "a function text edited in objects_backup, with its checksum",
-    statements: `update S.objects_backup set definition = 'x', checksum = encode(sha256('x'), 'hex') where kind = 'function'`,
+    statements:
+      `update S.objects_backup set definition = 'x', checksum = encode(sha256('x'), 'hex') where kind = 'function'`,
     fails: ["functions", ...editManifest],
     says: /changed: public\.rank/,
   },
@@ -175,7 +178,8 @@ const damages: Damage[] = [
   },
   {
     what: "an extra policy",
-    statements: `insert into S.objects_backup select classid, 1, objsubid, parent, kind, schema_name, parent_name, 'all',
+    statements:
+      `insert into S.objects_backup select classid, 1, objsubid, parent, kind, schema_name, parent_name, 'all',
       '"all" on public.people', definition, sort_order, checksum from S.objects_backup where name = 'own row'`,
     fails: ["policies", "metadata", ...editManifest],
     says: /^expected 2, found 2 as recorded; unexpected: "all" on public\.people$/,
@@ -201,13 +205,15 @@ const damages: Damage[] = [
   },
   {
     what: "an edited constraint",
-    statements: "update S.objects_backup set definition = replace(definition, '0', '1') where kind = 'constraint' and definition ~ 'score'",
+    statements:
+      "update S.objects_backup set definition = replace(definition, '0', '1') where kind = 'constraint' and definition ~ 'score'",
     fails: ["constraints", ...editManifest],
     says: /changed: people_score_check on public\.people/,
   },
   {
     what: "an edited trigger",
-    statements: "update S.objects_backup set definition = replace(definition, 'UPDATE', 'DELETE') where kind = 'trigger'",
+    statements:
+      "update S.objects_backup set definition = replace(definition, 'UPDATE', 'DELETE') where kind = 'trigger'",
     fails: ["triggers", ...editManifest],
     says: /^expected 1, found 0 as recorded; changed: touch on public\.people$/,
   },
@@ -272,7 +278,8 @@ const damages: Damage[] = [
   },
   {
     what: "metadata of two backups",
-    statements: `insert into S.backup_metadata select (jsonb_populate_record(m, jsonb_build_object('backup_id', gen_random_uuid()))).*
+    statements:
+      `insert into S.backup_metadata select (jsonb_populate_record(m, jsonb_build_object('backup_id', gen_random_uuid()))).*
       from S.backup_metadata as m`,
     fails: ["metadata", "manifest", "registered manifest"],
     says: /^expected 1 row in backup_metadata, found 2$/,
@@ -405,7 +412,9 @@ test("there is no check that none of these tests makes fail", () => {
 
 test.for(damages)("verification notices $what", async ({ statements, fails, says }, { database: { sql } }) => {
   await backUpSmallApp(sql);
-  await sql.unsafe(statements.replaceAll("S.", "migration_backup_v1.").replace("schema S", "schema migration_backup_v1"));
+  await sql.unsafe(
+    statements.replaceAll("S.", "migration_backup_v1.").replace("schema S", "schema migration_backup_v1"),
+  );
   const checks = await verify(sql, "v1.0");
   expect(failing(checks)).toEqual([...new Set(fails)].sort());
   expect(checks.get(fails[0]!)!.details).toMatch(says);
@@ -456,7 +465,12 @@ const sessions: Record<string, string>[] = [
   { quote_all_identifiers: "on", search_path: "migration_backup_v1, public", standard_conforming_strings: "off" },
   { default_transaction_isolation: "serializable", default_transaction_read_only: "on", transform_null_equals: "on" },
   { row_security: "on", array_nulls: "off", backslash_quote: "off", plan_cache_mode: "force_generic_plan" },
-  { debug_parallel_query: "regress", min_parallel_table_scan_size: "0", parallel_setup_cost: "0", client_encoding: "KOI8R" },
+  {
+    debug_parallel_query: "regress",
+    min_parallel_table_scan_size: "0",
+    parallel_setup_cost: "0",
+    client_encoding: "KOI8R",
+  },
 ];
 
 test.for(sessions)("a verification says the same in a session with %o", async (settings, { database }) => {

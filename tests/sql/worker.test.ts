@@ -230,7 +230,8 @@ test("a job that loses its worker three times fails with worker_lost, and holds 
   }
   await holder.release();
   await work(sql);
-  const [failed] = await sql`select status, attempts, error ->> 'code' as code from migration_guard.jobs where id = ${id}`;
+  const [failed] =
+    await sql`select status, attempts, error ->> 'code' as code from migration_guard.jobs where id = ${id}`;
   expect(failed).toEqual({ status: "failed", attempts: 3, code: "worker_lost" });
   expect(await readJob(sql, next)).toMatchObject({ status: "succeeded", attempts: 1 });
 });
@@ -243,29 +244,32 @@ const registerBackup = `
 test.for([
   ["while it waits for a table", "lock table public.profiles"],
   ["when it has copied everything", registerBackup],
-])("a backup that is cancelled %s fails, leaves nothing, and its worker goes on", async ([, statement], { example }) => {
-  const { sql } = example;
-  await createSmall(sql);
-  await sql`select migration_guard.put_plan('v10', ${sql.json(examplePlan)}, 'test')`;
-  await sql`select migration_guard.put_plan('v11', ${sql.json(small)}, 'test')`;
-  const cancelled = await enqueueBackup(sql, "v10");
-  const next = await enqueueBackup(sql, "v11");
-  const holder = await hold(example, statement!);
-  const worker = example.connect();
-  const running = work(worker);
-  const { worker_pid } = await isHeld(sql, cancelled);
-  await sql`select pg_cancel_backend(${worker_pid})`;
-  await running;
-  await holder.release();
+])(
+  "a backup that is cancelled %s fails, leaves nothing, and its worker goes on",
+  async ([, statement], { example }) => {
+    const { sql } = example;
+    await createSmall(sql);
+    await sql`select migration_guard.put_plan('v10', ${sql.json(examplePlan)}, 'test')`;
+    await sql`select migration_guard.put_plan('v11', ${sql.json(small)}, 'test')`;
+    const cancelled = await enqueueBackup(sql, "v10");
+    const next = await enqueueBackup(sql, "v11");
+    const holder = await hold(example, statement!);
+    const worker = example.connect();
+    const running = work(worker);
+    const { worker_pid } = await isHeld(sql, cancelled);
+    await sql`select pg_cancel_backend(${worker_pid})`;
+    await running;
+    await holder.release();
 
-  const [failed] = await sql`
+    const [failed] = await sql`
     select status, error ->> 'code' as code, finished_at from migration_guard.jobs where id = ${cancelled}`;
-  expect(failed).toEqual({ status: "failed", code: "query_canceled", finished_at: expect.any(Date) });
-  expect(await exists(sql, "migration_backup_v10")).toBe(false);
-  expect(await readJob(sql, next)).toMatchObject({ status: "succeeded" });
-  expect(await leftovers(worker)).toEqual(await leftovers(example.connect()));
-  await enqueueBackup(sql, "v10");
-});
+    expect(failed).toEqual({ status: "failed", code: "query_canceled", finished_at: expect.any(Date) });
+    expect(await exists(sql, "migration_backup_v10")).toBe(false);
+    expect(await readJob(sql, next)).toMatchObject({ status: "succeeded" });
+    expect(await leftovers(worker)).toEqual(await leftovers(example.connect()));
+    await enqueueBackup(sql, "v10");
+  },
+);
 
 test("a statement timeout that strikes in a job is an error of the job", async ({ database }) => {
   const { sql } = database;

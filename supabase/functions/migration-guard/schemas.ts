@@ -11,6 +11,9 @@ export const Version = z.string()
     example: "v10.0",
   });
 
+/** Text that Postgres can store: it has no NUL. */
+export const Text = z.string().refine((text) => !text.includes("\0"), "has no NUL character");
+
 export const VersionParameter = z.object({ version: Version.openapi({ param: { name: "version", in: "path" } }) });
 
 /** REST servers differ in how they write a timestamptz: `2026-01-01 00:00:00+00` becomes `2026-01-01T00:00:00+00:00`. */

@@ -2,7 +2,11 @@ import { timingSafeEqual } from "deno-std/crypto/timing_safe_equal.js";
 import { createLocalJWKSet, decodeProtectedHeader, errors, importJWK, type JSONWebKeySet, jwtVerify } from "jose";
 import { Problem } from "./problems.ts";
 
-const bytes = (text: string) => new TextEncoder().encode(text);
+/** Whether two secrets are one, in a time that tells nothing of either: not even its length, as digests are compared. */
+async function isSameSecret(a: string, b: string): Promise<boolean> {
+  const digest = (text: string) => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return timingSafeEqual(await digest(a), await digest(b));
+}
 
 /**
  * Accepts the project's legacy `service_role` token, and any token that the project's keys have signed for that role.
@@ -13,7 +17,7 @@ export async function verifyServiceRole(
   token: string,
   { serviceRoleKey, jwks }: { serviceRoleKey?: string; jwks: JSONWebKeySet },
 ): Promise<void> {
-  if (serviceRoleKey && timingSafeEqual(bytes(token), bytes(serviceRoleKey))) return;
+  if (serviceRoleKey && await isSameSecret(token, serviceRoleKey)) return;
 
   let role: unknown;
   try {

@@ -8,6 +8,7 @@ import {
   jsonBody,
   jsonContent,
   problemResponses,
+  Text,
   Timestamp,
   Version,
   VersionParameter,
@@ -128,7 +129,7 @@ const confirmBackup = createRoute({
   path: "/v1/backups/{version}/confirm",
   tags,
   summary: "Sign off the migration: the retention clock starts. The first sign-off stands.",
-  request: { params, body: jsonBody(z.strictObject({ note: z.string().trim().min(1).max(2000) })) },
+  request: { params, body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) })) },
   responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 413, 415) },
 });
 
@@ -153,8 +154,8 @@ const deleteBackup = createRoute({
     params,
     headers,
     body: jsonBody(z.strictObject({
-      confirm: z.string().openapi({ description: "Name of the schema that is to be dropped." }),
-      token: z.string().openapi({ description: "The token of the cleanup plan." }),
+      confirm: Text.openapi({ description: "Name of the schema that is to be dropped." }),
+      token: Text.openapi({ description: "The token of the cleanup plan." }),
     })),
   },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },

@@ -1,13 +1,13 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { jsonBody, jsonContent, problemResponses, Timestamp, VersionParameter } from "../schemas.ts";
+import { jsonBody, jsonContent, problemResponses, Text, Timestamp, VersionParameter } from "../schemas.ts";
 
-const Name = z.string().min(1).max(2000);
+const Name = Text.min(1).max(2000);
 
 const PlanBody = z.strictObject({
-  title: z.string().max(200).default("").openapi({ description: "One line that tells what the migration does." }),
-  description: z.string().max(10_000).default(""),
+  title: Text.max(200).default("").openapi({ description: "One line that tells what the migration does." }),
+  description: Text.max(10_000).default(""),
   schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
   tables: z.array(Name).min(1).openapi({ description: "Tables, as the catalog spells them, without quotes." }),
   enums: z.array(Name).default([]).openapi({ description: "Enum types." }),

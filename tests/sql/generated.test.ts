@@ -1,0 +1,63 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test as plainTest } from "vitest";
+import { functionDirectory } from "../../local/edge-runtime.ts";
+import { generateTypes } from "../../local/generate-types.ts";
+import { problems } from "../../supabase/functions/migration-guard/problems.ts";
+import { productVersion } from "../../supabase/functions/migration-guard/version.ts";
+import { test } from "../support/database.ts";
+
+const packageJson = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8"));
+
+test("database.types.ts is what the CLI makes of the SQL", async ({ database: { port, name } }) => {
+  const committed = readFileSync(join(functionDirectory, "database.types.ts"), "utf8");
+  expect(committed).toBe(await generateTypes({ port, database: name }));
+});
+
+test("the package, the function and the SQL are of one version", async ({ database: { sql } }) => {
+  expect(await sql`select migration_guard.product_version() as version`).toEqual([{ version: packageJson.version }]);
+  expect(productVersion).toBe(packageJson.version);
+});
+
+plainTest("Deno runs the dependencies that npm installs, in the same versions", () => {
+  const { imports } = JSON.parse(readFileSync(join(functionDirectory, "deno.json"), "utf8")) as {
+    imports: Record<string, string>;
+  };
+  const mapped: Record<string, string> = {};
+  for (const [specifier, target] of Object.entries(imports)) {
+    const [, name, version, path = ""] = /^npm:\/?((?:@[^/@]+\/)?[^/@]+)@([^/]+)(\/.*)?$/.exec(target)!;
+    // What is imported by a bare name comes from the package of that name, for Deno as for Node.
+    expect(specifier).toBe(name + path);
+    expect(mapped[name!] ?? version, specifier).toBe(version);
+    mapped[name!] = version!;
+  }
+  expect(mapped).toEqual(packageJson.dependencies);
+});
+
+test("each of the SQL's errors has one place in the API's table, unless only a job can end with it", async ({ database: { sql } }) => {
+  const inSql = await sql<{ sqlstate: string; code: string }[]>`
+    select sqlstate, code from migration_guard.error_codes where sqlstate like 'MG%' order by sqlstate`;
+  expect(new Set(inSql.map(({ code }) => code)).size).toBe(inSql.length);
+  const onlyInJobs = ["copy_differs", "worker_lost", "statement_timeout_not_lifted"];
+  const inApi = Object.entries(problems)
+    .flatMap(([code, problem]) => "sqlstate" in problem ? [{ sqlstate: problem.sqlstate, code }] : [])
+    .filter(({ sqlstate }) => sqlstate.startsWith("MG"));
+  const bySqlstate = (a: { sqlstate: string }, b: { sqlstate: string }) => a.sqlstate.localeCompare(b.sqlstate);
+  expect(inApi.sort(bySqlstate)).toEqual(inSql.filter(({ code }) => !onlyInJobs.includes(code)));
+  expect(inSql.map(({ code }) => code)).toEqual(expect.arrayContaining(onlyInJobs));
+});
+
+test("whatever the SQL raises by name has a SQLSTATE", async ({ database: { sql } }) => {
+  const raised = await sql<{ code: string }[]>`
+    select distinct m[1] as code
+    from pg_proc as p, regexp_matches(p.prosrc, 'migration_guard\\.fail\\(\\s*''(\\w+)''', 'g') as m
+    where p.pronamespace = 'migration_guard'::regnamespace order by 1`;
+  const known = await sql<{ code: string }[]>`select code from migration_guard.error_codes`;
+  expect(raised.length).toBeGreaterThan(10);
+  expect(known.map(({ code }) => code)).toEqual(expect.arrayContaining(raised.map(({ code }) => code)));
+  for (const { code } of raised) {
+    await expect(sql`select migration_guard.fail(${code}, 'why')`).rejects.toMatchObject({
+      code: expect.stringMatching(/^MG/),
+    });
+  }
+});
