@@ -2,12 +2,12 @@ import type { PostgresConnection } from "@supabase/lite/postgres";
 
 type DatabaseError = { code?: string; message: string; detail?: string; hint?: string };
 
-/** Errors that were made to look as PostgREST's, and that nobody needs to see in this program's own log. */
-const translated = new WeakSet<object>();
+/** Errors that a caller is answered with, and that nobody needs to see in this program's own log besides. */
+const answered = new WeakSet<object>();
 
 const { error: logError } = console;
 console.error = (...values: unknown[]) => {
-  if (!values.some((value) => typeof value === "object" && value !== null && translated.has(value))) {
+  if (!values.some((value) => typeof value === "object" && value !== null && answered.has(value))) {
     logError(...values);
   }
 };
@@ -25,6 +25,7 @@ export function answerErrorsLikePostgrest(connection: PostgresConnection): void 
       return restError({ code: "PGRST001", message: "Database client error. Retrying the connection." }, 503);
     }
     if (/^(MG|57)[0-9A-Z]{3}$/.test(code)) return restError(error, code.startsWith("MG") ? 400 : 500);
+    if (/^[0-9A-Z]{5}$/.test(code)) answered.add(error);
     return error;
   };
 }
@@ -36,6 +37,6 @@ function restError({ code, message, detail, hint }: DatabaseError, status: numbe
     message: JSON.stringify({ code, message, details: detail ?? null, hint: hint ?? null }),
     detail: JSON.stringify({ status, headers: {} }),
   };
-  translated.add(error);
+  answered.add(error);
   return error;
 }

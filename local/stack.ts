@@ -14,6 +14,8 @@ export type StackOptions = {
   database?: string;
   /** Named secret keys; the well-known local one unless told otherwise. */
   secretKeys?: Record<string, string>;
+  /** Schemas that REST exposes; those of config.toml unless told otherwise. */
+  schemas?: string[];
   /** Connection URL that the function gets, when it is not the database's own (a pooler's, say). */
   functionDatabaseUrl?: string;
   /** Receives the function's log. */
@@ -32,11 +34,18 @@ export type Stack = {
 
 /** Starts REST, the function in Deno, and the gateway before them, on a database that is there already. */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const { port, databasePort, database = "postgres", secretKeys = localSecretKeys, onLog } = options;
+  const {
+    port,
+    databasePort,
+    database = "postgres",
+    secretKeys = localSecretKeys,
+    schemas = config().api.schemas,
+    onLog,
+  } = options;
   const url = `http://127.0.0.1:${port}`;
   const functionDatabaseUrl = options.functionDatabaseUrl ?? databaseUrl({ port: databasePort, database });
 
-  const rest = startRest({ databasePort, database, secretKeys, schemas: config().api.schemas });
+  const rest = startRest({ databasePort, database, secretKeys, schemas });
   const functions: Record<string, string> = {};
   const gateway = await startGateway({ port, rest, functions });
   const edgeRuntime = await startEdgeRuntime({

@@ -146,6 +146,14 @@ test("a backup that waits for a locked table keeps no other version from its bac
   expect(await readJob(sql, waits)).toMatchObject({ status: "succeeded" });
 });
 
+test("a backup waits for no table that its plan does not name", async ({ example }) => {
+  const { sql } = example;
+  await createSmall(sql);
+  const holder = await hold(example, "lock table public.profiles, public.coordinator_notes, public.daily_logs");
+  await backUp(sql, "v10", small);
+  await holder.release();
+});
+
 test("a table that nobody gives up in ten seconds fails the backup with lock_timeout", async ({ database }) => {
   const { sql } = database;
   await createSmall(sql);

@@ -35,10 +35,13 @@ export function createWorker(databaseUrl: string): Worker {
     } while (isPokedAgain);
   }
 
-  /** A call keeps the statement timeout that it begins with. Behind a pooler the setting may have reached another session. */
+  /**
+   * A call keeps the statement timeout that it begins with. Behind a pooler the setting may have reached another session:
+   * then the call refuses, and is tried again, after one setting more or less, so that taking turns cannot go on for ever.
+   */
   async function callWork() {
     for (let attempt = 1;; attempt++) {
-      await sql`set statement_timeout = 0`.simple();
+      for (let repeat = 0; repeat <= attempt % 3; repeat++) await sql`set statement_timeout = 0`.simple();
       try {
         await sql`call migration_guard.work(require_no_statement_timeout => true)`.simple();
         return;

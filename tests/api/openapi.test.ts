@@ -1,0 +1,75 @@
+import { expect } from "vitest";
+import { test } from "../support/api.ts";
+
+const placeholders: Record<string, string> = { "{version}": "v10.0", "{id}": "00000000-0000-4000-8000-000000000000" };
+
+type Operation = {
+  requestBody?: { required?: boolean };
+  responses: Record<string, unknown>;
+  security?: unknown[];
+  summary?: string;
+};
+
+test("the OpenAPI document lists every path of the contract, without a credential", async ({ api }) => {
+  const { status, json } = await api.call("GET", "/openapi.json", { credentials: {} });
+  expect(status).toBe(200);
+  expect(json.openapi).toBe("3.1.0");
+  const operations = Object.entries<Record<string, Operation>>(json.paths)
+    .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
+  expect(operations.sort()).toEqual([
+    "DELETE /v1/backups/{version}",
+    "DELETE /v1/plans/{version}",
+    "GET /health",
+    "GET /ready",
+    "GET /v1/backups",
+    "GET /v1/backups/{version}",
+    "GET /v1/backups/{version}/checklist",
+    "GET /v1/backups/{version}/cleanup-plan",
+    "GET /v1/jobs",
+    "GET /v1/jobs/{id}",
+    "GET /v1/plans",
+    "GET /v1/plans/{version}",
+    "POST /v1/backups",
+    "POST /v1/backups/{version}/confirm",
+    "POST /v1/backups/{version}/verify",
+    "PUT /v1/plans/{version}",
+  ]);
+});
+
+test("every path refuses a request without a credential, and a body that is missing where one is wanted", async ({ api }) => {
+  const { json } = await api.call("GET", "/openapi.json");
+  let withBody = 0;
+  for (const [template, methods] of Object.entries<Record<string, Operation>>(json.paths)) {
+    const path = template.replace(/\{\w+\}/g, (name) => placeholders[name]!);
+    for (const [method, operation] of Object.entries(methods)) {
+      const name = `${method} ${template}`;
+      expect(operation.summary, name).toBeTruthy();
+      const anonymous = await api.call(method.toUpperCase(), path, { credentials: {} });
+      expect(anonymous.status, name).toBe(template === "/health" ? 200 : 401);
+      if (template === "/health") continue;
+      expect(Object.keys(operation.responses), name).toEqual(expect.arrayContaining(["400", "401", "403", "503"]));
+      if (!operation.requestBody) continue;
+      withBody++;
+      const empty = await api.call(method.toUpperCase(), path);
+      expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
+    }
+  }
+  expect(withBody).toBe(4);
+});
+
+test("the function answers with and without its name in the path", async ({ api }) => {
+  const { url } = api.stack.edgeRuntime;
+  for (const path of ["/health", "/migration-guard/health", "/functions/v1/migration-guard/health"]) {
+    const response = await fetch(url + path);
+    expect(await response.json()).toEqual({ status: "ok", version: "0.1.0" });
+  }
+});
+
+test("a request id is taken over, and told again", async ({ api }) => {
+  const headers = { "x-request-id": "night-7" };
+  const found = await api.call("GET", "/v1/plans", { headers });
+  expect(found.headers.get("x-request-id")).toBe("night-7");
+  const missing = await api.call("GET", "/v1/plans/v9", { headers });
+  expect(missing.json.instance).toBe("night-7");
+  expect(missing.headers.get("x-request-id")).toBe("night-7");
+});

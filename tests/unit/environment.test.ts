@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import { readEnvironment } from "../../supabase/functions/migration-guard/environment.ts";
+
+const complete: Record<string, string> = {
+  SUPABASE_URL: "https://project.supabase.co/",
+  SUPABASE_DB_URL: "postgresql://postgres:a-password@db.project.supabase.co:5432/postgres",
+  SUPABASE_SECRET_KEYS: '{"default": "sb_secret_a", "ci": "sb_secret_b"}',
+  SUPABASE_PUBLISHABLE_KEYS: '{"default": "sb_publishable_a"}',
+  SUPABASE_SERVICE_ROLE_KEY: "a.b.c",
+  SUPABASE_JWKS: '{"keys": [{"kty": "EC", "kid": "1"}]}',
+};
+const read = (changes: Record<string, string | undefined>) => {
+  const variables = { ...complete, ...changes };
+  return readEnvironment((name) => variables[name]);
+};
+
+test("the platform's variables are read", () => {
+  expect(read({})).toEqual({
+    url: "https://project.supabase.co",
+    databaseUrl: complete.SUPABASE_DB_URL,
+    secretKeys: { default: "sb_secret_a", ci: "sb_secret_b" },
+    publishableKeys: { default: "sb_publishable_a" },
+    serviceRoleKey: "a.b.c",
+    jwks: { keys: [{ kty: "EC", kid: "1" }] },
+  });
+});
+
+test("a project without new keys, without tokens, or with a bare list of keys, is read too", () => {
+  expect(read({ SUPABASE_SECRET_KEYS: undefined, SUPABASE_PUBLISHABLE_KEYS: "", SUPABASE_JWKS: undefined }))
+    .toMatchObject({ secretKeys: {}, publishableKeys: {}, jwks: { keys: [] } });
+  expect(read({ SUPABASE_JWKS: '[{"kty": "EC"}]' }).jwks).toEqual({ keys: [{ kty: "EC" }] });
+});
+
+test.for(
+  [
+    ["SUPABASE_URL", undefined],
+    ["SUPABASE_DB_URL", undefined],
+    ["SUPABASE_URL", "project"],
+    ["SUPABASE_SECRET_KEYS", '{"default": sb_secret_of_mine'],
+    ["SUPABASE_SECRET_KEYS", '["sb_secret_of_mine"]'],
+    ["SUPABASE_JWKS", "sb_secret_of_mine"],
+  ] as const,
+)("a wrong %s (%s) is named, and its value never shown", ([name, value]) => {
+  expect(() => read({ [name]: value })).toThrow(name);
+  expect(() => read({ [name]: value })).not.toThrow("sb_secret_of_mine");
+});
