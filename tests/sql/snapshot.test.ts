@@ -29,8 +29,13 @@ async function session(database: TestDatabase) {
 /** A worker at work, in a session of its own; how its call ends is left to `ended`. */
 async function startWorker(database: TestDatabase) {
   const { sql, pid, isWaiting } = await session(database);
-  const ended = work(sql).then(() => undefined, (error: Error) => error);
-  return { pid, ended, waits: () => until(isWaiting) };
+  let hasEnded = false;
+  const ended = work(sql).then(() => undefined, (error: Error) => error).finally(() => hasEnded = true);
+  const waits = async () => {
+    await until(async () => hasEnded || await isWaiting());
+    if (hasEnded) throw new Error("The worker ended without waiting for anything.");
+  };
+  return { pid, ended, waits };
 }
 
 /**

@@ -44,13 +44,11 @@ export async function createDatabase(template: Template): Promise<TestDatabase> 
 
 /** `test` with a database of its own: `database` has the product, `example` the example app besides. */
 export const test = base.extend<{ database: TestDatabase; example: TestDatabase }>({
-  // deno-lint-ignore no-empty-pattern
   database: async ({}, use) => {
     const database = await createDatabase("with_product");
     await use(database);
     await database.drop();
   },
-  // deno-lint-ignore no-empty-pattern
   example: async ({}, use) => {
     const database = await createDatabase("with_example");
     await use(database);
