@@ -19,6 +19,8 @@ export function createWorker(databaseUrl: string): Worker {
   const sql = postgres(databaseUrl, {
     max: 1,
     prepare: false,
+    // Encrypted wherever the server offers it, unless the URL asks for more.
+    ...(/[?&]ssl/.test(databaseUrl) ? {} : { ssl: "prefer" as const }),
     fetch_types: false,
     connect_timeout: 4,
     idle_timeout: 20,
