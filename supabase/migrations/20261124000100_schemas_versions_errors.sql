@@ -63,6 +63,7 @@ select * from (values
   ('MG014', 'copy_differs'),
   ('MG015', 'worker_lost'),
   ('MG016', 'statement_timeout_not_lifted'),
+  ('MG017', 'types_changed'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),
@@ -108,7 +109,7 @@ as $$
 begin
   if version ~ '^[0-9]{14}$' then
     return version;
-  elsif version ~ '^v(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5}))?$' then
+  elsif version ~ '^v(0|[1-9][0-9]{0,5})([.](0|[1-9][0-9]{0,5}))?$' then
     return version || case when strpos(version, '.') = 0 then '.0' else '' end;
   end if;
   perform migration_guard.fail('invalid_version', 'A version reads v10, v10.0, v10.1 or is a 14-digit timestamp.');
@@ -122,7 +123,7 @@ language sql immutable
 set search_path = ''
 as $$
   select 'migration_backup_'
-    || replace(regexp_replace(migration_guard.normalize_version(version), '\.0$', ''), '.', '_')
+    || replace(regexp_replace(migration_guard.normalize_version(version), '[.]0$', ''), '.', '_')
 $$;
 comment on function migration_guard.backup_schema_name(text) is
   'The schema of a version''s backup: migration_backup_v10 for v10.0, migration_backup_v10_1 for v10.1.';

@@ -170,7 +170,7 @@ as $$
       ) as p
       where job.status = 'running'
         and a.pid = job.worker_pid
-        and a.application_name ~ format('^migration_guard/%s/\d+/\d+/', job.number)
+        and a.application_name ~ format('^migration_guard/%s/[0-9]+/[0-9]+/', job.number)
     ),
     job.progress)
 $$;

@@ -35,7 +35,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  short constant text := regexp_replace(version, '\.0$', '');
+  short constant text := regexp_replace(version, '[.]0$', '');
   applied boolean := false;
 begin
   if to_regclass('supabase_migrations.schema_migrations') is not null then
@@ -279,6 +279,33 @@ $$;
 comment on function migration_guard.assert_locked(oid[]) is
   'Raises insufficient_privilege or lock_not_available unless this transaction holds a lock on each of the tables.';
 
+create function migration_guard.assert_enums_unchanged() returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  enum record;
+  labels text[];
+begin
+  -- A value's text is the present one, whatever the snapshot: a rename in between would give one table the old name and
+  -- the next one the new. pg_enum is read as of the snapshot, enum_range as of now.
+  for enum in
+    select e.enumtypid as oid, array_agg(e.enumlabel::text order by e.enumsortorder) as labels
+    from pg_catalog.pg_enum as e
+    join pg_catalog.pg_type as t on t.oid = e.enumtypid
+    where has_schema_privilege(t.typnamespace, 'usage')
+    group by e.enumtypid
+  loop
+    execute format('select array(select format(''%%s'', v) from unnest(enum_range(null::%s)) as v)', enum.oid::regtype) into labels;
+    if labels is distinct from enum.labels then
+      perform migration_guard.fail('types_changed', format('The type %s was altered during the backup.', enum.oid::regtype));
+    end if;
+  end loop;
+end
+$$;
+comment on function migration_guard.assert_enums_unchanged() is
+  'Raises types_changed when a value of an enum type was added or renamed after the transaction''s snapshot.';
+
 create function migration_guard.run_backup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -301,6 +328,7 @@ begin
     perform migration_guard.copy_table(job, schema_name, relation);
     done := done + 1;
   end loop;
+  perform migration_guard.assert_enums_unchanged();
   perform migration_guard.report_progress(job, 'recording the catalog', done, done);
   perform migration_guard.record_objects(schema_name, plan);
   perform migration_guard.create_catalog_views(schema_name, plan);

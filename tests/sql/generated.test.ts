@@ -19,6 +19,17 @@ test("the package, the function and the SQL are of one version", async ({ databa
   expect(productVersion).toBe(packageJson.version);
 });
 
+plainTest("the lockfile has the binaries of every platform, so that npm ci works on each", () => {
+  const { packages } = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "package-lock.json"), "utf8")) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
+  const wanted = Object.values(packages).flatMap(({ optionalDependencies = {} }) => Object.keys(optionalDependencies));
+  expect(wanted).toContain("@supabase/cli-darwin-arm64");
+  expect(wanted.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)))).toEqual(
+    [],
+  );
+});
+
 plainTest("Deno runs the dependencies that npm installs, in the same versions", () => {
   const { imports } = JSON.parse(readFileSync(join(functionDirectory, "deno.json"), "utf8")) as {
     imports: Record<string, string>;
@@ -38,7 +49,7 @@ test("each of the SQL's errors has one place in the API's table, unless only a j
   const inSql = await sql<{ sqlstate: string; code: string }[]>`
     select sqlstate, code from migration_guard.error_codes where sqlstate like 'MG%' order by sqlstate`;
   expect(new Set(inSql.map(({ code }) => code)).size).toBe(inSql.length);
-  const onlyInJobs = ["copy_differs", "worker_lost", "statement_timeout_not_lifted"];
+  const onlyInJobs = ["copy_differs", "worker_lost", "statement_timeout_not_lifted", "types_changed"];
   const inApi = Object.entries(problems)
     .flatMap(([code, problem]) => "sqlstate" in problem ? [{ sqlstate: problem.sqlstate, code }] : [])
     .filter(({ sqlstate }) => sqlstate.startsWith("MG"));

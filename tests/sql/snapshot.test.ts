@@ -217,6 +217,21 @@ test("all tables are copied as of one moment", async ({ database }) => {
   expect([...checks].filter(([, { status }]) => status !== "OK")).toEqual([]);
 });
 
+test("a backup fails when an enum type is altered while it is taken, rather than mix old names with new", async ({ database }) => {
+  await database.sql`create type public.mood as enum ('sad', 'ok')`;
+  await queueBackup(database.sql);
+  await database.sql`alter table public.a add column mood public.mood default 'sad'`;
+  await database.sql`alter table public.b add column mood public.mood default 'sad'`;
+  const goOn = await stopAfterMaking(database, "a_backup");
+  const worker = await startWorker(database);
+  await worker.waits();
+  await database.connect()`alter type public.mood rename value 'sad' to 'blue'`;
+  await goOn();
+  expect(await worker.ended).toBeUndefined();
+  expect(await lastJob(database.sql)).toMatchObject({ status: "failed", error: { code: "types_changed" } });
+  expect(await database.sql`select to_regnamespace('migration_backup_v1') as schema`).toEqual([{ schema: null }]);
+});
+
 test("a row that keeps moving between two tables is in each backup once", async ({ database }) => {
   const { sql } = database;
   await queueBackup(sql);
