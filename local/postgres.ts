@@ -109,6 +109,12 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   };
 }
 
+/** Removes the data of a folder, wherever it is. */
+export function removeData(dataDirectory: string): void {
+  const place = dataPlace(dataDirectory);
+  rmSync(place === dataDirectory ? place : dirname(place), { recursive: true, force: true });
+}
+
 /** Stops a server that still runs on a data directory, because the program that had started it was killed. */
 export async function stopLeftover(dataDirectory: string): Promise<void> {
   const file = join(dataPlace(dataDirectory), "postmaster.pid");
@@ -172,7 +178,7 @@ function reachablePlace(folder: string): string {
 }
 
 /** Where the data of a folder really is: elsewhere only for root in a folder that others cannot enter. */
-export function dataPlace(folder: string): string {
+function dataPlace(folder: string): string {
   return process.getuid?.() === 0 ? reachablePlace(folder) : folder;
 }
 

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { databaseUrl } from "./database-url.ts";
 import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "./database.ts";
 import { anonKey, publishableKeys, secretKeys, serviceRoleKey } from "./keys.ts";
-import { dataPlace, isTaken, type Postgres, startPostgres, stopLeftover } from "./postgres.ts";
+import { isTaken, type Postgres, removeData, startPostgres, stopLeftover } from "./postgres.ts";
 import { config, type Stack, startStack } from "./stack.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -57,9 +57,8 @@ async function start() {
 
   // A first start that was interrupted has left a database that is not complete.
   if (options.reset || !existsSync(readyFile)) {
-    for (const path of [dataPlace(dataDirectory), dataDirectory, readyFile]) {
-      rmSync(path, { recursive: true, force: true });
-    }
+    rmSync(readyFile, { force: true });
+    removeData(dataDirectory);
   }
   mkdirSync(folder, { recursive: true });
   step("Starting Postgres");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "../../local/database.ts";
 import { freePort } from "../../local/edge-runtime.ts";
-import { startPostgres } from "../../local/postgres.ts";
+import { removeData, startPostgres } from "../../local/postgres.ts";
 import { startStack } from "../../local/stack.ts";
 import { caller } from "../support/api.ts";
 
@@ -25,6 +25,7 @@ test("while the database is away the answer is 503, and all is well when it is b
   onTestFinished(async () => {
     await stack.stop();
     await postgres.stop();
+    removeData(join(folder, "postgres"));
     rmSync(folder, { recursive: true, force: true });
   });
   const call = caller(stack.functionUrl);

@@ -8,7 +8,7 @@ import process from "node:process";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { freePort } from "../../local/edge-runtime.ts";
-import { dataPlace, isTaken } from "../../local/postgres.ts";
+import { isTaken, removeData } from "../../local/postgres.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const run = promisify(execFile);
@@ -49,7 +49,8 @@ test("npm start prints lines that back up and verify the example, keeps the data
   const ports = [await freePort(), await freePort()];
   const env = { API_PORT: String(ports[0]), DB_PORT: String(ports[1]), DATA_DIRECTORY: folder };
   onTestFinished(() => {
-    for (const path of [dataPlace(join(folder, "postgres")), folder]) rmSync(path, { recursive: true, force: true });
+    removeData(join(folder, "postgres"));
+    rmSync(folder, { recursive: true, force: true });
   });
 
   const first = await start(env);

@@ -10,7 +10,7 @@ import {
   pushMigrations,
 } from "../../local/database.ts";
 import { freePort } from "../../local/edge-runtime.ts";
-import { dataPlace, startPostgres, superuser } from "../../local/postgres.ts";
+import { removeData, startPostgres, superuser } from "../../local/postgres.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -44,6 +44,7 @@ export default async function setup(project: TestProject) {
   project.provide("port", port);
   return async () => {
     await postgres.stop();
-    for (const place of [dataPlace(join(folder, "postgres")), folder]) rmSync(place, { recursive: true, force: true });
+    removeData(join(folder, "postgres"));
+    rmSync(folder, { recursive: true, force: true });
   };
 }
