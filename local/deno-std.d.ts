@@ -4,6 +4,11 @@ declare module "deno-std/async/delay.js" {
   export function delay(milliseconds: number, options?: { signal?: AbortSignal; persistent?: boolean }): Promise<void>;
 }
 
+declare module "deno-std/async/deadline.js" {
+  /** Rejects with a `TimeoutError` when the promise is not settled in time. */
+  export function deadline<T>(promise: Promise<T>, milliseconds: number): Promise<T>;
+}
+
 declare module "deno-std/crypto/timing_safe_equal.js" {
   export function timingSafeEqual(a: ArrayBufferView | ArrayBufferLike, b: ArrayBufferView | ArrayBufferLike): boolean;
 }

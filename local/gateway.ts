@@ -29,9 +29,16 @@ export async function startGateway({ port, functions, rest }: GatewayOptions): P
       return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
     }
     const url = new URL(request.url);
+    // curl asks before it sends more than 1 MiB; the server in front has answered that already.
+    const headers = new Headers(request.headers);
+    headers.delete("expect");
     try {
-      return await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, request);
-    } catch {
+      return await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, {
+        raw: request,
+        headers,
+      });
+    } catch (error) {
+      console.error(`The gateway could not reach ${name}: ${(error as Error).cause ?? error}`);
       return Response.json({ code: "BOOT_ERROR", message: "Function is not running" }, { status: 503 });
     }
   }

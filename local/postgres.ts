@@ -6,6 +6,7 @@ import {
   chownSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   rmSync,
@@ -57,6 +58,7 @@ export type Postgres = {
 export async function startPostgres(options: PostgresOptions): Promise<Postgres> {
   const user = unprivilegedUser();
   const place = user ? reachablePlace(options.dataDirectory) : options.dataDirectory;
+  if (place !== options.dataDirectory) makeOwnFolder(dirname(place));
   const binaries = await findBinaries(user ? place : undefined, options.dataDirectory);
   const isNew = !existsSync(join(place, "PG_VERSION"));
   if (isNew) initializeCluster(binaries.initdb, place, user);
@@ -109,6 +111,23 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   };
 }
 
+/**
+ * Makes a folder of root's own below the temporary folder, where anybody may have made one of that name before.
+ *
+ * @throws When it is there and is not root's alone.
+ */
+function makeOwnFolder(path: string) {
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EEXIST") throw error;
+  }
+  const { uid, mode } = lstatSync(path);
+  if (!lstatSync(path).isDirectory() || uid !== 0 || (mode & 0o022) !== 0) {
+    throw new Error(`${path} is not a folder of root's own: remove it.`);
+  }
+}
+
 /** Removes the data of a folder, wherever it is. */
 export function removeData(dataDirectory: string): void {
   const place = dataPlace(dataDirectory);
@@ -116,13 +135,18 @@ export function removeData(dataDirectory: string): void {
 }
 
 /** Stops a server that still runs on a data directory, because the program that had started it was killed. */
-export async function stopLeftover(dataDirectory: string): Promise<void> {
-  const file = join(dataPlace(dataDirectory), "postmaster.pid");
-  if (!existsSync(file)) return;
-  const pid = Number(readFileSync(file, "utf8").split("\n")[0]);
+export function stopLeftover(dataDirectory: string): Promise<void> {
+  const place = dataPlace(dataDirectory);
+  return stopProcess(join(place, "postmaster.pid"), place);
+}
+
+/** Stops the process whose number is the first line of a file, if its command line still has the given words in it. */
+export async function stopProcess(pidFile: string, words: string): Promise<void> {
+  if (!existsSync(pidFile)) return;
+  const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
   // After a reboot the number may be another program's.
-  const { stdout } = spawnSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" });
-  if (!stdout?.includes(dataPlace(dataDirectory))) return;
+  const { stdout } = spawnSync("ps", ["-o", "args=", "-p", String(pid)], { encoding: "utf8" });
+  if (!stdout?.includes(words)) return;
   try {
     process.kill(pid, "SIGINT");
     while (process.kill(pid, 0)) await sleep(50);
@@ -195,11 +219,10 @@ async function findBinaries(place: string | undefined, wanted: string) {
   const source = dirname(dirname(postgres));
   const version = createHash("sha256").update(source).digest("hex").slice(0, 12);
   const copy = join(tmpdir(), `migration-guard-binaries-${version}`);
+  makeOwnFolder(copy);
   if (!existsSync(join(copy, "complete"))) {
     console.error(`The user "postgres" cannot enter ${wanted}: Postgres and its data go to ${dirname(place)}.`);
-    rmSync(copy, { recursive: true, force: true });
-    cpSync(source, copy, { recursive: true, verbatimSymlinks: true });
-    chmodSync(copy, 0o755);
+    cpSync(source, copy, { recursive: true, force: true, verbatimSymlinks: true });
     writeFileSync(join(copy, "complete"), "");
   }
   return { initdb: join(copy, "bin", "initdb"), postgres: join(copy, "bin", "postgres") };
@@ -207,12 +230,10 @@ async function findBinaries(place: string | undefined, wanted: string) {
 
 function initializeCluster(initdb: string, place: string, user?: User) {
   mkdirSync(place, { recursive: true, mode: 0o700 });
-  if (user) {
-    chmodSync(dirname(place), 0o755);
-    chownSync(place, user.uid, user.gid);
-  }
+  if (user) chownSync(place, user.uid, user.gid);
   const passwordFile = join(place, "..", `${basename(place)}.password`);
-  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
+  rmSync(passwordFile, { force: true });
+  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600, flag: "wx" });
   if (user) chownSync(passwordFile, user.uid, user.gid);
   try {
     const { status, stderr } = spawnSync(

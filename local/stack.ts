@@ -18,6 +18,8 @@ export type StackOptions = {
   schemas?: string[];
   /** Connection URL that the function gets, when it is not the database's own (a pooler's, say). */
   functionDatabaseUrl?: string;
+  /** Variables of the function's environment that are to be other than the platform's. */
+  environment?: Record<string, string>;
   /** Receives the function's log. */
   onLog?: (text: string) => void;
 };
@@ -56,6 +58,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       SUPABASE_PUBLISHABLE_KEYS: JSON.stringify(publishableKeys),
       SUPABASE_SERVICE_ROLE_KEY: serviceRoleKey,
       SUPABASE_JWKS: JSON.stringify(jwks),
+      ...options.environment,
     },
     allowNet: [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host],
     onLog,

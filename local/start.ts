@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { databaseUrl } from "./database-url.ts";
 import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "./database.ts";
 import { anonKey, publishableKeys, secretKeys, serviceRoleKey } from "./keys.ts";
-import { isTaken, type Postgres, removeData, startPostgres, stopLeftover } from "./postgres.ts";
+import { isTaken, type Postgres, removeData, startPostgres, stopLeftover, stopProcess } from "./postgres.ts";
 import { config, type Stack, startStack } from "./stack.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -15,6 +15,8 @@ const folder = resolve(process.env.DATA_DIRECTORY ?? join(root, ".local"));
 const dataDirectory = join(folder, "postgres");
 /** Says of which SQL the database was made; absent until that is done. */
 const readyFile = join(folder, "ready");
+/** Process id of Deno, for the next start to stop it should this one be killed. */
+const edgeRuntimeFile = join(folder, "edge-runtime.pid");
 const database = "postgres";
 
 const help = `Starts Postgres, REST, the Edge Function and a gateway before them, with the example app loaded.
@@ -42,6 +44,9 @@ let postgres: Postgres | undefined;
 let stack: Stack | undefined;
 let stopping: Promise<void> | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(0));
+// Whoever started this is gone, and took no leave: nobody could stop it any more.
+const parent = process.ppid;
+setInterval(() => process.ppid === parent || stop(0), 1000).unref();
 
 try {
   await start();
@@ -51,8 +56,10 @@ try {
 }
 
 async function start() {
+  if (apiPort === databasePort) throw new Error(`API_PORT and DB_PORT are both ${apiPort}: they must differ.`);
   if (await isTaken(apiPort)) throw taken("API_PORT", apiPort, "another stack is running, perhaps this one");
   await stopLeftover(dataDirectory);
+  await stopProcess(edgeRuntimeFile, "migration-guard/index.ts");
   if (await isTaken(databasePort)) throw taken("DB_PORT", databasePort, "another Postgres is running");
 
   // A first start that was interrupted has left a database that is not complete.
@@ -67,6 +74,7 @@ async function start() {
   await prepare(postgres.isNew);
   step("Starting REST and the Edge Function");
   stack = await startStack({ port: apiPort, databasePort, database, onLog: (text) => process.stderr.write(text) });
+  writeFileSync(edgeRuntimeFile, String(stack.edgeRuntime.pid));
   printUsage(stack);
 }
 

@@ -88,6 +88,7 @@ describe("every path but /health and /openapi.json", async () => {
         });
         expect(answer.status, `${method} ${path}`).toBe(status);
         expect(answer.headers.get("content-type")).toBe("application/problem+json");
+        expect(answer.headers.has("www-authenticate")).toBe(status === 401);
         expect(answer.json).toMatchObject({ code, status, instance: answer.headers.get("x-request-id") });
       }
       expect(await api.database.sql`select from migration_guard.jobs`).toHaveLength(0);
@@ -118,6 +119,22 @@ describe("every path but /health and /openapi.json", async () => {
       const answer = await api.call("PUT", "/v1/plans/v77", { credentials, json: { tables: ["profiles"] } });
       expect(answer.json).toMatchObject({ version: "v77.0", actor });
     });
+  }
+});
+
+test("a project needs neither a publishable key called default nor any secret key", async ({ onTestFinished }) => {
+  const keys: [name: string, environment: Record<string, string>, credentials: Record<string, string>][] = [
+    ["no publishable key", { SUPABASE_PUBLISHABLE_KEYS: "{}" }, { apikey: secretKeys.default }],
+    ["one of another name", { SUPABASE_PUBLISHABLE_KEYS: '{"web": "sb_publishable_web"}' }, {
+      apikey: secretKeys.default,
+    }],
+    ["an empty secret key", { SUPABASE_SECRET_KEYS: '{"default": ""}' }, bearer(serviceRoleKey)],
+    ["legacy keys alone", { SUPABASE_SECRET_KEYS: "", SUPABASE_PUBLISHABLE_KEYS: "" }, bearer(serviceRoleKey)],
+  ];
+  for (const [name, environment, credentials] of keys) {
+    const api = await startApi("with_product", { environment });
+    onTestFinished(api.stop);
+    expect((await api.call("GET", "/v1/plans", { credentials })).json, name).toEqual({ plans: [] });
   }
 });
 

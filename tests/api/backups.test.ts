@@ -109,6 +109,23 @@ test("a wait that is too short is answered with the running job, and its progres
     .toBe("succeeded");
 });
 
+test("a job whose worker is lost while a request waits for it is taken up again", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await call("PUT", "/v1/plans/v1", { json: { tables: ["profiles"] } });
+  const lock = await database.connect().reserve();
+  await lock`begin`;
+  await lock`lock table public.profiles in access exclusive mode`;
+  const answer = call("POST", "/v1/backups", { json: { version: "v1" }, wait: 100 });
+  const admin = database.connect("supabase_admin");
+  const isWaiting = () =>
+    admin`select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
+  await expect.poll(isWaiting, { timeout: 60_000 }).toHaveLength(1);
+  await admin`select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`;
+  await lock`rollback`;
+  lock.release();
+  expect(await answer).toMatchObject({ status: 200, json: { status: "succeeded" } });
+});
+
 test("a second backup of a version is refused: while one runs, and when there is one", async ({ freshApi }) => {
   const { call } = freshApi;
   await call("PUT", "/v1/plans/v1", { json: { tables: ["profiles"] } });

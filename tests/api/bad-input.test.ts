@@ -87,6 +87,27 @@ const cases: Case[] = [
     422,
     "objects_not_found",
   ],
+  [
+    "a plan with half a surrogate pair",
+    "PUT",
+    "/v1/plans/v10",
+    {
+      body: '{"tables": ["profiles"], "title": "\\ud800"}',
+      headers: json,
+    },
+    400,
+    "invalid_request",
+  ],
+  [
+    "a plan with a hundred thousand wrong names",
+    "PUT",
+    "/v1/plans/v10",
+    {
+      json: { tables: Array(100_000).fill(0) },
+    },
+    400,
+    "invalid_request",
+  ],
   ["a sign-off without a note", "POST", "/v1/backups/v10/confirm", { json: { note: "  " } }, 400, "invalid_request"],
   ["a body of 2 MiB", "PUT", "/v1/plans/v10", { json: { tables: ["x".repeat(2 * aMebibyte)] } }, 413, "body_too_large"],
   ["a path that is not there", "GET", "/v1/nothing", {}, 404, "not_found"],

@@ -57,6 +57,21 @@ test("every path refuses a request without a credential, and a body that is miss
   expect(withBody).toBe(4);
 });
 
+test("the document says which times of a job and a backup may be missing", async ({ api }) => {
+  const { json: { components: { schemas } } } = await api.call("GET", "/openapi.json");
+  for (
+    const [name, times] of Object.entries({
+      Job: ["started_at", "finished_at"],
+      Backup: ["verified_at", "confirmed_at"],
+    })
+  ) {
+    for (const time of times) {
+      expect(schemas[name].properties[time], time).toMatchObject({ type: ["string", "null"], format: "date-time" });
+    }
+    expect(schemas[name].properties.created_at).toMatchObject({ type: "string", format: "date-time" });
+  }
+});
+
 test("the function answers with and without its name in the path", async ({ api }) => {
   const { url } = api.stack.edgeRuntime;
   for (const path of ["/health", "/migration-guard/health", "/functions/v1/migration-guard/health"]) {

@@ -62,5 +62,6 @@ test("while the database is away the answer is 503, and all is well when it is b
     spawnSync("kill", ["-CONT", ...everyServer]);
   }
   await expect.poll(async () => (await call("GET", "/ready")).status, { timeout: 60_000 }).toBe(200);
+  await expect.poll(async () => (await call("GET", "/ready")).json.worker, { timeout: 60_000 }).toBe("function");
   expect((await backUp("v3")).json).toMatchObject({ status: "succeeded" });
 });

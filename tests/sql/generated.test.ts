@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test as plainTest } from "vitest";
 import { functionDirectory } from "../../local/edge-runtime.ts";
@@ -17,6 +17,12 @@ test("database.types.ts is what the CLI makes of the SQL", async ({ database: { 
 test("the package, the function and the SQL are of one version", async ({ database: { sql } }) => {
   expect(await sql`select migration_guard.product_version() as version`).toEqual([{ version: packageJson.version }]);
   expect(productVersion).toBe(packageJson.version);
+});
+
+plainTest("every npm script runs a file that is there", () => {
+  const files = Object.values<string>(packageJson.scripts).flatMap((script) => script.match(/\S+\.(ts|mjs)\b/g) ?? []);
+  expect(files.length).toBeGreaterThan(3);
+  expect(files.filter((file) => !existsSync(join(import.meta.dirname, "..", "..", file)))).toEqual([]);
 });
 
 plainTest("the lockfile has the binaries of every platform, so that npm ci works on each", () => {

@@ -2,6 +2,7 @@ import { delay } from "deno-std/async/delay.js";
 import type { Context } from "hono";
 import type { AppEnv } from "./app.ts";
 import { waitSeconds } from "./prefer.ts";
+import { Problem } from "./problems.ts";
 import { rpc } from "./rpc.ts";
 import { Job, jsonContent } from "./schemas.ts";
 
@@ -30,12 +31,20 @@ export async function answerJob(c: Context<AppEnv>, job: Job) {
   return c.json(latest, 202, { location: `/v1/jobs/${latest.id}`, "retry-after": String(retryAfter) });
 }
 
+/** The job as it is when it has finished, when the time has run out, or when the client has gone. */
 async function waitForJob(c: Context<AppEnv>, job: Job, deadline: number): Promise<Job> {
   let pause = 50;
-  while (!job.finished_at && Date.now() + pause < deadline) {
+  while (!job.finished_at && Date.now() + pause < deadline && !c.req.raw.signal.aborted) {
     await delay(pause);
     pause = Math.min(pause * 1.5, 1000);
-    job = await rpc(c.var.client, "get_job", { id: job.id }, Job);
+    try {
+      job = await rpc(c.var.client, "get_job", { id: job.id }, Job);
+    } catch (error) {
+      // The job goes on without us: a database that is away for a moment is no reason to say less than is known.
+      if (!(error instanceof Problem) || error.status !== 503) throw error;
+    }
+    // A worker that was lost is replaced here, too.
+    if (!job.finished_at) c.var.pokeWorker();
   }
   return job;
 }

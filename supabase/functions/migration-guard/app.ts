@@ -49,7 +49,10 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(prettyJSON());
   app.use(async (c, next) => {
     c.set("worker", worker);
-    c.set("pokeWorker", () => waitUntil(worker.poke()));
+    c.set("pokeWorker", () => {
+      const work = worker.poke();
+      if (work) waitUntil(work);
+    });
     await next();
     c.header("cache-control", "no-store");
   });
@@ -101,7 +104,9 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     });
     return problem.toResponse(c.var.requestId);
   });
-  app.onError((error, c) => toProblem(error).toResponse(c.var.requestId));
+  app.onError((error, c) =>
+    toProblem(error, `${c.req.method} ${c.req.path}`, c.var.requestId).toResponse(c.var.requestId)
+  );
   return app;
 }
 
@@ -111,12 +116,12 @@ function invalidRequest(issues: z.core.$ZodIssue[]): Problem {
   return new Problem("invalid_request", { detail, errors });
 }
 
-function toProblem(error: Error): Problem {
+function toProblem(error: Error, request: string, request_id: string): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof HTTPException && error.status === 400) {
     return new Problem("invalid_json", { detail: "The body could not be read as JSON." });
   }
-  console.error(JSON.stringify({ level: "error", event: "request_failed", error: error.name }));
+  console.error(JSON.stringify({ level: "error", event: "request_failed", request_id, request, stack: error.stack }));
   return new Problem("internal_error", {
     detail: "Nothing more can be said here; the function's log has the request id.",
   });

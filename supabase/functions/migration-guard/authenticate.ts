@@ -28,7 +28,8 @@ export function authenticate(environment: Environment) {
   const secretKeys = Object.keys(environment.secretKeys).length > 0 || !serviceRoleKey
     ? environment.secretKeys
     : { default: serviceRoleKey };
-  const env = { url, secretKeys, publishableKeys: { default: "", ...publishableKeys }, jwks: { keys: [] } };
+  // The adapter also makes a client with a publishable key, which is used for nothing here and may not be missing.
+  const env = { url, secretKeys, publishableKeys: { default: "none", ...publishableKeys }, jwks: { keys: [] } };
   const supabaseOptions = { db: { schema: "migration_guard_api" } } as const;
   const acceptSecretKey = withSupabase({ auth: "secret:*", env, supabaseOptions });
 

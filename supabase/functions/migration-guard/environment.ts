@@ -26,11 +26,25 @@ const json = <T extends z.ZodType>(schema: T) =>
     }
   }).pipe(schema);
 
-const keys = json(z.record(z.string(), z.string()));
+/** Keys by name; one that is empty is no key. */
+const keys = json(
+  z.record(z.string(), z.string()).transform((byName) =>
+    Object.fromEntries(Object.entries(byName).filter(([, key]) => key !== ""))
+  ),
+);
+
+/** The driver decodes user and password, which fails where a `%` stands for itself. */
+const isDecodable = (url: string) => {
+  try {
+    return decodeURIComponent(url) !== "";
+  } catch {
+    return false;
+  }
+};
 
 const variables = z.object({
   SUPABASE_URL: z.url(),
-  SUPABASE_DB_URL: z.url(),
+  SUPABASE_DB_URL: z.url().refine(isDecodable, "has a % that is not percent-encoded"),
   SUPABASE_SECRET_KEYS: keys,
   SUPABASE_PUBLISHABLE_KEYS: keys,
   SUPABASE_SERVICE_ROLE_KEY: z.string().optional(),

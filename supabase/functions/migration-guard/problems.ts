@@ -33,6 +33,7 @@ export const problems = {
   database_unavailable: { status: 503, title: "The database cannot be reached" },
   database_timeout: { status: 503, title: "The database took too long", sqlstate: "57014" },
   not_installed: { status: 503, title: "The database lacks the product's SQL, or REST does not expose it" },
+  rest_refused: { status: 503, title: "REST refuses the key that the function was given" },
   version_mismatch: { status: 503, title: "The function and its SQL are of different versions" },
 } as const satisfies Record<string, { status: ContentfulStatusCode; title: string; sqlstate?: string }>;
 
@@ -72,6 +73,7 @@ export class Problem extends Error {
     const response = Response.json(body, { status, headers });
     response.headers.set("content-type", "application/problem+json");
     response.headers.set("x-request-id", instance);
+    if (status === 401) response.headers.set("www-authenticate", 'Bearer realm="migration-guard"');
     return response;
   }
 }

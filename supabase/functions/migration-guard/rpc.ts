@@ -24,15 +24,16 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   schema: Schema,
   limit = timeLimit,
 ): Promise<z.output<Schema>> {
-  const { data, error } = await client.rpc(name, parameters).abortSignal(AbortSignal.timeout(limit));
-  if (error) throw toProblem(error);
+  const { data, error, status } = await client.rpc(name, parameters).abortSignal(AbortSignal.timeout(limit));
+  if (error) throw toProblem(error, status);
   return schema.parse(data);
 }
 
-type RestError = { code?: string; message: string; details?: string | null };
+type RestError = { code?: unknown; message: string; details?: string | null };
 
 /** What an error of REST means to a caller. The database's own messages are passed on only where the product wrote them. */
-export function toProblem({ code = "", message, details }: RestError): Problem {
+export function toProblem({ code: anyCode, message, details }: RestError, status = 0): Problem {
+  const code = typeof anyCode === "string" ? anyCode : "";
   const [known] = Object.entries(problems).find(([, problem]) => "sqlstate" in problem && problem.sqlstate === code) ??
     [];
   if (code.startsWith("MG") && known) {
@@ -51,13 +52,20 @@ export function toProblem({ code = "", message, details }: RestError): Problem {
   }
   if (code === "42501") {
     return new Problem("service_role_required", {
-      detail: "The database refused the key: it does not act as service_role.",
+      detail:
+        "The database refused: the key does not act as service_role, or the rights are not as they were installed.",
+    });
+  }
+  if ((status === 401 || status === 403) && !/^[0-9A-Z]{5}$/.test(code)) {
+    return new Problem("rest_refused", {
+      detail: "The function's own secret key is no key of the project any more: deploy it again.",
     });
   }
   // No code at all: the request did not get through. PGRST00x: REST has no database. 08, 53, 57P: nor has it soon.
-  if (code === "" || /^(PGRST00|08|53|57P|XX000|ECONN|CONNECT|CONNECTION|ETIMEDOUT)/.test(code)) {
+  if (code === "" || /^(PGRST00|08|25006|53|55P03|57P)/.test(code)) {
     return new Problem("database_unavailable", {
-      detail: "The database cannot be reached now. Nothing was changed; try again.",
+      detail:
+        "The database cannot be reached, or did not answer in time. What should change something may have been done: look, and try again.",
     });
   }
   console.error(JSON.stringify({ level: "error", event: "rpc_failed", code }));

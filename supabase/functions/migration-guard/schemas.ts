@@ -11,21 +11,24 @@ export const Version = z.string()
     example: "v10.0",
   });
 
-/** Text that Postgres can store: it has no NUL. */
-export const Text = z.string().refine((text) => !text.includes("\0"), "has no NUL character");
+/** Text that Postgres can store. */
+export const Text = z.string()
+  .refine(
+    (text) => !text.includes("\0") && text.isWellFormed(),
+    "has neither a NUL character nor half a surrogate pair",
+  );
 
 export const VersionParameter = z.object({ version: Version.openapi({ param: { name: "version", in: "path" } }) });
 
 /** REST servers differ in how they write a timestamptz: `2026-01-01 00:00:00+00` becomes `2026-01-01T00:00:00+00:00`. */
 const toIso = (text: string) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00");
 
-export const Timestamp = z.string().transform(toIso)
-  .openapi({
-    type: "string",
-    format: "date-time",
-    description: "ISO 8601, in UTC.",
-    example: "2026-01-01T00:00:00+00:00",
-  });
+const timestamp = { format: "date-time", description: "ISO 8601, in UTC.", example: "2026-01-01T00:00:00+00:00" };
+
+export const Timestamp = z.string().transform(toIso).openapi({ type: "string", ...timestamp });
+
+export const NullableTimestamp = z.string().nullable().transform((text) => text && toIso(text))
+  .openapi({ type: ["string", "null"], ...timestamp });
 
 export const ProblemSchema = z.object({
   type: z.string(),
@@ -57,8 +60,8 @@ export const Job = z.object({
   error: z.looseObject({ code: z.string(), message: z.string() }).nullable(),
   actor: z.string(),
   created_at: Timestamp,
-  started_at: Timestamp.nullable(),
-  finished_at: Timestamp.nullable(),
+  started_at: NullableTimestamp,
+  finished_at: NullableTimestamp,
 }).openapi("Job");
 
 export type Job = z.output<typeof Job>;

@@ -1,81 +1,123 @@
+import { deadline } from "deno-std/async/deadline.js";
+import { delay } from "deno-std/async/delay.js";
 import postgres from "postgres";
 
 /** Sees to it that queued jobs are run. */
 export type Worker = {
-  /** Starts the database's worker when it is not at work already; resolves when nothing is queued any more. */
-  poke: () => Promise<void>;
+  /**
+   * Starts the database's worker. The promise is settled when nothing is queued any more, or the call has failed: then
+   * the job stays queued, and the next poke, from wherever it comes, has it run. Nothing where a call has begun lately.
+   */
+  poke: () => Promise<void> | undefined;
   /** Whether the database lets this function in directly. */
   isReachable: () => Promise<boolean>;
 };
 
 /** SQLSTATE of `statement_timeout_not_lifted`. */
 const timeoutNotLifted = "MG016";
+/** Milliseconds in which the database must answer what it can answer at once. */
+const answerLimit = 4000;
+/** Age in milliseconds from which a call does not count as being at work: it has a long job, or its connection is dead. */
+const oldCall = 30_000;
+
+type Call = { since: number; isPokedAgain: boolean };
 
 /**
  * A worker that calls `migration_guard.work()` over a direct connection, one for each isolate, made when it is first
  * needed. Neither prepared statements nor the session's state are relied upon, so that a transaction pooler serves too.
  */
 export function createWorker(databaseUrl: string): Worker {
-  const sql = postgres(databaseUrl, {
-    max: 1,
-    prepare: false,
-    // Encrypted wherever the server offers it, unless the URL asks for more.
-    ...(/[?&]ssl/.test(databaseUrl) ? {} : { ssl: "prefer" as const }),
-    fetch_types: false,
-    connect_timeout: 4,
-    idle_timeout: 20,
-    connection: { application_name: "migration-guard" },
-    onnotice: () => {},
-  });
-  let atWork: Promise<void> | undefined;
-  let isPokedAgain = false;
+  /** Encrypted when the URL says so, or the server insists; not every Deno can, and the platform's network is its own. */
+  let ssl: "require" | undefined;
+  let idle: postgres.Sql | undefined;
+  let call: Call | undefined;
 
-  async function work() {
-    do {
-      isPokedAgain = false;
-      await callWork();
-    } while (isPokedAgain);
+  const open = () =>
+    postgres(databaseUrl, {
+      max: 1,
+      prepare: false,
+      fetch_types: false,
+      connect_timeout: answerLimit / 1000,
+      idle_timeout: 20,
+      connection: { application_name: "migration-guard" },
+      onnotice: () => {},
+      ...(ssl ? { ssl } : {}),
+    });
+
+  /** Lends the connection that is idle, or a new one; one that has failed is not used again. */
+  async function withConnection<T>(use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+    const sql = idle ?? open();
+    idle = undefined;
+    try {
+      const result = await use(sql);
+      if (idle) sql.end();
+      else idle = sql;
+      return result;
+    } catch (error) {
+      sql.end({ timeout: 0 });
+      // invalid_authorization_specification: pg_hba.conf has no entry for a connection that is not encrypted.
+      if (codeOf(error) === "28000") ssl = "require";
+      throw error;
+    }
   }
 
   /**
    * A call keeps the statement timeout that it begins with. Behind a pooler the setting may have reached another session:
    * then the call refuses, and is tried again, after one setting more or less, so that taking turns cannot go on for ever.
    */
-  async function callWork() {
+  async function callWork(sql: postgres.Sql) {
     for (let attempt = 1;; attempt++) {
-      for (let repeat = 0; repeat <= attempt % 3; repeat++) await sql`set statement_timeout = 0`.simple();
+      for (let repeat = 0; repeat <= attempt % 3; repeat++) {
+        await deadline(sql`set statement_timeout = 0`.simple(), answerLimit);
+      }
       try {
         await sql`call migration_guard.work(require_no_statement_timeout => true)`.simple();
         return;
       } catch (error) {
-        if ((error as { code?: string }).code !== timeoutNotLifted || attempt === 20) throw error;
+        if (codeOf(error) !== timeoutNotLifted || attempt === 20) throw error;
       }
+    }
+  }
+
+  async function work(current: Call) {
+    for (let failures = 0;;) {
+      current.isPokedAgain = false;
+      try {
+        await withConnection(callWork);
+      } catch (error) {
+        console.error(JSON.stringify({ level: "error", event: "worker_failed", code: codeOf(error) }));
+        // A lost connection or a restarted server is worth another try at once; other failures wait for the next poke.
+        if (++failures > 3) return;
+        await delay(100 * failures);
+        continue;
+      }
+      if (!current.isPokedAgain) return;
     }
   }
 
   return {
     poke: () => {
-      isPokedAgain = true;
-      atWork ??= work()
-        .catch((error) => {
-          // The job stays queued, and the next poke, from wherever it comes, runs it.
-          console.error(
-            JSON.stringify({ level: "error", event: "worker_failed", code: (error as { code?: string }).code }),
-          );
-        })
-        .finally(() => {
-          atWork = undefined;
-        });
-      return atWork;
+      if (call && Date.now() - call.since < oldCall) {
+        call.isPokedAgain = true;
+        return undefined;
+      }
+      const current: Call = { since: Date.now(), isPokedAgain: false };
+      call = current;
+      return work(current).finally(() => {
+        if (call === current) call = undefined;
+      });
     },
     isReachable: async () => {
-      if (atWork) return true;
       try {
-        await sql`select 1`.simple();
+        await withConnection((sql) => deadline(sql`select 1`.simple(), answerLimit));
         return true;
       } catch {
         return false;
       }
     },
   };
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown }).code ?? (error as Error).name);
 }

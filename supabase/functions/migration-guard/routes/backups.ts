@@ -7,6 +7,7 @@ import {
   Job,
   jsonBody,
   jsonContent,
+  NullableTimestamp,
   problemResponses,
   Text,
   Timestamp,
@@ -38,8 +39,8 @@ const Backup = z.object({
   }),
   retention_days: z.int(),
   verified_ok: z.boolean().nullable(),
-  verified_at: Timestamp.nullable(),
-  confirmed_at: Timestamp.nullable(),
+  verified_at: NullableTimestamp,
+  confirmed_at: NullableTimestamp,
   confirmed_by: z.string().nullable(),
   confirmation_note: z.string().nullable(),
   metadata: z.record(z.string(), z.unknown()).nullable().openapi({
@@ -161,8 +162,8 @@ const deleteBackup = createRoute({
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });
 
-/** Longest time that reading a backup again may take, in milliseconds; the platform ends a request at 150 s. */
-const checklistLimit = 120_000;
+/** Longest time that reading a backup again may take, in milliseconds; the platform ends a REST request at 60 s. */
+const checklistLimit = 55_000;
 
 export function backups(app: App) {
   app.openapi(createBackup, async (c) => {

@@ -3,17 +3,28 @@ import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
 import { jsonBody, jsonContent, problemResponses, Text, Timestamp, VersionParameter } from "../schemas.ts";
 
+/** How many names a list of a plan may have. */
+const maxNames = 1000;
+
 const Name = Text.min(1).max(2000);
+
+/** A list of names. Its length is looked at first: a megabyte of wrong names is not worth an error for each. */
+const names = (min: number, description: string) =>
+  z.array(z.unknown()).min(min).max(maxNames).pipe(z.array(Name)).openapi({
+    type: "array",
+    items: { type: "string", minLength: 1, maxLength: 2000 },
+    minItems: min,
+    maxItems: maxNames,
+    description,
+  });
 
 const PlanBody = z.strictObject({
   title: Text.max(200).default("").openapi({ description: "One line that tells what the migration does." }),
   description: Text.max(10_000).default(""),
   schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
-  tables: z.array(Name).min(1).openapi({ description: "Tables, as the catalog spells them, without quotes." }),
-  enums: z.array(Name).default([]).openapi({ description: "Enum types." }),
-  functions: z.array(Name).default([]).openapi({
-    description: "`name` for all functions of a name, `name(type, type)` for one.",
-  }),
+  tables: names(1, "Tables, as the catalog spells them, without quotes."),
+  enums: names(0, "Enum types.").default([]),
+  functions: names(0, "`name` for all functions of a name, `name(type, type)` for one.").default([]),
   retention_days: z.int().min(1).max(3650).default(7).openapi({
     description: "Days from the sign-off of the migration to the earliest cleanup of its backup; 14 is recommended.",
   }),
