@@ -35,7 +35,11 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  short constant text := regexp_replace(version, '[.]0$', '');
+  major constant text := split_part(version, '.', 1);
+  minor constant text := split_part(version, '.', 2);
+  -- v10.0 may be called v10, but what is called v10_1 is v10.1.
+  pattern constant text := format('^%s%s$', major,
+    case minor when '0' then '([._]0(_.*)?|(_[^0-9].*)?)' else format('[._]%s(_.*)?', minor) end);
   applied boolean := false;
 begin
   if to_regclass('supabase_migrations.schema_migrations') is not null then
@@ -44,12 +48,10 @@ begin
     execute $query$
       select exists (
         select from supabase_migrations.schema_migrations as m
-        where m.version in ($1, $2, ltrim($1, 'v'), ltrim($2, 'v'))
-          or starts_with(to_jsonb(m) ->> 'name', $1 || '_')
-          or starts_with(to_jsonb(m) ->> 'name', $2 || '_')
-          or to_jsonb(m) ->> 'name' in ($1, $2)
+        where m.version = $1
+          or (starts_with($1, 'v') and (m.version = any ($2) or to_jsonb(m) ->> 'name' ~ $3))
       )$query$
-    into applied using version, short;
+    into applied using version, array[version, ltrim(version, 'v')] || case minor when '0' then array[major, ltrim(major, 'v')] end, pattern;
   end if;
   return applied;
 end
