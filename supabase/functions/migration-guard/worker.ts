@@ -56,7 +56,10 @@ export function createWorker(databaseUrl: string): Worker {
     } catch (error) {
       sql.end({ timeout: 0 });
       // invalid_authorization_specification: pg_hba.conf has no entry for a connection that is not encrypted.
-      if (codeOf(error) === "28000") ssl = "require";
+      if (codeOf(error) === "28000" && !ssl) {
+        ssl = "require";
+        return withConnection(use);
+      }
       throw error;
     }
   }
