@@ -10,35 +10,53 @@ comment on schema migration_guard_api is
   'Migration Guard: the functions that REST exposes to service_role, and nothing else.';
 revoke all on schema migration_guard_api from public, anon, authenticated, service_role;
 
+create function migration_guard.foreign_grants(schema_name text)
+returns table (object text, grantee text, privilege text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with objects (object, owner, acl) as (
+    select format('schema %I', n.nspname), n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
+    from pg_namespace as n where n.nspname = schema_name
+    union all
+    select format('%s %I.%I', case c.relkind when 'S' then 'sequence' else 'table' end, schema_name, c.relname), c.relowner,
+      coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner))
+    from pg_class as c
+    where c.relnamespace = to_regnamespace(format('%I', schema_name)) and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    union all
+    select format('routine %s', p.oid::regprocedure), p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
+    from pg_proc as p where p.pronamespace = to_regnamespace(format('%I', schema_name))
+    union all
+    -- An array has the rights of its elements.
+    select format('type %I.%I', schema_name, t.typname), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+    from pg_type as t where t.typnamespace = to_regnamespace(format('%I', schema_name)) and t.typelem = 0
+  )
+  select o.object, case when a.grantee = 0 then 'public' else format('%I', pg_get_userbyid(a.grantee)) end, a.privilege_type
+  from objects as o
+  cross join lateral aclexplode(o.acl) as a
+  where a.grantee <> o.owner
+$$;
+comment on function migration_guard.foreign_grants(text) is
+  'What anybody but its owner may do with a schema and with what is in it, the privileges that Postgres gives by itself included.';
+
 create function migration_guard.close_schema(schema_name text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
-  kind text;
-  type_name text;
+  granted record;
 begin
-  execute format('revoke all on schema %I from public, anon, authenticated, service_role', schema_name);
-  foreach kind in array '{tables,sequences,routines}'::text[] loop
-    execute format('revoke all on all %s in schema %I from public, anon, authenticated, service_role', kind, schema_name);
-  end loop;
-  for type_name in
-    select format('%I.%I', n.nspname, t.typname)
-    from pg_catalog.pg_type as t
-    join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
-    -- An array has the rights of its elements.
-    where n.nspname = schema_name and t.typelem = 0
-  loop
-    execute format('revoke all on type %s from public, anon, authenticated, service_role', type_name);
+  for granted in select distinct g.object, g.grantee from migration_guard.foreign_grants(schema_name) as g loop
+    execute format('revoke all on %s from %s', granted.object, granted.grantee);
   end loop;
 end
 $$;
 comment on function migration_guard.close_schema(text) is
-  'Takes away what Postgres or a project''s default privileges gave to the API roles in a schema.';
+  'Takes away what Postgres or a project''s default privileges gave to anybody but its owner in a schema.';
 
 create function migration_guard.product_version() returns text
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select '0.1.0' $$;
 comment on function migration_guard.product_version() is
   'Version of the SQL half of the product; /ready compares it with the Edge Function''s.';
@@ -77,7 +95,7 @@ comment on view migration_guard.error_codes is
 
 create function migration_guard.error_code(sqlstate text) returns text
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce((select codes.code from migration_guard.error_codes as codes where codes.sqlstate = $1), 'database_error')
 $$;
@@ -86,7 +104,7 @@ comment on function migration_guard.error_code(text) is
 
 create function migration_guard.fail(code text, message text, detail jsonb default null) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   state constant text := (select codes.sqlstate from migration_guard.error_codes as codes where codes.code = fail.code);
@@ -104,7 +122,7 @@ comment on function migration_guard.fail(text, text, jsonb) is
 
 create function migration_guard.normalize_version(version text) returns text
 language plpgsql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if version ~ '^[0-9]{14}$' then
@@ -120,7 +138,7 @@ comment on function migration_guard.normalize_version(text) is
 
 create function migration_guard.backup_schema_name(version text) returns text
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select 'migration_backup_'
     || replace(regexp_replace(migration_guard.normalize_version(version), '[.]0$', ''), '.', '_')

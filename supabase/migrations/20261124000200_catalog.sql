@@ -1,7 +1,7 @@
 -- Chapter 2. What the catalog says of each kind of object: one view a kind, all of one shape, read by everything else.
 --
 -- Every object is identified as Postgres does it, by (classid, objid, objsubid): that survives a rename. `parent` is the
--- table that the object belongs to (a table belongs to itself), or the type of an enum value. Definitions are deparsed: read them with search_path = ''.
+-- table that the object belongs to (a table belongs to itself), or the type of an enum value. Definitions are deparsed: read them with search_path = pg_catalog, pg_temp.
 
 create view migration_guard.catalog_tables with (security_invoker = true) as
 select
@@ -86,7 +86,11 @@ select
   'pg_catalog.pg_trigger'::regclass::oid as classid, t.oid as objid, 0 as objsubid, t.tgrelid as parent,
   'trigger' as kind, n.nspname as schema_name, c.relname as parent_name, t.tgname as name,
   format('%I on %I.%I', t.tgname, n.nspname, c.relname) as identity,
-  pg_catalog.pg_get_triggerdef(t.oid) as definition,
+  pg_catalog.pg_get_triggerdef(t.oid) || case t.tgenabled
+    when 'D' then format('; alter table %I.%I disable trigger %I', n.nspname, c.relname, t.tgname)
+    when 'R' then format('; alter table %I.%I enable replica trigger %I', n.nspname, c.relname, t.tgname)
+    when 'A' then format('; alter table %I.%I enable always trigger %I', n.nspname, c.relname, t.tgname)
+    else '' end as definition,
   null::real as sort_order
 from pg_catalog.pg_trigger as t
 join pg_catalog.pg_class as c on c.oid = t.tgrelid
@@ -178,7 +182,7 @@ comment on view migration_guard.catalog_objects is 'Every object of every kind a
 create function migration_guard.schema_members(schema_name text)
 returns table (classid oid, objid oid)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with recursive members as (
     select d.classid, d.objid
@@ -201,7 +205,7 @@ comment on function migration_guard.schema_members(text) is
 create function migration_guard.schema_contents(schema_name text)
 returns table (classid oid, objid oid, identity text)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select d.classid, d.objid, i.type || ' ' || i.identity
   from pg_catalog.pg_depend as d
@@ -215,7 +219,7 @@ comment on function migration_guard.schema_contents(text) is
 
 create function migration_guard.outside_dependents(schema_name text) returns setof text
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with members as materialized (select * from migration_guard.schema_members(schema_name))
   select distinct pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
@@ -228,7 +232,7 @@ comment on function migration_guard.outside_dependents(text) is
 
 create function migration_guard.outside_references(schema_name text) returns setof text
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with members as materialized (select * from migration_guard.schema_members(schema_name))
   select distinct pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)

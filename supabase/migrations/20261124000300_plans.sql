@@ -28,7 +28,7 @@ comment on table migration_guard.plans is 'What the backup of each migration mus
 create function migration_guard.plan_tables(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select wanted.name, c.oid
   from (select distinct unnest(plan.tables) as name) as wanted
@@ -42,7 +42,7 @@ comment on function migration_guard.plan_tables(migration_guard.plans) is
 create function migration_guard.plan_enums(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select wanted.name, t.oid
   from (select distinct unnest(plan.enums) as name) as wanted
@@ -55,7 +55,7 @@ comment on function migration_guard.plan_enums(migration_guard.plans) is
 create function migration_guard.plan_functions(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with candidates as (
     select p.oid, p.proname,
@@ -81,7 +81,7 @@ comment on function migration_guard.plan_functions(migration_guard.plans) is
 create function migration_guard.plan_missing(plan migration_guard.plans)
 returns table (kind text, name text)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select 'schema', plan.schema_name
   where not exists (select from pg_catalog.pg_namespace as n where n.nspname = plan.schema_name)
@@ -98,7 +98,7 @@ comment on function migration_guard.plan_missing(migration_guard.plans) is
 create function migration_guard.plan_objects(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with roots as materialized (
     select 'pg_catalog.pg_class'::regclass::oid as classid, t.oid from migration_guard.plan_tables(plan) as t
@@ -145,7 +145,7 @@ and the policies of other tables that call those functions.';
 
 create function migration_guard.parse_plan(version text, document jsonb, actor text) returns migration_guard.plans
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan migration_guard.plans;
@@ -199,10 +199,31 @@ $$;
 comment on function migration_guard.parse_plan(text, jsonb, text) is
   'A plan from its JSON form. Raises invalid_version or invalid_plan.';
 
+create function migration_guard.assert_children_named(plan migration_guard.plans) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  children text;
+begin
+  -- A partitioned table is copied with its partitions; the rows of a plain table's heirs are the heirs' own.
+  select string_agg(format('%s (of %s)', i.inhrelid::regclass, i.inhparent::regclass), ', ' order by i.inhrelid) into children
+  from pg_inherits as i
+  join pg_class as parent on parent.oid = i.inhparent and parent.relkind = 'r'
+  where i.inhparent in (select t.oid from migration_guard.plan_tables(plan) as t)
+    and i.inhrelid not in (select t.oid from migration_guard.plan_tables(plan) as t where t.oid is not null);
+  if children is not null then
+    perform migration_guard.fail('invalid_plan', format('The plan names tables, but not those that inherit from them: %s.', children));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_children_named(migration_guard.plans) is
+  'Raises invalid_plan when a plan names a table and not its heirs, whose rows a migration of the table touches too.';
+
 create function migration_guard.put_plan(version text, plan jsonb, actor text default session_user)
 returns migration_guard.plans
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   parsed constant migration_guard.plans := migration_guard.parse_plan(version, plan, actor);
@@ -218,6 +239,8 @@ begin
         (select string_agg(format('%s %s', e ->> 'kind', e ->> 'name'), ', ') from jsonb_array_elements(missing) as e)),
       jsonb_build_object('errors', missing));
   end if;
+  perform migration_guard.assert_children_named(parsed);
+  perform migration_guard.assert_backup_agrees(parsed);
   insert into migration_guard.plans as p select parsed.*
   on conflict on constraint plans_pkey do update set
     title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
@@ -232,7 +255,7 @@ comment on function migration_guard.put_plan(text, jsonb, text) is
 
 create function migration_guard.get_plan(version text) returns migration_guard.plans
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted constant text := migration_guard.normalize_version(version);
@@ -249,7 +272,7 @@ comment on function migration_guard.get_plan(text) is 'The plan of a version. Ra
 
 create function migration_guard.plan_document(plan migration_guard.plans) returns jsonb
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'title', plan.title, 'description', plan.description, 'schema', plan.schema_name, 'tables', to_jsonb(plan.tables),

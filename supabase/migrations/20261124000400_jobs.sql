@@ -81,7 +81,7 @@ comment on table migration_guard.cleanup_tokens is 'One-time tokens that a clean
 
 create function migration_guard.find_backup(version text) returns migration_guard.backups
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select b.*
   from migration_guard.backups as b
@@ -91,7 +91,7 @@ comment on function migration_guard.find_backup(text) is 'The registered backup 
 
 create function migration_guard.get_backup(version text) returns migration_guard.backups
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted constant text := migration_guard.normalize_version(version);
@@ -107,7 +107,7 @@ comment on function migration_guard.get_backup(text) is 'The registered backup o
 
 create function migration_guard.get_job(id uuid) returns migration_guard.jobs
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   job migration_guard.jobs;
@@ -125,7 +125,7 @@ create function migration_guard.enqueue(
   kind text, version text, actor text, parameters jsonb default '{}', request_id text default null
 ) returns migration_guard.jobs
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   job migration_guard.jobs;
@@ -147,7 +147,7 @@ comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
 create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint)
 returns void
 language sql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   -- A session's application_name is seen by others at once, while nothing else of its transaction is.
   select set_config('application_name', format('migration_guard/%s/%s/%s/%s', job.number, done, total, step), true)
@@ -157,7 +157,7 @@ comment on function migration_guard.report_progress(migration_guard.jobs, text, 
 
 create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(
     (
@@ -179,9 +179,26 @@ comment on function migration_guard.job_progress(migration_guard.jobs) is
 
 -- Plans that are in use -----------------------------------------------------------------------------------------------
 
+create function migration_guard.assert_backup_agrees(plan migration_guard.plans) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  held constant jsonb := (migration_guard.find_backup(plan.version)).plan;
+begin
+  if (held - '{title,description,retention_days}'::text[])
+    <> (migration_guard.plan_document(plan) - '{title,description,retention_days}'::text[]) then
+    perform migration_guard.fail(
+      'plan_in_use', format('There is a backup of %s, which holds what the plan has named until now: clean that up first.', plan.version));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_backup_agrees(migration_guard.plans) is
+  'Raises plan_in_use when a plan names other objects than the version''s backup holds.';
+
 create function migration_guard.delete_plan(version text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan constant migration_guard.plans := migration_guard.get_plan(version);

@@ -3,7 +3,7 @@
 create function migration_guard.stored_columns(relation oid)
 returns table (attnum int, name text, type text, stored_type text, collation_name text, expression text)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with recursive columns as (
     select a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation
@@ -23,11 +23,17 @@ as $$
     select c.*, b.is_domain, b.typid as base,
       -- Built in, so that no migration can touch it, and with a binary form, so that it can be hashed.
       t.oid < 16384 and t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
-        and t.typsend <> 0 and (e.oid is null or e.typsend <> 0) as is_built_in
+        and t.typsend <> 0 and (e.oid is null or e.typsend <> 0)
+        -- regclass and the like hold the OID of an object, which goes by another name after a migration.
+        and t.oid <> all (r.oids) and t.typelem <> all (r.oids) as is_built_in
     from columns as c
     join bases as b on b.attnum = c.attnum
     join pg_catalog.pg_type as t on t.oid = b.typid and t.typtype <> 'd'
     left join pg_catalog.pg_type as e on e.oid = t.typelem
+    cross join (
+      select array_agg(g.oid) as oids from pg_catalog.pg_type as g
+      where g.typnamespace = 'pg_catalog'::regnamespace and g.typname ~ '^reg' and g.typtype = 'b' and g.typelem = 0
+    ) as r
   )
   select
     c.attnum::int,
@@ -62,7 +68,7 @@ other type as the text of its output function, so that nothing in the copy depen
 
 create function migration_guard.projection(relation oid) returns text
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select format(
     'select %s from %s%I.%I',
@@ -79,14 +85,14 @@ comment on function migration_guard.projection(oid) is 'The query that reads a t
 
 create function migration_guard.checksum_algorithm() returns text
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select 'sum(hash_record_extended(record_send))x2' $$;
 comment on function migration_guard.checksum_algorithm() is
   'Name of what checksum_query computes. A checksum is comparable under the same name and server major version only.';
 
 create function migration_guard.checksum_query(source text) returns text
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   -- Two sums of 64-bit hashes with different seeds. Each hash covers the binary form of a whole row, so that values
   -- cannot change places unseen; a sum does not depend on order and, unlike an xor, counts duplicates.
@@ -101,7 +107,7 @@ comment on function migration_guard.checksum_query(text) is
 
 create function migration_guard.backup_object_name(name text, suffix text, reserved text[]) returns text
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select case
     when octet_length(name || suffix) <= 63 and name || suffix <> all (reserved) then name || suffix
@@ -116,9 +122,23 @@ $$;
 comment on function migration_guard.backup_object_name(text, text, text[]) is
   'Name of something in a backup schema: with the suffix, or with a hash too where it is too long or taken.';
 
+create function migration_guard.assert_still_named(relation oid, schema_name text, table_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- A schema can be renamed without a lock on its tables. to_regclass knows the present name, whatever the snapshot.
+  if to_regclass(format('%I.%I', schema_name, table_name))::oid is distinct from relation then
+    perform migration_guard.fail('copy_differs', format('%I.%I became another table during the backup.', schema_name, table_name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_still_named(oid, text, text) is
+  'Raises copy_differs unless a table goes by a name at this moment.';
+
 create function migration_guard.copy_table(job migration_guard.jobs, schema_name text, relation oid) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   reserved constant text[] := '{objects_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
@@ -134,10 +154,12 @@ begin
   where c.oid = relation;
   backup_table := migration_guard.backup_object_name(source.relname, '_backup', reserved);
 
+  perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
   execute migration_guard.checksum_query(migration_guard.projection(relation)) into source_rows, source_checksum;
   execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.projection(relation));
   execute migration_guard.checksum_query(format('select * from %I.%I', schema_name, backup_table))
     into copy_rows, copy_checksum;
+  perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
 
   if (source_rows, source_checksum) is distinct from (copy_rows, copy_checksum) then
     perform migration_guard.fail(

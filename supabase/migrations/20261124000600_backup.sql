@@ -2,7 +2,7 @@
 
 create function migration_guard.assert_can_back_up(version text) returns migration_guard.plans
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan constant migration_guard.plans := migration_guard.get_plan(version);
@@ -32,7 +32,7 @@ comment on function migration_guard.assert_can_back_up(text) is
 
 create function migration_guard.has_been_applied(version text) returns boolean
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   major constant text := split_part(version, '.', 1);
@@ -62,7 +62,7 @@ comment on function migration_guard.has_been_applied(text) is
 create function migration_guard.enqueue_backup(version text, actor text default session_user, request_id text default null)
 returns migration_guard.jobs
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan migration_guard.plans;
@@ -86,7 +86,7 @@ comment on function migration_guard.enqueue_backup(text, text, text) is
 
 create function migration_guard.create_backup_schema(schema_name text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   execute format('create schema %I', schema_name);
@@ -153,7 +153,7 @@ comment on function migration_guard.create_backup_schema(text) is 'Makes an empt
 
 create function migration_guard.record_objects(schema_name text, plan migration_guard.plans) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   execute format($insert$
@@ -170,7 +170,7 @@ comment on function migration_guard.record_objects(text, migration_guard.plans) 
 
 create function migration_guard.create_catalog_views(schema_name text, plan migration_guard.plans) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   enum_name text;
@@ -209,7 +209,7 @@ comment on function migration_guard.create_catalog_views(text, migration_guard.p
 create function migration_guard.record_metadata(job migration_guard.jobs, schema_name text, plan migration_guard.plans, backup_id uuid)
 returns text
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   manifest text;
@@ -241,7 +241,7 @@ comment on function migration_guard.record_metadata(migration_guard.jobs, text, 
 
 create function migration_guard.close_backup_schema(schema_name text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- The copy holds personal data.
@@ -257,7 +257,7 @@ comment on function migration_guard.close_backup_schema(text) is
 
 create function migration_guard.assert_locked(relations oid[]) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   unlocked constant oid[] := array(
@@ -281,36 +281,86 @@ $$;
 comment on function migration_guard.assert_locked(oid[]) is
   'Raises insufficient_privilege or lock_not_available unless this transaction holds a lock on each of the tables.';
 
-create function migration_guard.assert_enums_unchanged() returns void
+create function migration_guard.used_types(plan migration_guard.plans) returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive used (oid) as (
+    (
+      select a.atttypid
+      from migration_guard.plan_tables(plan) as t
+      join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+      union
+      select e.oid from migration_guard.plan_enums(plan) as e
+    )
+    union
+    select m.oid
+    from used as u
+    join pg_type as t on t.oid = u.oid
+    cross join lateral (
+      select t.typelem union select t.typbasetype
+      union select r.rngsubtype from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
+      union select a.atttypid from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) as m (oid)
+    where m.oid <> 0
+  )
+  select u.oid from used as u where u.oid >= 16384
+$$;
+comment on function migration_guard.used_types(migration_guard.plans) is
+  'The types that somebody made among those of a plan''s columns, down to what arrays, domains, ranges and composites are made of.';
+
+create function migration_guard.assert_unchanged(schema_name text, plan migration_guard.plans) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
-  enum record;
+  used record;
   labels text[];
+  changed text;
 begin
-  -- A value's text is the present one, whatever the snapshot: a rename in between would give one table the old name and
-  -- the next one the new. pg_enum is read as of the snapshot, enum_range as of now.
-  for enum in
-    select e.enumtypid as oid, array_agg(e.enumlabel::text order by e.enumsortorder) as labels
-    from pg_catalog.pg_enum as e
-    join pg_catalog.pg_type as t on t.oid = e.enumtypid
-    where has_schema_privilege(t.typnamespace, 'usage')
-    group by e.enumtypid
+  -- Types and functions cannot be locked, and what Postgres deparses or prints is what they are now, whatever the snapshot:
+  -- one that was altered in between would be in the backup half old and half new. The catalog's tables are read as of
+  -- the snapshot; enum_range, to_jsonb and pg_get_functiondef tell the present.
+  for used in
+    select t.oid, t.typtype, format('%I.%I', n.nspname, t.typname) as name,
+      case t.typtype
+        when 'e' then array(select e.enumlabel::text from pg_enum as e where e.enumtypid = t.oid order by e.enumsortorder)
+        else array(select a.attname::text from pg_attribute as a
+          where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attname::text collate "C")
+      end as labels
+    from migration_guard.used_types(plan) as u (oid)
+    join pg_type as t on t.oid = u.oid
+    join pg_namespace as n on n.oid = t.typnamespace
+    where t.typtype in ('e', 'c')
   loop
-    execute format('select array(select format(''%%s'', v) from unnest(enum_range(null::%s)) as v)', enum.oid::regtype) into labels;
-    if labels is distinct from enum.labels then
-      perform migration_guard.fail('types_changed', format('The type %s was altered during the backup.', enum.oid::regtype));
+    if to_regtype(used.name)::oid is distinct from used.oid then
+      changed := used.name;
+    elsif used.typtype = 'e' then
+      execute format('select array(select format(''%%s'', v) from unnest(enum_range(null::%s)) as v)', used.name) into labels;
+    else
+      execute format('select array(select k from jsonb_object_keys(to_jsonb(jsonb_populate_record(null::%s, ''{}''))) as k order by k collate "C")', used.name)
+        into labels;
+    end if;
+    if changed is not null or labels is distinct from used.labels then
+      perform migration_guard.fail('types_changed', format('The type %s was altered during the backup.', used.name));
     end if;
   end loop;
+
+  execute format($query$
+    select string_agg(o.identity, ', ') from %I.objects_backup as o left join pg_proc as p on p.oid = o.objid
+    where o.kind = 'function' and p.prosqlbody is null and position(p.prosrc in o.definition) = 0
+  $query$, schema_name) into changed;
+  if changed is not null then
+    perform migration_guard.fail('types_changed', format('%s was replaced during the backup.', changed));
+  end if;
 end
 $$;
-comment on function migration_guard.assert_enums_unchanged() is
-  'Raises types_changed when a value of an enum type was added or renamed after the transaction''s snapshot.';
+comment on function migration_guard.assert_unchanged(text, migration_guard.plans) is
+  'Raises types_changed when a type or a function of a plan was altered after the transaction''s snapshot.';
 
 create function migration_guard.run_backup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan constant migration_guard.plans := migration_guard.assert_can_back_up(job.version);
@@ -330,9 +380,9 @@ begin
     perform migration_guard.copy_table(job, schema_name, relation);
     done := done + 1;
   end loop;
-  perform migration_guard.assert_enums_unchanged();
   perform migration_guard.report_progress(job, 'recording the catalog', done, done);
   perform migration_guard.record_objects(schema_name, plan);
+  perform migration_guard.assert_unchanged(schema_name, plan);
   perform migration_guard.create_catalog_views(schema_name, plan);
   perform migration_guard.create_verification(schema_name);
   manifest := migration_guard.record_metadata(job, schema_name, plan, backup_id);

@@ -3,13 +3,13 @@
 
 create function migration_guard.create_verification(schema_name text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $create$
 begin
   execute replace(replace($template$
     create function {schema}.compute_manifest() returns text
     language sql stable
-    set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1
+    set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1
     as $body$
       select encode(sha256(convert_to(concat_ws(E'\n',
         (select string_agg(to_jsonb(o)::text, E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
@@ -22,7 +22,7 @@ begin
     create function {schema}.verify_tables() returns table (check_name text, status text, details text)
     language plpgsql stable
     -- The binary form of a text is in the client's encoding.
-    set search_path = '' set row_security = off set client_encoding = 'UTF8' set quote_all_identifiers = off
+    set search_path = pg_catalog, pg_temp set row_security = off set client_encoding = 'UTF8' set quote_all_identifiers = off
     as $body$
     declare
       wanted record;
@@ -44,6 +44,12 @@ begin
         status := 'FAIL';
         if to_regclass(format('{schema}.%I', wanted.backup_table)) is null then
           details := format('expected the table %s: it is gone', wanted.backup_table);
+        elsif not exists (
+          select from pg_catalog.pg_class as c
+          where c.oid = to_regclass(format('{schema}.%I', wanted.backup_table)) and c.relkind = 'r' and c.relpersistence = 'p'
+            and not c.relhassubclass and not c.relispartition and not c.relrowsecurity
+        ) then
+          details := format('expected %s to be a plain table, without heirs, partitions or row security', wanted.backup_table);
         elsif not wanted.is_expected then
           details := format('no row of backup_metadata says what %s must hold', wanted.backup_table);
         else
@@ -70,7 +76,7 @@ begin
 
     create function {schema}.verify_objects() returns table (check_name text, status text, details text)
     language sql stable
-    set search_path = '' set extra_float_digits = 1
+    set search_path = pg_catalog, pg_temp set extra_float_digits = 1
     as $body$
       with expected as (
         select k.key as kind, o.key as identity, o.value as checksum
@@ -105,7 +111,7 @@ begin
 
     create function {schema}.verify_backup_integrity() returns table (check_name text, status text, details text)
     language sql stable
-    set search_path = '' set row_security = off
+    set search_path = pg_catalog, pg_temp set row_security = off
     as $body$
       select 'metadata',
         case when count(*) = 1 and bool_and(c.is_right) then 'OK' else 'FAIL' end,
@@ -147,7 +153,7 @@ comment on function migration_guard.create_verification(text) is
 
 create function migration_guard.verification_source(schema_name text) returns text
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select encode(sha256(convert_to(string_agg(s.source, E'\n' order by s.name, s.source), 'UTF8')), 'hex')
   from (
@@ -167,7 +173,7 @@ that shows something else than what was recorded, is noticed.';
 create function migration_guard.integrity_checks(backup migration_guard.backups)
 returns table (check_name text, status text, details text)
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off
@@ -187,15 +193,24 @@ begin
   begin
     return query execute format('select * from %I.verify_backup_integrity()', backup.schema_name);
     execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
-  exception when undefined_table or undefined_column or undefined_function then
+  exception when others then
+    -- A lock that is not to be had says nothing of the backup; anything else that keeps it from being read does.
+    if sqlstate in ('55P03', '40P01') then raise; end if;
     check_name := 'catalog';
     status := 'FAIL';
-    details := format('expected the catalog tables of a backup: %s', sqlerrm);
+    details := format('expected a backup that can be read: %s', sqlerrm);
     return next;
   end;
   check_name := 'registered manifest';
   status := case when manifest = backup.manifest then 'OK' else 'FAIL' end;
   details := format('expected %s, found %s', backup.manifest, coalesce(manifest, 'none'));
+  return next;
+
+  check_name := 'closed';
+  select case when count(*) = 0 then 'OK' else 'FAIL' end,
+    coalesce('found ' || string_agg(format('%s on %s to %s', g.privilege, g.object, g.grantee), '; '), 'nobody but its owner has any right here')
+  into status, details
+  from migration_guard.foreign_grants(backup.schema_name) as g;
   return next;
 
   check_name := 'stands alone';
@@ -212,7 +227,7 @@ one, and that it depends on nothing outside.';
 create function migration_guard.enqueue_verification(version text, actor text default session_user, request_id text default null)
 returns migration_guard.jobs
 language sql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.enqueue('verify', (migration_guard.get_backup(version)).version, actor, '{}', request_id)
 $$;
@@ -221,7 +236,7 @@ comment on function migration_guard.enqueue_verification(text, text, text) is
 
 create function migration_guard.run_verification(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(job.version);

@@ -1,9 +1,35 @@
 -- Chapter 8. Before the migration: the checklist. After it: the sign-off.
 
+create function migration_guard.catalog_checks(backup migration_guard.backups)
+returns table (check_name text, ok boolean, details text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+  plan constant migration_guard.plans := migration_guard.parse_plan(backup.version, backup.plan, backup.actor);
+begin
+  if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then return; end if;
+  return query execute format($query$
+    select 'live ' || coalesce(l.kind, s.kind), bool_and(l.checksum is not distinct from s.checksum),
+      coalesce('not as saved: ' || string_agg(coalesce(l.identity, s.identity), ', ') filter (where l.checksum is distinct from s.checksum), 'as saved')
+    from (
+      select o.kind, o.identity,
+        encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex') as checksum
+      from migration_guard.plan_objects($1) as o
+    ) as l
+    full join %I.objects_backup as s on s.kind = l.kind and s.identity = l.identity
+    group by 1
+  $query$, backup.schema_name) using plan;
+end
+$$;
+comment on function migration_guard.catalog_checks(migration_guard.backups) is
+  'For each kind of object, whether those of the plan are now as the backup has saved them.';
+
 create function migration_guard.checklist(version text)
 returns table (item text, title text, passed boolean, details text)
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
@@ -11,13 +37,15 @@ begin
   return query
   with checks as materialized (
     select c.check_name, c.status = 'OK' as ok, c.details from migration_guard.integrity_checks(backup) as c
+    union all
+    select c.check_name, c.ok, c.details from migration_guard.catalog_checks(backup) as c
   ),
   items (position, item, title, pattern) as (values
-    (1, 'tables_backed_up', 'Every table is backed up with the right number of rows', '^table '),
-    (2, 'functions_saved', 'Every function definition is saved', '^functions$'),
-    (3, 'indexes_documented', 'Every index is documented', '^indexes$'),
-    (4, 'policies_preserved', 'Every row level security policy is preserved', '^policies$'),
-    (5, 'integrity_passes', 'Every integrity check passes', ''),
+    (1, 'tables_backed_up', 'Every table is backed up with the right number of rows', '^(table |live (table|column|constraint|trigger|enum|enum_value)$)'),
+    (2, 'functions_saved', 'Every function definition is saved', '^(functions|live function)$'),
+    (3, 'indexes_documented', 'Every index is documented', '^(indexes|live index)$'),
+    (4, 'policies_preserved', 'Every row level security policy is preserved', '^(policies|live policy)$'),
+    (5, 'integrity_passes', 'Every integrity check passes', '^(?!live )'),
     (6, 'metadata_as_expected', 'The metadata shows the expected counts', '^(metadata|manifest|registered manifest)$')
   )
   select i.item, i.title,
@@ -45,13 +73,17 @@ comment on function migration_guard.checklist(text) is
 
 create function migration_guard.assert_ready(version text) returns text
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   open_items text;
 begin
   if (migration_guard.find_backup(version)).id is null then
     perform migration_guard.fail('not_ready', format('Not ready for %s: there is no backup of it.', version));
+  end if;
+  if (migration_guard.find_backup(version)).confirmed_at is not null then
+    perform migration_guard.fail('not_ready', format(
+      'Not ready for %s: its migration was signed off already, so that the backup is of an earlier time.', version));
   end if;
   select string_agg(format('%s (%s)', c.title, c.details), '; ') into open_items
   from migration_guard.checklist(version) as c where not c.passed;
@@ -67,7 +99,7 @@ comment on function migration_guard.assert_ready(text) is
 create function migration_guard.confirm_backup(version text, note text, actor text default session_user)
 returns migration_guard.backups
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup migration_guard.backups := migration_guard.get_backup(version);

@@ -3,7 +3,7 @@
 create function migration_guard.cleanup_guards(backup migration_guard.backups, for_job uuid default null)
 returns table (guard text, passed boolean, details text)
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   retention constant interval := make_interval(days => (backup.plan ->> 'retention_days')::int);
@@ -53,7 +53,23 @@ begin
 
   return query
   select 'nothing_depends_on_it', count(*) = 0, coalesce(string_agg(d, '; '), 'nothing elsewhere depends on it')
-  from migration_guard.outside_dependents(backup.schema_name) as d;
+  from (
+    select d from migration_guard.outside_dependents(backup.schema_name) as d
+    union all
+    -- A partition depends on its parent, and not the parent on it; but its rows are the parent's.
+    select r from migration_guard.outside_references(backup.schema_name) as r
+    union all
+    select format('%s inherits from %s', i.inhrelid::regclass, i.inhparent::regclass)
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c on c.oid in (i.inhrelid, i.inhparent) and c.relkind in ('r', 'p')
+    where c.relnamespace = to_regnamespace(format('%I', backup.schema_name))
+    union all
+    select format('publication %I publishes %s', u.pubname, p.prrelid::regclass)
+    from pg_catalog.pg_publication_rel as p
+    join pg_catalog.pg_publication as u on u.oid = p.prpubid
+    join pg_catalog.pg_class as c on c.oid = p.prrelid
+    where c.relnamespace = to_regnamespace(format('%I', backup.schema_name))
+  ) as found (d);
 end
 $$;
 comment on function migration_guard.cleanup_guards(migration_guard.backups, uuid) is
@@ -62,7 +78,7 @@ comment on function migration_guard.cleanup_guards(migration_guard.backups, uuid
 create function migration_guard.cleanup_request_guards(backup migration_guard.backups, confirm text, token text)
 returns table (guard text, passed boolean, details text)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select 'confirm_names_schema', coalesce(confirm = backup.schema_name, false),
     format('confirm must be %s', backup.schema_name)
@@ -84,7 +100,7 @@ comment on function migration_guard.cleanup_request_guards(migration_guard.backu
 
 create function migration_guard.plan_cleanup(version text, actor text default session_user, out token text, out expires_at timestamptz)
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
@@ -101,7 +117,7 @@ comment on function migration_guard.plan_cleanup(text, text) is
 
 create function migration_guard.refuse_cleanup(backup migration_guard.backups, guards jsonb) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if jsonb_path_exists(guards, '$[*] ? (@.passed == false)') then
@@ -121,7 +137,7 @@ create function migration_guard.enqueue_cleanup(
   version text, confirm text, token text, actor text default session_user, request_id text default null
 ) returns migration_guard.jobs
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
@@ -148,7 +164,7 @@ comment on function migration_guard.enqueue_cleanup(text, text, text, text, text
 
 create function migration_guard.drop_backup_schema(backup migration_guard.backups) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   statement text;
@@ -180,7 +196,7 @@ comment on function migration_guard.drop_backup_schema(migration_guard.backups) 
 
 create function migration_guard.run_cleanup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup migration_guard.backups;

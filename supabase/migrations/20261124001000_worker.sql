@@ -3,14 +3,41 @@
 
 create function migration_guard.lock_class() returns int
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select 1297435713 $$;
 comment on function migration_guard.lock_class() is
   'First key of the product''s advisory locks; the second is a job''s number, or 0 for the moment of claiming.';
 
+create function migration_guard.owner() returns name
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select pg_get_userbyid(n.nspowner) from pg_namespace as n where n.nspname = 'migration_guard' $$;
+comment on function migration_guard.owner() is 'The role that owns the product.';
+
+create function migration_guard.drop_leftover_views() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  leftover text;
+begin
+  -- The temporary view of a server that crashed stays, and would keep its tables from being dropped.
+  if not exists (select from migration_guard.jobs as j where j.status = 'running' and migration_guard.has_worker(j)) then
+    for leftover in
+      select c.oid::regclass::text from pg_class as c
+      where c.relname = 'migration_guard_tables' and c.relkind = 'v' and c.relpersistence = 't' and not pg_table_is_visible(c.oid)
+    loop
+      execute format('drop view if exists %s', leftover);
+    end loop;
+  end if;
+end
+$$;
+comment on function migration_guard.drop_leftover_views() is
+  'Drops the temporary views of workers that are gone, where no worker is at work.';
+
 create function migration_guard.has_worker(job migration_guard.jobs) returns boolean
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select exists (
     select from pg_catalog.pg_locks as l
@@ -23,7 +50,7 @@ comment on function migration_guard.has_worker(migration_guard.jobs) is
 
 create function migration_guard.claim_job() returns migration_guard.jobs
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   job migration_guard.jobs;
@@ -35,6 +62,7 @@ begin
   from pg_catalog.pg_locks as l
   where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0;
 
+  perform migration_guard.drop_leftover_views();
   update migration_guard.jobs as j
   set status = 'failed', finished_at = clock_timestamp(), error = jsonb_build_object(
     'code', 'worker_lost', 'message', format('The worker was lost %s times while it ran this job.', j.attempts))
@@ -67,7 +95,7 @@ comment on function migration_guard.claim_job() is
 
 create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns text
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set client_min_messages = 'warning'
 as $$
 declare
@@ -89,7 +117,7 @@ begin
     when insufficient_privilege or undefined_table then
       -- The job itself meets the same error, and says so where it is recorded.
       create temporary view migration_guard_tables as select 1 as locked;
-    when lock_not_available or deadlock_detected or query_canceled then
+    when query_canceled or others then
       return sqlstate;
   end;
   return null;
@@ -101,7 +129,7 @@ null, or the SQLSTATE of what kept it from a table.';
 
 create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns void
 language plpgsql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on
@@ -142,7 +170,7 @@ are pinned here for all that it calls.';
 
 create function migration_guard.job_error(state text, message text, detail text) returns jsonb
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('code', code.code, 'message', case
       when state like 'MG%' then message
@@ -170,6 +198,10 @@ begin
   if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
     perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
   end if;
+  if current_user operator(pg_catalog.<>) migration_guard.owner() then
+    raise exception using errcode = 'insufficient_privilege',
+      message = pg_catalog.format('Jobs are run by %I, who owns the product and its backups.', migration_guard.owner());
+  end if;
   loop
     job := migration_guard.claim_job();
     exit when job.id is null;
@@ -189,7 +221,7 @@ begin
         when insufficient_privilege or undefined_table then
           -- As above.
           lock_failure := null;
-        when lock_not_available or deadlock_detected or query_canceled then
+        when query_canceled or others then
           lock_failure := sqlstate;
       end;
     else

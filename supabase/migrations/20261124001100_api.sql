@@ -54,7 +54,7 @@ comment on type migration_guard_api.backup is 'A backup, as the API shows it.';
 
 create function migration_guard.show_plan(plan migration_guard.plans) returns migration_guard_api.plan
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select row(plan.version, plan.title, plan.description, plan.schema_name, plan.tables, plan.enums, plan.functions,
     plan.retention_days, plan.actor, plan.created_at, plan.updated_at)::migration_guard_api.plan
@@ -63,7 +63,7 @@ comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan,
 
 create function migration_guard.show_job(job migration_guard.jobs) returns migration_guard_api.job
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job), job.result, job.error, job.actor,
     job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
@@ -72,7 +72,7 @@ comment on function migration_guard.show_job(migration_guard.jobs) is 'A job, as
 
 create function migration_guard.show_backup(backup migration_guard.backups) returns migration_guard_api.backup
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   metadata jsonb;
@@ -111,7 +111,7 @@ comment on function migration_guard.show_backup(migration_guard.backups) is
 create function migration_guard_api.get_readiness()
 returns table (product_version text, server_version text, queued_jobs int, running_jobs int, pg_cron boolean)
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.product_version(), current_setting('server_version'),
     (count(*) filter (where j.status = 'queued'))::int, (count(*) filter (where j.status = 'running'))::int,
@@ -125,26 +125,26 @@ comment on function migration_guard_api.get_readiness() is 'GET /ready: versions
 
 create function migration_guard_api.list_plans() returns setof migration_guard_api.plan
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select (migration_guard.show_plan(p)).* from migration_guard.plans as p order by p.version $$;
 comment on function migration_guard_api.list_plans() is 'GET /v1/plans.';
 
 create function migration_guard_api.get_plan(version text) returns migration_guard_api.plan
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_plan(migration_guard.get_plan(version)) $$;
 comment on function migration_guard_api.get_plan(text) is 'GET /v1/plans/{version}. Raises plan_not_found.';
 
 create function migration_guard_api.put_plan(version text, plan jsonb, actor text) returns migration_guard_api.plan
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_plan(migration_guard.put_plan(version, plan, actor)) $$;
 comment on function migration_guard_api.put_plan(text, jsonb, text) is
   'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan or objects_not_found.';
 
 create function migration_guard_api.delete_plan(version text) returns void
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.delete_plan(version) $$;
 comment on function migration_guard_api.delete_plan(text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
 
@@ -152,14 +152,14 @@ comment on function migration_guard_api.delete_plan(text) is 'DELETE /v1/plans/{
 
 create function migration_guard_api.create_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.enqueue_backup(version, actor, request_id)) $$;
 comment on function migration_guard_api.create_backup(text, text, text) is
   'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
 
 create function migration_guard_api.list_backups() returns setof migration_guard_api.backup
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select (s.backup).*
   from (
@@ -172,20 +172,20 @@ comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newe
 
 create function migration_guard_api.get_backup(version text) returns migration_guard_api.backup
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_backup(migration_guard.get_backup(version)) $$;
 comment on function migration_guard_api.get_backup(text) is 'GET /v1/backups/{version}. Raises backup_not_found.';
 
 create function migration_guard_api.verify_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.enqueue_verification(version, actor, request_id)) $$;
 comment on function migration_guard_api.verify_backup(text, text, text) is 'POST /v1/backups/{version}/verify. Raises backup_not_found.';
 
 create function migration_guard_api.get_checklist(version text)
 returns table (item text, title text, passed boolean, details text)
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 -- It reads the backup again. PostgREST takes the limit of a request from its function; the platform allows 60 s.
 set statement_timeout = '55s'
 as $$ select c.item, c.title, c.passed, c.details from migration_guard.checklist(version) as c $$;
@@ -193,7 +193,7 @@ comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/
 
 create function migration_guard_api.confirm_backup(version text, note text, actor text) returns migration_guard_api.backup
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_backup(migration_guard.confirm_backup(version, note, actor)) $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
   'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
@@ -201,7 +201,7 @@ comment on function migration_guard_api.confirm_backup(text, text, text) is
 create function migration_guard_api.plan_cleanup(version text, actor text)
 returns table (schema text, guards jsonb, token text, token_expires_at timestamptz)
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select b.schema_name, (select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(b) as g), t.token, t.expires_at
   from migration_guard.get_backup(version) as b, migration_guard.plan_cleanup(version, actor) as t
@@ -212,7 +212,7 @@ comment on function migration_guard_api.plan_cleanup(text, text) is
 create function migration_guard_api.delete_backup(version text, confirm text, token text, actor text, request_id text default null)
 returns migration_guard_api.job
 language sql volatile security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id)) $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
@@ -221,7 +221,7 @@ comment on function migration_guard_api.delete_backup(text, text, text, text, te
 
 create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50) returns setof migration_guard_api.job
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select (s.job).*
   from (
@@ -236,7 +236,7 @@ comment on function migration_guard_api.list_jobs(text, int) is 'GET /v1/jobs: n
 
 create function migration_guard_api.get_job(id uuid) returns migration_guard_api.job
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.get_job(id)) $$;
 comment on function migration_guard_api.get_job(uuid) is 'GET /v1/jobs/{id}. Raises job_not_found.';
 
