@@ -50,7 +50,9 @@ begin
   )
   select i.item, i.title,
     -- Where a plan names no function, say, there is nothing to check, and the metadata must agree with that.
-    coalesce(bool_and(c.ok), (select bool_and(m.ok) from checks as m where m.check_name = 'metadata'), false),
+    coalesce(bool_and(c.ok), true) and (
+      coalesce(bool_or(c.check_name !~ '^live '), false)
+      or coalesce((select bool_and(m.ok) from checks as m where m.check_name = 'metadata'), false)),
     coalesce(
       string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name) filter (where not c.ok),
       case

@@ -22,7 +22,10 @@ declare
   leftover text;
 begin
   -- The temporary view of a server that crashed stays, and would keep its tables from being dropped.
-  if not exists (select from migration_guard.jobs as j where j.status = 'running' and migration_guard.has_worker(j)) then
+  if not exists (
+    select from pg_locks as l
+    where l.locktype = 'advisory' and l.pid <> pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0
+  ) then
     for leftover in
       select c.oid::regclass::text from pg_class as c
       where c.relname = 'migration_guard_tables' and c.relkind = 'v' and c.relpersistence = 't' and not pg_table_is_visible(c.oid)

@@ -365,8 +365,13 @@ test("forced row security makes the backup fail where the worker may not bypass 
 
   await sql`select migration_guard.put_plan('v1', ${sql.json({ tables: ["secrets"] })}, 'test')`;
   await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  await expect(work(worker)).rejects.toMatchObject({
+    code: "42501",
+    message: expect.stringContaining("Jobs are run by postgres"),
+  });
+  await admin.unsafe(`alter schema migration_guard owner to worker_${name}`);
   await work(worker);
-  expect((await lastJob(sql)).error).toMatchObject({ code: "insufficient_privilege" });
+  expect((await lastJob(worker)).error).toMatchObject({ code: "insufficient_privilege" });
   expect(await sql`select to_regnamespace('migration_backup_v1') as schema`).toEqual([{ schema: null }]);
 });
 

@@ -27,10 +27,39 @@ test("after a backup all six items pass, and the migration may run", async ({ ex
   await assertReady(sql);
 });
 
-test("the checklist still passes after the migration has run", async ({ example: { sql } }) => {
+test("after the migration the checklist says what is not as it was saved, and that the backup is whole", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   await sql.unsafe(exampleFile("migrations", "v10.0_coordinator_to_curator.sql").replaceAll(/^\\.*$/gm, ""));
-  expect((await checklist(sql)).filter(({ passed }) => !passed)).toEqual([]);
+  const items = await checklist(sql);
+  expect(items.filter(({ passed }) => passed).map(({ item }) => item)).toEqual([
+    "integrity_passes",
+    "metadata_as_expected",
+  ]);
+  expect(items.find(({ item }) => item === "functions_saved")?.details).toMatch(
+    /not as saved: .*is_client_coordinator/,
+  );
+});
+
+test("a backup whose migration was signed off does not let it run again", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard.assert_ready('v10')`;
+  await sql`select migration_guard.confirm_backup('v10', 'done', 'test')`;
+  await expect(sql`select migration_guard.assert_ready('v10')`).rejects.toMatchObject({
+    code: "MG012",
+    message: expect.stringContaining("signed off"),
+  });
+});
+
+test("a function that was replaced since the backup makes the migration wait for another backup", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`create or replace function public.is_coordinator(user_id uuid) returns boolean language sql as 'select true'`
+    .catch(() =>
+      sql`create or replace function public.is_coordinator(p_user_id uuid) returns boolean language sql as 'select true'`
+    );
+  await expect(sql`select migration_guard.assert_ready('v10')`).rejects.toMatchObject({
+    code: "MG012",
+    message: expect.stringMatching(/not as saved: public\.is_coordinator/),
+  });
 });
 
 const tampering: { title: string; change: string; fails: string[]; says: RegExp }[] = [

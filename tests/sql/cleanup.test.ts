@@ -232,6 +232,17 @@ const dependents: { title: string; create: string; use: string }[] = [
     use: `select * from public.dependent`,
   },
   {
+    title: "a partitioned table that a copy was attached to",
+    create: `create table public.dependent (like ${schema}.profiles_backup) partition by list (email);
+      alter table public.dependent attach partition ${schema}.profiles_backup default`,
+    use: `select 1 / count(*) from public.dependent`,
+  },
+  {
+    title: "a publication",
+    create: `create publication dependent for table ${schema}.profiles_backup`,
+    use: `alter publication dependent set (publish = 'insert')`,
+  },
+  {
     title: "a materialized view",
     create: `create materialized view public.dependent as select email from ${schema}.profiles_backup`,
     use: `refresh materialized view public.dependent`,

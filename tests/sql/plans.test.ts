@@ -263,11 +263,26 @@ test("a plan stays while it has a job, and goes when the job has failed", async 
   await expect(get(sql, "v10")).rejects.toMatchObject({ code: "MG004" });
 });
 
-test("replacing a plan does not touch the backup that was taken by it", async ({ example: { sql } }) => {
+test("a plan with a backup keeps its objects, and what changes of it does not touch the backup", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
-  await put(sql, "v10", { tables: ["daily_logs"], retention_days: 1 });
+  await expect(put(sql, "v10", { ...examplePlan, tables: [...examplePlan.tables, "daily_logs"] })).rejects
+    .toMatchObject({ code: "MG008" });
+  await put(sql, "v10", { ...examplePlan, title: "another", retention_days: 1 });
   expect(
     await sql`select retention_days, (metadata ->> 'tables_backed_up')::int as tables from migration_guard_api.get_backup('v10')`,
   )
     .toEqual([{ retention_days: 14, tables: 4 }]);
+});
+
+test("a plan that names a table and not those that inherit from it is refused", async ({ database: { sql } }) => {
+  await sql`create table public.par (a int)`;
+  await sql`create table public.chi (b int) inherits (public.par)`;
+  await expect(put(sql, "v1", { tables: ["par"] })).rejects.toMatchObject({
+    code: "MG002",
+    message: expect.stringContaining("chi"),
+  });
+  await put(sql, "v1", { tables: ["par", "chi"] });
+  await sql`create table public.parted (a int) partition by list (a)`;
+  await sql`create table public.parted_1 partition of public.parted default`;
+  await put(sql, "v2", { tables: ["parted"] });
 });

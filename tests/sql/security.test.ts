@@ -7,7 +7,7 @@ import { expect, vi } from "vitest";
 import { databaseUrl } from "../../local/database-url.ts";
 import { supabase } from "../../local/database.ts";
 import { anonKey, jwtSecret, serviceRoleKey } from "../../local/keys.ts";
-import { backUp } from "../support/backup.ts";
+import { backUp, verify } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
@@ -268,10 +268,57 @@ test("no function can be misled by a search_path", async ({ example: { sql } }) 
   await backUp(sql, "v10", examplePlan);
   const identity = "p.oid::regprocedure::text";
   expect((await ours(sql, functions, identity, "true")).length).toBeGreaterThan(50);
-  const unpinned = await ours(sql, functions, identity, `not coalesce(p.proconfig, '{}') @> array['search_path=""']`);
+  const unpinned = await ours(
+    sql,
+    functions,
+    identity,
+    `not coalesce(p.proconfig, '{}') @> array['search_path=pg_catalog, pg_temp']`,
+  );
   // A procedure that commits may have no setting of its own: it qualifies every name.
   expect(unpinned).toEqual(["migration_guard.work(boolean)"]);
   expect(await ours(sql, functions, identity, "p.prosecdef and p.prokind = 'p'")).toEqual([]);
+});
+
+test("service_role cannot have the owner run code by a temporary type that goes by a built-in name", async ({ example }) => {
+  await backUp(example.sql, "v10", examplePlan);
+  const role = example.connect("supabase_admin");
+  await role.unsafe(`
+    create table public.ran (who text);
+    grant insert on public.ran to postgres, service_role;
+    set role service_role;
+    create function pg_temp.evil(v pg_catalog.text) returns boolean language plpgsql as $$
+      begin insert into public.ran values (current_user); return true; end $$;
+    create domain pg_temp.text as pg_catalog.text check (pg_temp.evil(value));
+    create domain pg_temp.jsonb as pg_catalog.jsonb check (pg_temp.evil(value::pg_catalog.text));
+    create domain pg_temp.uuid as pg_catalog.uuid check (pg_temp.evil(value::pg_catalog.text));
+  `);
+  await role`select * from migration_guard_api.get_plan('v10')`;
+  await role`select * from migration_guard_api.list_backups()`;
+  await role`select * from migration_guard_api.list_jobs()`;
+  await role`select * from migration_guard_api.get_checklist('v10')`;
+  await role`select * from migration_guard_api.plan_cleanup('v10', 'x')`;
+  await role`select * from migration_guard_api.verify_backup('v10', 'x', 'y')`;
+  expect(await example.sql`select * from public.ran where who = 'postgres'`).toEqual([]);
+});
+
+test("a role that default privileges favour has no right in a backup, and a grant is noticed", async ({ example }) => {
+  const admin = example.connect("supabase_admin");
+  const reporting = `reporting_${example.name}`;
+  await admin.unsafe(`create role ${reporting}`);
+  await example.sql.unsafe(`
+    alter default privileges grant usage on schemas to ${reporting};
+    alter default privileges grant select on tables to ${reporting};
+  `);
+  await backUp(example.sql, "v10", examplePlan);
+  await admin.unsafe(`set role ${reporting}`);
+  await expect(admin`select from migration_backup_v10.profiles_backup`).rejects.toMatchObject({ code: "42501" });
+  await admin.unsafe("reset role");
+  await example.sql.unsafe(`grant usage on schema migration_backup_v10 to anon`);
+  expect((await verify(example.sql, "v10")).get("closed")).toMatchObject({
+    status: "FAIL",
+    details: expect.stringContaining("anon"),
+  });
+  await admin.unsafe(`drop owned by ${reporting}; drop role ${reporting}`);
 });
 
 test("the procedure that cannot pin its search_path is not misled by one", async ({ example }) => {

@@ -232,6 +232,51 @@ test("a backup fails when an enum type is altered while it is taken, rather than
   expect(await database.sql`select to_regnamespace('migration_backup_v1') as schema`).toEqual([{ schema: null }]);
 });
 
+test("a backup fails when a composite type or a function is altered while it is taken", async ({ database }) => {
+  for (
+    const [version, change] of [["v1", "alter type public.addr drop attribute street"], [
+      "v2",
+      "create or replace function public.f() returns int language sql as 'select 2'",
+    ]]
+  ) {
+    const { sql } = database;
+    if (version === "v1") {
+      await sql`create type public.addr as (street text, city text)`;
+      await sql`create function public.f() returns int language sql as 'select 1'`;
+      await sql`create table public.a (id int, home public.addr[])`;
+    }
+    await sql`select migration_guard.put_plan(${version!}, ${sql.json({ tables: ["a"], functions: ["f"] })}, 'test')`;
+    await sql`select migration_guard.enqueue_backup(${version!}, 'test')`;
+    const admin = database.connect("supabase_admin");
+    await admin`drop event trigger if exists stop`;
+    await admin`drop function if exists extensions.stop()`;
+    const goOn = await stopAfterMaking(database, "a_backup");
+    const worker = await startWorker(database);
+    await worker.waits();
+    await database.connect().unsafe(change!);
+    await goOn();
+    expect(await worker.ended).toBeUndefined();
+    expect(await lastJob(sql), change).toMatchObject({ status: "failed", error: { code: "types_changed" } });
+  }
+});
+
+test("a schema that takes another's place while a backup is taken is not copied for it", async ({ database }) => {
+  const { sql } = database;
+  for (const schema of ["shop", "shop_new"]) {
+    await sql.unsafe(`create schema ${schema}; create table ${schema}.a (id int); create table ${schema}.b (id int)`);
+  }
+  await sql`insert into shop.b select generate_series(1, 100)`;
+  await sql`select migration_guard.put_plan('v1', ${sql.json({ schema: "shop", tables: ["a", "b"] })}, 'test')`;
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  const goOn = await stopAfterMaking(database, "a_backup");
+  const worker = await startWorker(database);
+  await worker.waits();
+  await database.connect().unsafe("alter schema shop rename to shop_old; alter schema shop_new rename to shop");
+  await goOn();
+  expect(await worker.ended).toBeUndefined();
+  expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "copy_differs" } });
+});
+
 test("a row that keeps moving between two tables is in each backup once", async ({ database }) => {
   const { sql } = database;
   await queueBackup(sql);

@@ -502,3 +502,13 @@ test("nothing that happens to types, collations or schemas outside reaches a bac
   expect(before[0]).toMatchObject({ level: "low", levels: "{low,high}", pair: "(a,high)", email: "A@b" });
   expect(await failing(sql, "v1")).toEqual([]);
 });
+
+test("a name that a column holds by OID is the name of the time of the backup", async ({ database: { sql } }) => {
+  await sql`create type public.mood as enum ('sad')`;
+  await sql`create table public.target (id int)`;
+  await sql`create table public.t as select 'public.target'::regclass as c, '{public.mood}'::regtype[] as ts`;
+  await backUp(sql, "v1", { tables: ["t"] });
+  await sql`alter table public.target rename to goal`;
+  await sql`drop type public.mood`;
+  expect(await sql`select * from migration_backup_v1.t_backup`).toEqual([{ c: "public.target", ts: "{public.mood}" }]);
+});

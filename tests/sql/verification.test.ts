@@ -39,7 +39,7 @@ const failing = (checks: Map<string, { status: string }>) =>
 
 /** What the checks of an untouched backup of the small app are called. */
 const allChecks = [
-  ...["columns", "constraints", "enum_values", "enums", "functions", "indexes", "manifest"],
+  ...["closed", "columns", "constraints", "enum_values", "enums", "functions", "indexes", "manifest"],
   ...["metadata", "policies", "registered manifest", "stands alone", "table public.people", "table public.pets"],
   ...["tables", "triggers", "verification"],
 ];
@@ -382,16 +382,28 @@ const damages: Damage[] = [
     says: /^expected functions and views with checksum \w{64}, found no schema$/,
   },
   {
+    what: "somebody else's right to a copied table",
+    statements: "grant select on S.tables_backup to anon",
+    fails: ["closed"],
+    says: /^found SELECT on table \S+tables_backup to anon/,
+  },
+  {
+    what: "metadata of another form",
+    statements: "update S.backup_metadata set tables = '[]'",
+    fails: ["catalog", "registered manifest"],
+    says: /^expected a backup that can be read/,
+  },
+  {
     what: "a dropped catalog",
     statements: "drop table S.tables_backup",
     fails: ["catalog", "registered manifest"],
-    says: /^expected the catalog tables of a backup: .*tables_backup/,
+    says: /^expected a backup that can be read: .*tables_backup/,
   },
   {
     what: "a catalog without one of its columns",
     statements: "alter table S.objects_backup rename checksum to hash",
     fails: ["catalog", "registered manifest"],
-    says: /^expected the catalog tables of a backup: .*checksum/,
+    says: /^expected a backup that can be read: .*checksum/,
   },
 ];
 
@@ -401,7 +413,7 @@ test("every check of an untouched backup says OK, to its own function and to the
   expect([...checks.keys()].sort()).toEqual(allChecks);
   expect(failing(checks)).toEqual([]);
   const own = await verifyBackupIntegrity(sql);
-  const ownOnly = ["registered manifest", "stands alone", "verification"];
+  const ownOnly = ["closed", "registered manifest", "stands alone", "verification"];
   expect(own.map(({ check_name }) => check_name).sort()).toEqual(allChecks.filter((name) => !ownOnly.includes(name)));
   expect(own.filter(({ status }) => status !== "OK")).toEqual([]);
 });
