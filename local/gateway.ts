@@ -33,10 +33,13 @@ export async function startGateway({ port, functions, rest }: GatewayOptions): P
     const headers = new Headers(request.headers);
     headers.delete("expect");
     try {
-      return await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, {
+      const response = await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, {
         raw: request,
         headers,
       });
+      // The rest of such a body was not read: the connection cannot be used for another request.
+      if (response.status === 413) response.headers.set("connection", "close");
+      return response;
     } catch (error) {
       console.error(`The gateway could not reach ${name}: ${(error as Error).cause ?? error}`);
       return Response.json({ code: "BOOT_ERROR", message: "Function is not running" }, { status: 503 });
