@@ -31,10 +31,10 @@ export async function answerJob(c: Context<AppEnv>, job: Job) {
   return c.json(latest, 202, { location: `/v1/jobs/${latest.id}`, "retry-after": String(retryAfter) });
 }
 
-/** The job as it is when it has finished, when the time has run out, or when the client has gone. */
+/** The job as it is when it has finished, or when the time has run out. */
 async function waitForJob(c: Context<AppEnv>, job: Job, deadline: number): Promise<Job> {
   let pause = 50;
-  while (!job.finished_at && Date.now() + pause < deadline && !c.req.raw.signal.aborted) {
+  while (!job.finished_at && Date.now() + pause < deadline) {
     await delay(pause);
     pause = Math.min(pause * 1.5, 1000);
     try {
