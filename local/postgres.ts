@@ -140,13 +140,17 @@ export function stopLeftover(dataDirectory: string): Promise<void> {
   return stopProcess(join(place, "postmaster.pid"), place);
 }
 
+/** Whether a process runs whose command line has the given words in it: after a reboot its number may be another's. */
+export function isRunning(pid: number, words: string): boolean {
+  const { stdout } = spawnSync("ps", ["-o", "args=", "-p", String(pid)], { encoding: "utf8" });
+  return stdout?.includes(words) ?? false;
+}
+
 /** Stops the process whose number is the first line of a file, if its command line still has the given words in it. */
 export async function stopProcess(pidFile: string, words: string): Promise<void> {
   if (!existsSync(pidFile)) return;
   const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
-  // After a reboot the number may be another program's.
-  const { stdout } = spawnSync("ps", ["-o", "args=", "-p", String(pid)], { encoding: "utf8" });
-  if (!stdout?.includes(words)) return;
+  if (!isRunning(pid, words)) return;
   try {
     process.kill(pid, "SIGINT");
     while (process.kill(pid, 0)) await sleep(50);

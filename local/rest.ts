@@ -90,7 +90,14 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
     },
   });
   return {
-    fetch: (request) => Promise.resolve(app.server.fetch(request)),
+    fetch: async (request) => {
+      // Without a catalog every function would seem not to exist.
+      if ((await requests.introspect()).tables.length === 0) {
+        const message = "Could not query the database for the schema cache. Retrying.";
+        return Response.json({ code: "PGRST002", message, details: null, hint: null }, { status: 503 });
+      }
+      return app.server.fetch(request);
+    },
     reloadSchema: () => {
       catalog = undefined;
     },

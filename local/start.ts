@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { databaseUrl } from "./database-url.ts";
 import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "./database.ts";
 import { anonKey, publishableKeys, secretKeys, serviceRoleKey } from "./keys.ts";
-import { isTaken, type Postgres, removeData, startPostgres, stopLeftover, stopProcess } from "./postgres.ts";
+import { isRunning, isTaken, type Postgres, removeData, startPostgres, stopLeftover, stopProcess } from "./postgres.ts";
 import { config, type Stack, startStack } from "./stack.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -17,6 +17,8 @@ const dataDirectory = join(folder, "postgres");
 const readyFile = join(folder, "ready");
 /** Process id of Deno, for the next start to stop it should this one be killed. */
 const edgeRuntimeFile = join(folder, "edge-runtime.pid");
+/** Process id of the start that uses the data now. */
+const startFile = join(folder, "start.pid");
 const database = "postgres";
 
 const help = `Starts Postgres, REST, the Edge Function and a gateway before them, with the example app loaded.
@@ -29,9 +31,7 @@ const help = `Starts Postgres, REST, the Edge Function and a gateway before them
   DB_PORT          port of Postgres, now ${port("DB_PORT", config().db.port)}
   DATA_DIRECTORY   folder of the data, now ${folder}`;
 
-const { values: options } = parseArgs({
-  options: { reset: { type: "boolean" }, verbose: { type: "boolean" }, help: { type: "boolean", short: "h" } },
-});
+const options = readOptions();
 if (options.help) {
   console.log(help);
   process.exit(0);
@@ -58,6 +58,7 @@ try {
 async function start() {
   if (apiPort === databasePort) throw new Error(`API_PORT and DB_PORT are both ${apiPort}: they must differ.`);
   if (await isTaken(apiPort)) throw taken("API_PORT", apiPort, "another stack is running, perhaps this one");
+  refuseSecondStart();
   await stopLeftover(dataDirectory);
   await stopProcess(edgeRuntimeFile, "migration-guard/index.ts");
   if (await isTaken(databasePort)) throw taken("DB_PORT", databasePort, "another Postgres is running");
@@ -148,6 +149,29 @@ function stop(code: number): Promise<void> {
     process.exit(code);
   })();
   return stopping;
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: { reset: { type: "boolean" }, verbose: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+    }).values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${help}`);
+    process.exit(1);
+  }
+}
+
+/** Refuses a second start with the same data, which would take the first one's database away from it. */
+function refuseSecondStart() {
+  const [pid] = existsSync(startFile) ? [Number(readFileSync(startFile, "utf8"))] : [];
+  if (pid && pid !== process.pid && isRunning(pid, "local/start.ts")) {
+    throw new Error(
+      `A stack with this data is running already (process ${pid}). Stop it, or give the second one its own: DATA_DIRECTORY=… API_PORT=… DB_PORT=… npm start`,
+    );
+  }
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(startFile, String(process.pid));
 }
 
 function step(text: string) {

@@ -39,6 +39,12 @@ test("while the database is away the answer is 503, and all is well when it is b
     expect((await call("GET", "/health")).status).toBe(200);
   };
 
+  // Also when it goes before anything was ever asked of it.
+  await postgres.stop();
+  await expectUnavailable();
+  postgres = await start();
+  await expect.poll(async () => (await call("GET", "/ready")).status, { timeout: 60_000 }).toBe(200);
+
   for (const version of ["v1", "v2", "v3"]) {
     expect((await call("PUT", `/v1/plans/${version}`, { json: { tables: ["profiles"] } })).status).toBe(201);
   }

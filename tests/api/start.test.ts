@@ -69,6 +69,11 @@ test("npm start prints lines that back up and verify the example, keeps the data
   expect(second.output()).toContain(`Port ${ports[0]} is taken`);
   expect(second.output()).toContain("API_PORT=");
 
+  const third = await start({ ...env, API_PORT: String(await freePort()), DB_PORT: String(await freePort()) });
+  expect(third.output()).toContain("A stack with this data is running already");
+  expect((await run("bash", ["-c", lines[0]!])).stdout).toContain('"worker": "function"');
+  expect((await start(env, "--nonsense")).output()).toMatch(/--nonsense[^]*npm start -- --reset/);
+
   await first.interrupt();
   expect(await processesOn(folder, ports)).toEqual([]);
   expect(await Promise.all(ports.map(isTaken))).toEqual([false, false]);

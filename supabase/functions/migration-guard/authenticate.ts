@@ -53,7 +53,9 @@ export function authenticate(environment: Environment) {
     if (apikey && Object.values(publishableKeys).includes(apikey)) {
       throw new Problem("service_role_required", { detail: "A publishable key cannot do this: send a secret key." });
     }
-    throw new Problem("invalid_credentials", { detail: "The project has no such secret key." });
+    throw new Problem("invalid_credentials", {
+      detail: "The project has no such secret key in the header apikey, where it belongs.",
+    });
 
     async function acceptsSecretKey(): Promise<boolean> {
       try {
