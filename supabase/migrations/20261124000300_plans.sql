@@ -124,7 +124,7 @@ as $$
   )
   select o.*
   from migration_guard.catalog_objects as o
-  where o.parent = any ((select i.tables from ids as i)::oid[]) and o.kind <> 'enum_value'
+  where o.parent = any ((select i.tables from ids as i)::oid[]) and o.parent_classid = 'pg_catalog.pg_class'::regclass
   union all
   select o.*
   from migration_guard.catalog_policies as o
@@ -133,13 +133,53 @@ as $$
   union all
   select o.* from migration_guard.catalog_functions as o where o.objid = any ((select i.functions from ids as i)::oid[])
   union all
-  select o.* from migration_guard.catalog_enums as o where o.objid = any ((select i.enums from ids as i)::oid[])
+  select o.* from migration_guard.catalog_types as o where o.objid = any ((select i.enums from ids as i)::oid[])
   union all
   select o.* from migration_guard.catalog_enum_values as o where o.parent = any ((select i.enums from ids as i)::oid[])
 $$;
 comment on function migration_guard.plan_objects(migration_guard.plans) is
   'The catalog objects that a plan''s backup holds: its tables with all that belongs to them, its functions and enums,
 and the policies of other tables that call those functions.';
+
+create function migration_guard.plan_dependents(plan migration_guard.plans)
+returns setof migration_guard.catalog_objects
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive planned as materialized (
+    select distinct p.classid, p.objid from migration_guard.plan_objects(plan) as p
+  ),
+  dependencies as materialized (
+    select * from migration_guard.catalog_dependencies
+  ),
+  dependents as (
+    select d.classid, d.objid
+    from planned as p
+    join dependencies as d on d.refclassid = p.classid and d.refobjid = p.objid
+    union
+    select d.classid, d.objid
+    from dependents as f
+    join dependencies as d on d.refclassid = f.classid and d.refobjid = f.objid
+    -- A table outlives a column or a default that goes.
+    where not exists (select from pg_class as c where c.oid = f.objid and f.classid = 'pg_class'::regclass and c.relkind in ('r', 'p', 'f'))
+  ),
+  -- As arrays, which reach into the views.
+  ids as materialized (
+    select
+      array(select d.objid from dependents as d where d.classid = 'pg_class'::regclass) as relations,
+      array(select d.objid from dependents as d where d.classid <> 'pg_class'::regclass) as others
+  )
+  select o.*
+  from migration_guard.catalog_objects as o
+  where o.objid = any ((select i.relations || i.others from ids as i)::oid[])
+    and exists (select from dependents as d where d.classid = o.classid and d.objid = o.objid)
+    and not exists (select from planned as p where p.classid = o.classid and p.objid = o.objid)
+    -- Backups and the product depend on nothing; what they have in common with a plan is Postgres's.
+    and not migration_guard.is_extension_member(o.classid, o.objid)
+    and o.schema_name !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+$$;
+comment on function migration_guard.plan_dependents(migration_guard.plans) is
+  'What depends on a plan''s objects, in any schema, and is not of the plan: what a migration could break or drop by cascade.';
 
 -- Storing and removing ------------------------------------------------------------------------------------------------
 

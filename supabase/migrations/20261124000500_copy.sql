@@ -141,7 +141,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  reserved constant text[] := '{objects_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
+  reserved constant text[] := '{objects_backup,dependencies_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
   source record;
   backup_table text;
   source_rows bigint;

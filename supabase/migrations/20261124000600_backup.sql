@@ -1,4 +1,4 @@
--- Chapter 6. Taking a backup: its schema, the rows, the objects, the metadata, and what verifies it all.
+-- Chapter 6. Taking a backup: its schema, the rows, the objects and their order, the metadata, and what verifies it all.
 
 create function migration_guard.assert_can_back_up(version text) returns migration_guard.plans
 language plpgsql stable
@@ -95,19 +95,48 @@ begin
       classid oid not null,
       objid oid not null,
       objsubid int not null,
-      parent oid,
       kind text not null,
       schema_name text not null,
-      parent_name text,
       name text not null,
       identity text not null,
+      parent_classid oid,
+      parent oid,
+      parent_name text,
       definition text not null,
+      settings text[] not null,
+      is_internal boolean not null,
+      owner text,
+      comment text,
+      grants text[] not null,
       sort_order real,
+      last_value bigint,
+      is_called boolean,
+      in_plan boolean not null,
+      creation_order int,
+      needs_shell boolean not null default false,
       checksum text not null,
       backed_up_at timestamptz not null default now(),
       primary key (classid, objid, objsubid)
     );
-    comment on table %1$I.objects_backup is 'Every object that the backup holds, by Postgres''s own identity, with the statement that creates it.';
+    comment on table %1$I.objects_backup is 'Every object of the schema, and what elsewhere depends on the plan''s, by Postgres''s own identity, with the statements that make it. select statement from %1$I.rebuild_script() order by step puts them in order.';
+    comment on column %1$I.objects_backup.definition is 'The statement that makes it: of a table without its columns, of a type without its attributes or values.';
+    comment on column %1$I.objects_backup.settings is 'Statements that complete it when everything is there.';
+    comment on column %1$I.objects_backup.is_internal is 'Postgres makes it together with another object; nobody runs the definition.';
+    comment on column %1$I.objects_backup.grants is 'Statements that give its privileges; none where they are the default ones.';
+    comment on column %1$I.objects_backup.last_value is 'Where a sequence stood, with is_called as in the sequence; null where that may not be read.';
+    comment on column %1$I.objects_backup.in_plan is 'Whether the plan names it, or it belongs to what the plan names.';
+    comment on column %1$I.objects_backup.creation_order is 'What an object needs has a lower number.';
+    comment on column %1$I.objects_backup.needs_shell is 'A view that is needed by what it needs: it is made empty first.';
+    comment on column %1$I.objects_backup.checksum is 'SHA-256 over definition, settings, owner, comment, grants and sort_order.';
+    create table %1$I.dependencies_backup (
+      classid oid not null,
+      objid oid not null,
+      refclassid oid not null,
+      refobjid oid not null,
+      is_setting boolean not null,
+      primary key (classid, objid, refclassid, refobjid, is_setting)
+    );
+    comment on table %1$I.dependencies_backup is 'Which object of objects_backup needs which: to be made, or only for one of its settings.';
     create table %1$I.tables_backup (
       source_oid oid primary key,
       source_schema text not null,
@@ -131,6 +160,7 @@ begin
       indexes_backed_up int not null,
       policies_backed_up int not null,
       enums_backed_up int not null,
+      objects_backed_up int not null,
       rows_backed_up bigint not null,
       actor text not null,
       snapshot text not null,
@@ -158,53 +188,222 @@ as $$
 begin
   execute format($insert$
     insert into %I.objects_backup
-      (classid, objid, objsubid, parent, kind, schema_name, parent_name, name, identity, definition, sort_order, checksum)
-    select o.classid, o.objid, o.objsubid, o.parent, o.kind, o.schema_name, o.parent_name, o.name, o.identity, o.definition,
-      o.sort_order, encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex')
-    from migration_guard.plan_objects($1) as o
+      (classid, objid, objsubid, kind, schema_name, name, identity, parent_classid, parent, parent_name, definition, settings,
+       is_internal, owner, comment, grants, sort_order, in_plan, checksum)
+    select distinct on (o.classid, o.objid, o.objsubid) o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity,
+      o.parent_classid, o.parent, o.parent_name, o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order,
+      o.in_plan, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order)
+    from (
+      select p.*, true as in_plan from migration_guard.plan_objects($1) as p
+      union all
+      select i.*, false from migration_guard.schema_inventory($1.schema_name) as i
+      union all
+      select d.*, false from migration_guard.plan_dependents($1) as d
+    ) as o
+    order by o.classid, o.objid, o.objsubid, o.in_plan desc
   $insert$, schema_name) using plan;
+  perform migration_guard.record_sequence_positions(schema_name);
+  perform migration_guard.record_dependencies(schema_name);
+  perform migration_guard.record_creation_order(schema_name);
 end
 $$;
 comment on function migration_guard.record_objects(text, migration_guard.plans) is
-  'Writes the catalog objects of a plan into a backup schema.';
+  'Writes the catalog of a plan''s schema into a backup schema, and what elsewhere depends on the plan''s objects.';
 
-create function migration_guard.create_catalog_views(schema_name text, plan migration_guard.plans) returns void
+create function migration_guard.record_sequence_positions(schema_name text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  enum_name text;
-  taken constant text[] := array(
-    select c.relname::text from pg_catalog.pg_class as c
-    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where n.nspname = schema_name);
+  sequence record;
+  position record;
 begin
-  execute format($ddl$
-    create view %1$I.functions_backup as
-      select name as function_name, definition as function_definition, backed_up_at
-      from %1$I.objects_backup where kind = 'function';
-    comment on view %1$I.functions_backup is 'Each function, as the statement that creates it again.';
-    create view %1$I.indexes_backup as
-      select name as index_name, parent_name as table_name, definition as index_definition, backed_up_at
-      from %1$I.objects_backup where kind = 'index';
-    comment on view %1$I.indexes_backup is 'Each index, as the statement that creates it again.';
-    create view %1$I.policies_backup as
-      select parent_name as table_name, name as policy_name, definition as policy_definition, backed_up_at
-      from %1$I.objects_backup where kind = 'policy';
-    comment on view %1$I.policies_backup is 'Each row level security policy, as the statement that creates it again.'
-  $ddl$, schema_name);
-  for enum_name in select distinct unnest(plan.enums) order by 1 loop
-    execute format($ddl$
-      create view %1$I.%2$I as
-        select name as enum_value, sort_order as enum_sort_order, backed_up_at
-        from %1$I.objects_backup where kind = 'enum_value' and parent_name = %3$L;
-      comment on view %1$I.%2$I is 'The values of an enum type, and their order.'
-    $ddl$, schema_name, migration_guard.backup_object_name(enum_name, '_enum_backup', taken), enum_name);
+  for sequence in execute format(
+    'select o.classid, o.objid, o.identity from %I.objects_backup as o
+     where case when o.kind = ''sequence'' then o.in_plan or has_sequence_privilege(o.objid, ''select'') end order by o.identity', schema_name)
+  loop
+    execute format('select s.last_value, s.is_called from %s as s', sequence.identity) into position;
+    execute format('update %I.objects_backup as o set last_value = $3, is_called = $4 where o.classid = $1 and o.objid = $2', schema_name)
+      using sequence.classid, sequence.objid, position.last_value, position.is_called;
   end loop;
 end
 $$;
-comment on function migration_guard.create_catalog_views(text, migration_guard.plans) is
-  'Makes the named catalogs of a backup schema: functions, indexes, policies, and one view for each enum.';
+comment on function migration_guard.record_sequence_positions(text) is
+  'Writes down where each recorded sequence stands. Raises insufficient_privilege where one of the plan''s may not be read.';
+
+create function migration_guard.record_dependencies(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format($insert$
+    insert into %1$I.dependencies_backup
+    select d.classid, d.objid, d.refclassid, d.refobjid, d.is_setting
+    from migration_guard.catalog_dependencies as d
+    where exists (select from %1$I.objects_backup as o where (o.classid, o.objid) = (d.classid, d.objid))
+      and exists (select from %1$I.objects_backup as o where (o.classid, o.objid) = (d.refclassid, d.refobjid))
+    union
+    -- A key or check of a partitioned table comes when its partitions are attached: each has its own.
+    select o.classid, o.objid, p.classid, p.objid, false
+    from %1$I.objects_backup as p
+    cross join lateral pg_partition_ancestors(p.objid) as a
+    join %1$I.objects_backup as o on o.parent_classid = p.classid and o.parent = a.relid and o.kind in ('constraint', 'index')
+    where p.kind in ('table', 'foreign_table') and a.relid <> p.objid
+  $insert$, schema_name);
+end
+$$;
+comment on function migration_guard.record_dependencies(text) is
+  'Writes down which of the recorded objects needs which.';
+
+create function migration_guard.record_creation_order(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  moved bigint := 1;
+begin
+  -- Functions are planned into indexes and checks, and their bodies may want any table: relations come first, then what
+  -- holds rows together, then what is done with them.
+  execute format($query$
+    update %I.objects_backup as o set creation_order = case
+      when o.kind = 'default_privilege' then 4
+      when o.kind in ('trigger', 'rule', 'policy', 'statistics', 'publication_table', 'publication_schema') then 3
+      when o.kind = 'constraint' and exists (select from pg_constraint as c where c.oid = o.objid and c.contype = 'f') then 3
+      when o.kind in ('constraint', 'index') then 2
+      else 1 end
+    where o.objsubid = 0 and o.kind <> 'enum_value'
+  $query$, schema_name);
+  -- What is needed earlier, comes earlier.
+  while moved > 0 loop
+    execute format($query$
+      update %1$I.objects_backup as o set creation_order = n.creation_order
+      from (
+        select d.refclassid, d.refobjid, min(x.creation_order) as creation_order
+        from %1$I.dependencies_backup as d
+        join %1$I.objects_backup as x on x.classid = d.classid and x.objid = d.objid and x.objsubid = 0
+        where not d.is_setting
+        group by d.refclassid, d.refobjid
+      ) as n
+      where o.classid = n.refclassid and o.objid = n.refobjid and o.objsubid = 0 and n.creation_order < o.creation_order
+    $query$, schema_name);
+    get diagnostics moved = row_count;
+  end loop;
+  execute format($query$
+    update %1$I.objects_backup as o set needs_shell = true
+    where o.kind = 'view' and o.objid = any (migration_guard.circular_views(%1$L))
+  $query$, schema_name);
+  execute format($query$
+    update %1$I.objects_backup as o set creation_order = n.number
+    from (
+      select x.classid, x.objid, row_number() over (order by x.creation_order, l.level, x.kind, x.identity) as number
+      from %1$I.objects_backup as x
+      join migration_guard.creation_levels(%1$L) as l on l.classid = x.classid and l.objid = x.objid
+      where x.creation_order is not null
+    ) as n
+    where (o.classid, o.objid) = (n.classid, n.objid)
+  $query$, schema_name);
+end
+$$;
+comment on function migration_guard.record_creation_order(text) is
+  'Numbers the recorded objects so that what an object needs comes before it.';
+
+create function migration_guard.creation_levels(schema_name text) returns table (classid oid, objid oid, level int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    with recursive levels as (
+      select o.classid, o.objid, 0 as level from %1$I.objects_backup as o where o.objsubid = 0
+      union
+      select d.classid, d.objid, l.level + 1
+      from levels as l
+      join %1$I.dependencies_backup as d on d.refclassid = l.classid and d.refobjid = l.objid and not d.is_setting
+      join %1$I.objects_backup as r on r.classid = l.classid and r.objid = l.objid and r.objsubid = 0 and not r.needs_shell
+      -- A circle would go on for ever.
+      where l.level < 100
+    )
+    select l.classid, l.objid, max(l.level) from levels as l group by l.classid, l.objid
+  $query$, schema_name);
+end
+$$;
+comment on function migration_guard.creation_levels(text) is
+  'How many others must be made before each recorded object, at least; a view that needs a shell does not count.';
+
+create function migration_guard.circular_views(schema_name text) returns oid[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  views oid[];
+begin
+  -- Mostly there is none, and only the levels tell.
+  if not exists (select from migration_guard.creation_levels(schema_name) as l where l.level >= 100) then
+    return '{}';
+  end if;
+  execute format($query$
+    with recursive needed as (
+      select o.objid as view, d.refclassid, d.refobjid
+      from %1$I.objects_backup as o
+      join %1$I.dependencies_backup as d on d.classid = o.classid and d.objid = o.objid and not d.is_setting
+      where o.kind = 'view'
+      union
+      select n.view, d.refclassid, d.refobjid
+      from needed as n
+      join %1$I.dependencies_backup as d on d.classid = n.refclassid and d.objid = n.refobjid and not d.is_setting
+    )
+    select array_agg(distinct n.view) from needed as n where n.refclassid = 'pg_class'::regclass and n.refobjid = n.view
+  $query$, schema_name) into views;
+  return coalesce(views, '{}');
+end
+$$;
+comment on function migration_guard.circular_views(text) is
+  'The recorded views that need, through functions, themselves.';
+
+create function migration_guard.catalog_view_queries(schema_name text)
+returns table (view_name text, comment text, query text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  taken text[];
+begin
+  execute format('select array_agg(t.backup_table) from %I.tables_backup as t', schema_name) into taken;
+  return query execute format($query$
+    select v.view_name, v.comment, format(v.query, %1$L)
+    from (values
+      ('functions_backup', 'Each function of the plan, as the statement that creates it again.',
+        'select name as function_name, definition as function_definition, backed_up_at from %%1$I.objects_backup where kind in (''function'', ''procedure'', ''aggregate'') and in_plan'),
+      ('indexes_backup', 'Each index of the plan, as the statement that creates it again.',
+        'select name as index_name, parent_name as table_name, definition as index_definition, backed_up_at from %%1$I.objects_backup where kind = ''index'' and in_plan'),
+      ('policies_backup', 'Each row level security policy of the plan, as the statement that creates it again.',
+        'select parent_name as table_name, name as policy_name, definition as policy_definition, backed_up_at from %%1$I.objects_backup where kind = ''policy'' and in_plan')
+    ) as v (view_name, comment, query)
+    union all
+    select migration_guard.backup_object_name(o.name, '_enum_backup', $1), 'The values of an enum type, and their order.',
+      format('select name as enum_value, sort_order as enum_sort_order, backed_up_at from %%I.objects_backup where kind = ''enum_value'' and parent = %%s', %1$L, o.objid)
+    from %1$I.objects_backup as o where o.kind = 'enum' and o.in_plan
+    order by 1
+  $query$, schema_name) using coalesce(taken, '{}');
+end
+$$;
+comment on function migration_guard.catalog_view_queries(text) is
+  'The named catalogs of a backup schema and what each reads: functions, indexes, policies, and one for each enum.';
+
+create function migration_guard.create_catalog_views(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  named record;
+begin
+  for named in select * from migration_guard.catalog_view_queries(schema_name) loop
+    execute format('create view %I.%I as %s', schema_name, named.view_name, named.query);
+    execute format('comment on view %I.%I is %L', schema_name, named.view_name, named.comment);
+  end loop;
+end
+$$;
+comment on function migration_guard.create_catalog_views(text) is 'Makes the named catalogs of a backup schema.';
 
 create function migration_guard.record_metadata(job migration_guard.jobs, schema_name text, plan migration_guard.plans, backup_id uuid)
 returns text
@@ -218,8 +417,9 @@ begin
     insert into %1$I.backup_metadata
     select $1, now(), $2.version, concat_ws(': ', nullif($2.title, ''), nullif($2.description, '')),
       (select count(*) from %1$I.tables_backup),
-      count(*) filter (where o.kind = 'function'), count(*) filter (where o.kind = 'index'),
-      count(*) filter (where o.kind = 'policy'), count(*) filter (where o.kind = 'enum'),
+      count(*) filter (where o.kind in ('function', 'procedure', 'aggregate') and o.in_plan),
+      count(*) filter (where o.kind = 'index' and o.in_plan), count(*) filter (where o.kind = 'policy' and o.in_plan),
+      count(*) filter (where o.kind = 'enum' and o.in_plan), count(*),
       (select coalesce(sum(t.row_count), 0) from %1$I.tables_backup as t),
       $3, pg_current_snapshot()::text, current_setting('server_version'), migration_guard.product_version(),
       migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
@@ -348,7 +548,7 @@ begin
 
   execute format($query$
     select string_agg(o.identity, ', ') from %I.objects_backup as o left join pg_proc as p on p.oid = o.objid
-    where o.kind = 'function' and p.prosqlbody is null and position(p.prosrc in o.definition) = 0
+    where o.kind in ('function', 'procedure') and p.prosqlbody is null and position(p.prosrc in o.definition) = 0
   $query$, schema_name) into changed;
   if changed is not null then
     perform migration_guard.fail('types_changed', format('%s was replaced during the backup.', changed));
@@ -383,7 +583,8 @@ begin
   perform migration_guard.report_progress(job, 'recording the catalog', done, done);
   perform migration_guard.record_objects(schema_name, plan);
   perform migration_guard.assert_unchanged(schema_name, plan);
-  perform migration_guard.create_catalog_views(schema_name, plan);
+  perform migration_guard.create_catalog_views(schema_name);
+  perform migration_guard.create_rebuild_script(schema_name);
   perform migration_guard.create_verification(schema_name);
   manifest := migration_guard.record_metadata(job, schema_name, plan, backup_id);
   perform migration_guard.close_backup_schema(schema_name);

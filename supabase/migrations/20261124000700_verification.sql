@@ -6,16 +6,24 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $create$
 begin
-  execute replace(replace($template$
+  execute replace(replace(replace($template$
+    create function {schema}.sha256_hex(value text) returns text
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+    as $body$ select encode(sha256(convert_to(value, 'UTF8')), 'hex') $body$;
+    comment on function {schema}.sha256_hex(text) is 'SHA-256 of a text, in hex.';
+
     create function {schema}.compute_manifest() returns text
     language sql stable
     set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1
     as $body$
-      select encode(sha256(convert_to(concat_ws(E'\n',
-        (select string_agg(to_jsonb(o)::text, E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
-        (select string_agg(to_jsonb(t)::text, E'\n' order by t.source_oid) from {schema}.tables_backup as t),
-        (select string_agg((to_jsonb(m) - 'manifest')::text, E'\n' order by m.backup_id) from {schema}.backup_metadata as m)
-      ), 'UTF8')), 'hex')
+      select {schema}.sha256_hex(concat_ws(E'\n',
+        (select string_agg({schema}.sha256_hex(to_jsonb(o)::text), E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
+        (select string_agg({schema}.sha256_hex(to_jsonb(d)::text), E'\n' order by d.classid, d.objid, d.refclassid, d.refobjid, d.is_setting)
+         from {schema}.dependencies_backup as d),
+        (select string_agg({schema}.sha256_hex(to_jsonb(t)::text), E'\n' order by t.source_oid) from {schema}.tables_backup as t),
+        (select string_agg({schema}.sha256_hex((to_jsonb(m) - 'manifest')::text), E'\n' order by m.backup_id) from {schema}.backup_metadata as m)
+      ))
     $body$;
     comment on function {schema}.compute_manifest() is 'SHA-256 over everything in this schema but the rows of the copied tables, whose checksums it covers.';
 
@@ -29,14 +37,15 @@ begin
       found_columns jsonb;
       found_rows bigint;
       found_checksum text;
+      this_major constant text := substring(current_setting('server_version') from '^[0-9]+');
     begin
       for wanted in
         -- Both lists name the tables: one that was taken out of either still has its check.
         select coalesce(m.key, format('%I.%I', t.source_schema, t.source_table)) as source,
           coalesce(m.value ->> 'backup_table', t.backup_table) as backup_table,
           (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value -> 'columns' as columns,
-          m.value is not null as is_expected
-        from (select e.key, e.value from {schema}.backup_metadata as b, jsonb_each(b.tables) as e) as m
+          m.value is not null as is_expected, m.checksum_algorithm, substring(m.server_version from '^[0-9]+') as major
+        from (select e.key, e.value, b.checksum_algorithm, b.server_version from {schema}.backup_metadata as b, jsonb_each(b.tables) as e) as m
         full join {schema}.tables_backup as t on format('%I.%I', t.source_schema, t.source_table) = m.key
         order by 1
       loop
@@ -52,6 +61,8 @@ begin
           details := format('expected %s to be a plain table, without heirs, partitions or row security', wanted.backup_table);
         elsif not wanted.is_expected then
           details := format('no row of backup_metadata says what %s must hold', wanted.backup_table);
+        elsif wanted.checksum_algorithm is distinct from {algorithm} then
+          details := format('its checksum is by %s, and this function computes %s: it cannot tell', wanted.checksum_algorithm, {algorithm});
         else
           -- A checksum covers values, not the names that they go by.
           select coalesce(jsonb_agg(a.attname order by a.attnum), '[]') into found_columns
@@ -62,7 +73,11 @@ begin
             details := format('expected the columns %s, found %s', wanted.columns, found_columns);
           elsif (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
             status := 'OK';
-            details := format('%s rows, checksum %s', found_rows, found_checksum);
+            details := format('%s rows, checksum %s', found_rows, found_checksum)
+              || case when wanted.major <> this_major then format(', computed again by Postgres %s, recorded by %s', this_major, wanted.major) else '' end;
+          elsif wanted.major <> this_major and found_rows = wanted.row_count then
+            details := format('recorded by Postgres %s with checksum %s, found %s rows with checksum %s by Postgres %s: it cannot tell damage from a server that hashes otherwise',
+              wanted.major, wanted.checksum, found_rows, found_checksum, this_major);
           else
             details := format('expected %s rows with checksum %s, found %s rows with checksum %s',
               wanted.row_count, wanted.checksum, found_rows, found_checksum);
@@ -84,7 +99,8 @@ begin
       ),
       found as (
         select o.kind, o.identity, o.checksum as recorded,
-          encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex') as checksum
+          {schema}.sha256_hex(jsonb_build_array(o.definition, o.settings, o.owner, o.comment,
+            array(select g from unnest(o.grants) as g order by g collate "C"), o.sort_order)::text) as checksum
         from {schema}.objects_backup as o
       ),
       compared as (
@@ -99,7 +115,8 @@ begin
         full join found as f on f.kind = e.kind and f.identity = e.identity
       )
       select
-        case c.kind when 'index' then 'indexes' when 'policy' then 'policies' else c.kind || 's' end,
+        case when c.kind = 'index' then 'indexes' when c.kind = 'statistics' then c.kind when c.kind ~ 'y$' then regexp_replace(c.kind, 'y$', 'ies')
+          else c.kind || 's' end,
         case when bool_and(c.state = 'same') then 'OK' else 'FAIL' end,
         format('expected %s, found %s as recorded', count(*) filter (where c.state <> 'unexpected'), count(*) filter (where c.state = 'same'))
         || coalesce('; ' || string_agg(c.state || ': ' || c.identity, '; ' order by c.state, c.identity) filter (where c.state <> 'same'), '')
@@ -109,9 +126,9 @@ begin
     $body$;
     comment on function {schema}.verify_objects() is 'Compares every recorded definition with its checksum, kind by kind.';
 
-    create function {schema}.verify_backup_integrity() returns table (check_name text, status text, details text)
+    create function {schema}.verify_metadata() returns table (check_name text, status text, details text)
     language sql stable
-    set search_path = pg_catalog, pg_temp set row_security = off
+    set search_path = pg_catalog, pg_temp
     as $body$
       select 'metadata',
         case when count(*) = 1 and bool_and(c.is_right) then 'OK' else 'FAIL' end,
@@ -120,15 +137,16 @@ begin
           else format('expected 1 row in backup_metadata, found %s', count(*))
         end
       from (
-        select (m.tables_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up, m.rows_backed_up)
-            = (t.tables, o.functions, o.indexes, o.policies, o.enums, t.rows) as is_right,
-          format('expected %s tables, %s rows, %s functions, %s indexes, %s policies, %s enums; found %s, %s, %s, %s, %s, %s',
-            m.tables_backed_up, m.rows_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up,
-            t.tables, t.rows, o.functions, o.indexes, o.policies, o.enums) as details
+        select (m.tables_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up, m.objects_backed_up, m.rows_backed_up)
+            = (t.tables, o.functions, o.indexes, o.policies, o.enums, o.objects, t.rows) as is_right,
+          format('expected %s tables, %s rows, %s functions, %s indexes, %s policies, %s enums, %s objects; found %s, %s, %s, %s, %s, %s, %s',
+            m.tables_backed_up, m.rows_backed_up, m.functions_backed_up, m.indexes_backed_up, m.policies_backed_up, m.enums_backed_up, m.objects_backed_up,
+            t.tables, t.rows, o.functions, o.indexes, o.policies, o.enums, o.objects) as details
         from {schema}.backup_metadata as m,
           (select count(*) as tables, coalesce(sum(b.row_count), 0) as rows from {schema}.tables_backup as b) as t,
-          (select count(*) filter (where b.kind = 'function') as functions, count(*) filter (where b.kind = 'index') as indexes,
-             count(*) filter (where b.kind = 'policy') as policies, count(*) filter (where b.kind = 'enum') as enums
+          (select count(*) filter (where b.kind in ('function', 'procedure', 'aggregate') and b.in_plan) as functions,
+             count(*) filter (where b.kind = 'index' and b.in_plan) as indexes, count(*) filter (where b.kind = 'policy' and b.in_plan) as policies,
+             count(*) filter (where b.kind = 'enum' and b.in_plan) as enums, count(*) as objects
            from {schema}.objects_backup as b) as o
       ) as c
       union all
@@ -137,14 +155,54 @@ begin
         format('expected %s, found %s',
           coalesce((select m.manifest from {schema}.backup_metadata as m order by m.backup_id limit 1), 'nothing: backup_metadata has no row'),
           {schema}.compute_manifest())
+    $body$;
+    comment on function {schema}.verify_metadata() is 'Counts what was recorded, and computes the manifest again.';
+
+    create function {schema}.wait_for_locks() returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $body$
+    declare
+      relation oid;
+    begin
+      if current_setting('lock_timeout') = '0' then
+        perform set_config('lock_timeout', '10s', true);
+      end if;
+      for relation in
+        select c.oid from pg_class as c where c.relnamespace = '{schema}'::regnamespace and c.relkind in ('r', 'p', 'v') order by c.oid
+      loop
+        execute format('select from %s limit 0', relation::regclass);
+      end loop;
+    exception when lock_not_available then
+      raise exception using errcode = 'lock_not_available', message = format('%s is locked by %s', relation::regclass, coalesce((
+        select string_agg(format('session %s (%s, %s, for %s seconds)', a.pid, coalesce(a.usename, 'unknown user'),
+            coalesce(nullif(a.application_name, ''), 'no application name'), coalesce(floor(extract(epoch from clock_timestamp() - a.xact_start))::text, '?')), ', ')
+        from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+        where l.locktype = 'relation' and l.relation = wait_for_locks.relation and l.granted and l.mode = 'AccessExclusiveLock'
+          and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+      ), 'a session that is gone by now'));
+    end
+    $body$;
+    comment on function {schema}.wait_for_locks() is
+      'Takes the locks that reading this schema needs. Waits for lock_timeout, or 10 seconds, and then says which session is in the way.';
+
+    create function {schema}.verify_backup_integrity() returns table (check_name text, status text, details text)
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp set row_security = off
+    as $body$
+    begin
+      perform {schema}.wait_for_locks();
+      return query
+      select * from {schema}.verify_metadata()
       union all
       select * from {schema}.verify_tables()
       union all
-      select * from {schema}.verify_objects()
+      select * from {schema}.verify_objects();
+    end
     $body$;
     comment on function {schema}.verify_backup_integrity() is
-      'Recomputes everything that was recorded when the backup was taken: one line a check, OK or FAIL, with what was expected and found.'
-  $template$, '{schema}', format('%I', schema_name)), '{checksum_query}', format('format(%L, wanted.backup_table)',
+      'Recomputes everything that was recorded when the backup was taken: one line a check, OK or FAIL, with what was expected and found.';
+  $template$, '{schema}', format('%I', schema_name)), '{algorithm}', quote_literal(migration_guard.checksum_algorithm())), '{checksum_query}', format('format(%L, wanted.backup_table)',
     migration_guard.checksum_query(format('select * from %I.%%1$I', schema_name))));
 end
 $create$;
@@ -155,20 +213,43 @@ create function migration_guard.verification_source(schema_name text) returns te
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select encode(sha256(convert_to(string_agg(s.source, E'\n' order by s.name, s.source), 'UTF8')), 'hex')
+  -- Not pg_get_functiondef, which another major version may print otherwise.
+  select encode(sha256(convert_to(string_agg(s.source, E'\n' order by s.source collate "C"), 'UTF8')), 'hex')
   from (
-    select p.proname as name, pg_catalog.pg_get_functiondef(p.oid) as source
+    select jsonb_build_array(p.proname, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid), l.lanname, p.prokind, p.prosecdef,
+      p.provolatile, p.proisstrict, p.proconfig, p.prosrc, p.probin, p.prosqlbody is not null)::text as source
     from pg_catalog.pg_proc as p
-    where p.pronamespace = to_regnamespace(format('%I', schema_name)) and p.prokind <> 'a'
-    union all
-    select c.relname, format('create view %I as %s', c.relname, pg_catalog.pg_get_viewdef(c.oid))
-    from pg_catalog.pg_class as c
-    where c.relnamespace = to_regnamespace(format('%I', schema_name)) and c.relkind = 'v'
+    join pg_catalog.pg_language as l on l.oid = p.prolang
+    where p.pronamespace = to_regnamespace(format('%I', schema_name))
   ) as s
 $$;
 comment on function migration_guard.verification_source(text) is
-  'SHA-256 over the functions and views of a backup schema, so that a verification that was made to say OK, or a view
-that shows something else than what was recorded, is noticed.';
+  'SHA-256 over the functions of a backup schema, so that a verification that was made to say OK is noticed.';
+
+create function migration_guard.catalog_view_differences(schema_name text) returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  named record;
+  differs boolean;
+begin
+  for named in select * from migration_guard.catalog_view_queries(schema_name) loop
+    if not exists (
+      select from pg_class as c where c.oid = to_regclass(format('%I.%I', schema_name, named.view_name)) and c.relkind = 'v') then
+      return next named.view_name || ' is gone';
+      continue;
+    end if;
+    execute format('select exists (%1$s except all table %2$I.%3$I) or exists (table %2$I.%3$I except all %1$s)', named.query, schema_name, named.view_name)
+      into differs;
+    if differs then
+      return next named.view_name || ' shows something else than was recorded';
+    end if;
+  end loop;
+end
+$$;
+comment on function migration_guard.catalog_view_differences(text) is
+  'What is wrong with the named catalogs of a backup schema: each view against the query that it was made of.';
 
 create function migration_guard.integrity_checks(backup migration_guard.backups)
 returns table (check_name text, status text, details text)
@@ -184,7 +265,7 @@ declare
 begin
   check_name := 'verification';
   status := case when found_source = backup.verification_source then 'OK' else 'FAIL' end;
-  details := format('expected functions and views with checksum %s, found %s', backup.verification_source,
+  details := format('expected functions with checksum %s, found %s', backup.verification_source,
     coalesce(found_source, case when to_regnamespace(format('%I', backup.schema_name)) is null then 'no schema' else 'none' end));
   return next;
   -- Functions that somebody changed are not run.
@@ -195,7 +276,11 @@ begin
     execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
   exception when others then
     -- A lock that is not to be had says nothing of the backup; anything else that keeps it from being read does.
-    if sqlstate in ('55P03', '40P01') then raise; end if;
+    if sqlstate = '55P03' then
+      perform migration_guard.fail('backup_locked', format('The backup could not be read in time: %s.', sqlerrm));
+    elsif sqlstate = '40P01' then
+      raise;
+    end if;
     check_name := 'catalog';
     status := 'FAIL';
     details := format('expected a backup that can be read: %s', sqlerrm);
@@ -204,6 +289,12 @@ begin
   check_name := 'registered manifest';
   status := case when manifest = backup.manifest then 'OK' else 'FAIL' end;
   details := format('expected %s, found %s', backup.manifest, coalesce(manifest, 'none'));
+  return next;
+
+  check_name := 'views';
+  select case when count(*) = 0 then 'OK' else 'FAIL' end, coalesce(string_agg(d, '; '), 'each shows what was recorded')
+  into status, details
+  from migration_guard.catalog_view_differences(backup.schema_name) as d;
   return next;
 
   check_name := 'closed';
@@ -224,15 +315,24 @@ comment on function migration_guard.integrity_checks(migration_guard.backups) is
   'Every integrity check of a backup: its own, that its functions are unchanged, that its manifest is the registered
 one, and that it depends on nothing outside.';
 
-create function migration_guard.enqueue_verification(version text, actor text default session_user, request_id text default null)
-returns migration_guard.jobs
-language sql volatile
+create function migration_guard.enqueue_verification(
+  version text, actor text default session_user, request_id text default null, expected_manifest text default null
+) returns migration_guard.jobs
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.enqueue('verify', (migration_guard.get_backup(version)).version, actor, '{}', request_id)
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+begin
+  if expected_manifest !~ '^[0-9a-f]{64}$' then
+    perform migration_guard.fail('invalid_parameter', 'expected_manifest is the manifest that the backup''s job returned: 64 hexadecimal digits.');
+  end if;
+  return migration_guard.enqueue('verify', backup.version, actor,
+    jsonb_strip_nulls(jsonb_build_object('expected_manifest', expected_manifest)), request_id);
+end
 $$;
-comment on function migration_guard.enqueue_verification(text, text, text) is
-  'Queues the verification of a backup. Raises backup_not_found.';
+comment on function migration_guard.enqueue_verification(text, text, text, text) is
+  'Queues the verification of a backup, against a manifest that was noted elsewhere if one is given. Raises backup_not_found or invalid_parameter.';
 
 create function migration_guard.run_verification(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -240,15 +340,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(job.version);
+  noted constant text := job.parameters ->> 'expected_manifest';
   checks jsonb;
   failed bigint;
 begin
   perform migration_guard.report_progress(job, 'verifying ' || backup.schema_name, 0, 1);
   select jsonb_agg(to_jsonb(c)), count(*) filter (where c.status <> 'OK') into checks, failed
-  from migration_guard.integrity_checks(backup) as c;
+  from (
+    select * from migration_guard.integrity_checks(backup)
+    union all
+    -- That it is also the one of the rows and definitions, the checks above say.
+    select 'expected manifest', case when noted = backup.manifest then 'OK' else 'FAIL' end, format('expected %s, found %s', noted, backup.manifest)
+    where noted is not null
+  ) as c;
   update migration_guard.backups as b set verified_ok = (failed = 0), verified_at = clock_timestamp() where b.id = backup.id;
-  return jsonb_build_object('ok', failed = 0, 'failed', failed, 'checks', checks);
+  return jsonb_build_object('ok', failed = 0, 'failed', failed, 'manifest', backup.manifest, 'checks', checks);
 end
 $$;
 comment on function migration_guard.run_verification(migration_guard.jobs) is
-  'Does a verification job. Result: {ok, failed, checks: [{check_name, status, details}]}.';
+  'Does a verification job. Result: {ok, failed, manifest, checks: [{check_name, status, details}]}.';

@@ -14,11 +14,10 @@ begin
     select 'live ' || coalesce(l.kind, s.kind), bool_and(l.checksum is not distinct from s.checksum),
       coalesce('not as saved: ' || string_agg(coalesce(l.identity, s.identity), ', ') filter (where l.checksum is distinct from s.checksum), 'as saved')
     from (
-      select o.kind, o.identity,
-        encode(sha256(convert_to(concat_ws(' ', o.definition, o.sort_order::text), 'UTF8')), 'hex') as checksum
+      select o.kind, o.identity, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order) as checksum
       from migration_guard.plan_objects($1) as o
     ) as l
-    full join %I.objects_backup as s on s.kind = l.kind and s.identity = l.identity
+    full join (select o.kind, o.identity, o.checksum from %I.objects_backup as o where o.in_plan) as s on s.kind = l.kind and s.identity = l.identity
     group by 1
   $query$, backup.schema_name) using plan;
 end

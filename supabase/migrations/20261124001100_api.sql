@@ -176,11 +176,13 @@ set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_backup(migration_guard.get_backup(version)) $$;
 comment on function migration_guard_api.get_backup(text) is 'GET /v1/backups/{version}. Raises backup_not_found.';
 
-create function migration_guard_api.verify_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
+create function migration_guard_api.verify_backup(version text, actor text, request_id text default null, expected_manifest text default null)
+returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.enqueue_verification(version, actor, request_id)) $$;
-comment on function migration_guard_api.verify_backup(text, text, text) is 'POST /v1/backups/{version}/verify. Raises backup_not_found.';
+as $$ select migration_guard.show_job(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest)) $$;
+comment on function migration_guard_api.verify_backup(text, text, text, text) is
+  'POST /v1/backups/{version}/verify. Raises backup_not_found or invalid_parameter.';
 
 create function migration_guard_api.get_checklist(version text)
 returns table (item text, title text, passed boolean, details text)

@@ -1,0 +1,105 @@
+-- Chapter 6, continued. The statements of a backup's objects, in the order in which they make the schema again.
+
+create function migration_guard.create_rebuild_script(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $create$
+begin
+  execute replace($template$
+    create function {schema}.complete_definition(object {schema}.objects_backup) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $body$
+      select case
+        when p.position = 0 then object.definition
+        else overlay(object.definition placing '(' || coalesce((
+          select string_agg(
+            case o.kind
+              when 'enum_value' then quote_literal(o.name)
+              else substr(o.definition, length(format(case o.kind when 'column' then 'alter table %I.%I add column ' else 'alter type %I.%I add attribute ' end,
+                o.schema_name, o.parent_name)) + 1)
+            end, ', ' order by o.sort_order)
+          from {schema}.objects_backup as o
+          where o.parent_classid = object.classid and o.parent = object.objid and o.kind in ('column', 'attribute', 'enum_value') and not o.is_internal
+        ), '') || ')' from p.position + length(p.head) - 2 for 2)
+      end
+      from (
+        select h.head, strpos(object.definition, h.head) as position
+        from (select format('%I.%I %s', object.schema_name, object.name, case object.kind when 'enum' then 'as enum ()' when 'composite_type' then 'as ()' else '()' end) as head) as h
+        where object.kind in ('table', 'foreign_table', 'enum', 'composite_type')
+        union all
+        select '', 0 where object.kind not in ('table', 'foreign_table', 'enum', 'composite_type')
+      ) as p
+    $body$;
+    comment on function {schema}.complete_definition({schema}.objects_backup) is
+      'The statement that makes an object whole: a table with its columns, a type with its attributes or values.';
+
+    create function {schema}.shell_definition(object {schema}.objects_backup) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $body$
+      select format('create view %I.%I as select ', object.schema_name, object.name) || string_agg(
+        format('null::%s as %I', substr(o.definition, length(format('alter table %I.%I add column %I ', o.schema_name, o.parent_name, o.name)) + 1), o.name), ', ' order by o.sort_order)
+      from {schema}.objects_backup as o
+      where o.parent_classid = object.classid and o.parent = object.objid and o.kind = 'column'
+    $body$;
+    comment on function {schema}.shell_definition({schema}.objects_backup) is
+      'A view that has the columns of a view and no rows, for what needs the view before it can be made.';
+
+    create function {schema}.rebuild_script() returns table (step int, kind text, identity text, statement text)
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $body$
+      with objects as (
+        select o.*, replace(o.kind, '_', ' ') as noun,
+          -- A part comes with its whole.
+          coalesce(o.creation_order, w.creation_order) as position, coalesce(o.sort_order, 0) as place,
+          format('%s %s', case when o.kind in ('enum', 'composite_type', 'range_type') then 'type'
+            when o.kind in ('attribute') then 'column' when o.kind = 'domain_constraint' then 'constraint' else replace(o.kind, '_', ' ') end, o.identity) as target
+        from {schema}.objects_backup as o
+        left join {schema}.objects_backup as w on w.classid = o.parent_classid and w.objid = o.parent and w.objsubid = 0 and w.creation_order is not null
+      ),
+      statements as (
+        -- A view in a circle stands empty until what it reads is there.
+        select 2 as part, (
+            select min(n.position) from objects as n
+            join {schema}.dependencies_backup as d on (d.classid, d.objid, d.refclassid, d.refobjid) = (n.classid, n.objid, o.classid, o.objid)
+            where not d.is_setting
+          ) - 0.5 as position, o.place, 0 as number, o.kind, o.identity, {schema}.shell_definition(b) as statement
+        from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = 0
+        where o.needs_shell
+        union all
+        select 2, o.position, o.place, 0, o.kind, o.identity, {schema}.complete_definition(b)
+        from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = o.objsubid
+        where not o.is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
+        union all
+        select 3, o.position, o.place, s.number::int, o.kind, o.identity, s.statement
+        from objects as o cross join lateral unnest(o.settings) with ordinality as s (statement, number)
+        union all
+        select 4, o.position, o.place, 0, o.kind, o.identity, format('alter %s owner to %I', o.target, o.owner)
+        from objects as o where o.owner is not null
+        union all
+        select 5, o.position, o.place, 0, o.kind, o.identity, format('comment on %s is %L', o.target, o.comment)
+        from objects as o where o.comment is not null
+        union all
+        select 6, o.position, o.place, g.number::int, o.kind, o.identity, g.statement
+        from objects as o cross join lateral unnest(o.grants) with ordinality as g (statement, number)
+        union all
+        select 7, o.position, o.place, 0, o.kind, o.identity, format('select pg_catalog.setval(%L, %s, %L)', o.identity, o.last_value, o.is_called)
+        from objects as o where o.last_value is not null
+        union all
+        -- Last, since nothing that is made here is to have them.
+        select 8, o.position, o.place, 0, o.kind, o.identity, o.definition
+        from objects as o where o.kind = 'default_privilege'
+      )
+      select (row_number() over (order by s.part, s.position, s.place, s.identity, s.number))::int, s.kind, s.identity, s.statement
+      from statements as s
+      order by 1
+    $body$;
+    comment on function {schema}.rebuild_script() is
+      'The statements that make the schema again, without its rows, where it is not: run them one after the other with check_function_bodies = off. Roles, extensions and other schemas must be there.'
+  $template$, '{schema}', format('%I', schema_name));
+end
+$create$;
+comment on function migration_guard.create_rebuild_script(text) is
+  'Makes the functions of a backup schema that put its statements in order: complete_definition, shell_definition, rebuild_script.';
