@@ -5,8 +5,8 @@
 -- identity                    Its name as COMMENT ON and ALTER take it.
 -- parent_classid, parent,     What it is a part of: the table of a column, the type of an enum value. Null for what stands
 -- parent_name                 by itself.
--- definition                  The statement that makes it. Tables, composite types and enums are made empty here: their
---                             columns, attributes and values are objects of their own.
+-- definition                  The statement that makes it. That of a table has its columns, that of a type its attributes or
+--                             values, which are objects of their own besides.
 -- settings                    Statements that complete it and run when everything is there.
 -- is_internal                 True where Postgres makes it together with another object: then nobody runs the definition.
 -- owner, comment              Null where it has none of its own.
@@ -99,56 +99,6 @@ select
 from pg_catalog.pg_namespace as n;
 comment on view migration_guard.catalog_schemas is 'Schemas.';
 
-create view migration_guard.catalog_tables with (security_invoker = true) as
-select
-  'pg_catalog.pg_class'::regclass::oid as classid, c.oid as objid, 0 as objsubid,
-  case c.relkind when 'f' then 'foreign_table' else 'table' end as kind,
-  n.nspname::text as schema_name, c.relname::text as name, r.identity,
-  'pg_catalog.pg_class'::regclass::oid as parent_classid, c.oid as parent, c.relname::text as parent_name,
-  concat_ws(' ',
-    case when c.relkind = 'f' then 'create foreign table' when c.relpersistence = 'u' then 'create unlogged table' else 'create table' end,
-    r.identity,
-    case when c.reloftype <> 0 then 'of ' || pg_catalog.format_type(c.reloftype, null) else '()' end,
-    case when not c.relispartition then migration_guard.phrase('inherits (%s)', h.parents) end,
-    case when c.relkind = 'p' then 'partition by ' || pg_catalog.pg_get_partkeydef(c.oid) end,
-    case when m.amname <> 'heap' then format('using %I', m.amname) end,
-    migration_guard.phrase('with (%s)', migration_guard.option_list(c.reloptions || array(select 'toast.' || unnest(x.reloptions)))),
-    migration_guard.phrase('tablespace %I', s.spcname::text),
-    migration_guard.phrase('server %I', v.srvname::text),
-    migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(f.ftoptions))
-  ) || case when c.relispartition then
-    format(E';\nalter table only %s attach partition %s %s', h.parents, r.identity, pg_catalog.pg_get_expr(c.relpartbound, c.oid))
-    else '' end as definition,
-  migration_guard.compact(array[
-    case when c.relkind <> 'f' then format('alter table %s %s row level security, %s row level security', r.identity,
-      case when c.relrowsecurity then 'enable' else 'disable' end, case when c.relforcerowsecurity then 'force' else 'no force' end) end,
-    -- That by an index is a setting of the index.
-    case when c.relreplident <> 'i' and c.relkind <> 'f' then format('alter table only %s replica identity %s', r.identity,
-      case c.relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end) end
-  ]) as settings,
-  false as is_internal,
-  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
-  migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner) as grants,
-  null::real as sort_order
-from pg_catalog.pg_class as c
-join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as r
-left join pg_catalog.pg_am as m on m.oid = c.relam
-left join pg_catalog.pg_class as x on x.oid = c.reltoastrelid
-left join pg_catalog.pg_tablespace as s on s.oid = c.reltablespace
-left join pg_catalog.pg_foreign_table as f on f.ftrelid = c.oid
-left join pg_catalog.pg_foreign_server as v on v.oid = f.ftserver
-left join lateral (
-  select string_agg(format('%I.%I', pn.nspname, pc.relname), ', ' order by i.inhseqno) as parents
-  from pg_catalog.pg_inherits as i
-  join pg_catalog.pg_class as pc on pc.oid = i.inhparent
-  join pg_catalog.pg_namespace as pn on pn.oid = pc.relnamespace
-  where i.inhrelid = c.oid and not i.inhdetachpending
-) as h on true
-where c.relkind in ('r', 'p', 'f');
-comment on view migration_guard.catalog_tables is
-  'Tables, partitioned tables, partitions and foreign tables, without their columns. A partition is made by itself and attached.';
-
 create view migration_guard.catalog_columns with (security_invoker = true) as
 select
   'pg_catalog.pg_class'::regclass::oid as classid, a.attrelid as objid, a.attnum::int as objsubid,
@@ -225,6 +175,61 @@ where c.relkind in ('r', 'p', 'f', 'v', 'm', 'c') and a.attnum > 0 and not a.att
 comment on view migration_guard.catalog_columns is
   'Columns of tables and views, and attributes of composite types: type, collation, identity, generation, not null; as
 settings the default, statistics, storage, compression and options.';
+
+create view migration_guard.catalog_tables with (security_invoker = true) as
+select
+  'pg_catalog.pg_class'::regclass::oid as classid, c.oid as objid, 0 as objsubid,
+  case c.relkind when 'f' then 'foreign_table' else 'table' end as kind,
+  n.nspname::text as schema_name, c.relname::text as name, r.identity,
+  'pg_catalog.pg_class'::regclass::oid as parent_classid, c.oid as parent, c.relname::text as parent_name,
+  concat_ws(' ',
+    case when c.relkind = 'f' then 'create foreign table' when c.relpersistence = 'u' then 'create unlogged table' else 'create table' end,
+    r.identity,
+    case when c.reloftype <> 0 then 'of ' || pg_catalog.format_type(c.reloftype, null) else '(' || coalesce(a.columns, '') || ')' end,
+    case when not c.relispartition then migration_guard.phrase('inherits (%s)', h.parents) end,
+    case when c.relkind = 'p' then 'partition by ' || pg_catalog.pg_get_partkeydef(c.oid) end,
+    case when m.amname <> 'heap' then format('using %I', m.amname) end,
+    migration_guard.phrase('with (%s)', migration_guard.option_list(c.reloptions || array(select 'toast.' || unnest(x.reloptions)))),
+    migration_guard.phrase('tablespace %I', s.spcname::text),
+    migration_guard.phrase('server %I', v.srvname::text),
+    migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(f.ftoptions))
+  ) || case when c.relispartition then
+    format(E';\nalter table only %s attach partition %s %s', h.parents, r.identity, pg_catalog.pg_get_expr(c.relpartbound, c.oid))
+    else '' end as definition,
+  migration_guard.compact(array[
+    case when c.relkind <> 'f' then format('alter table %s %s row level security, %s row level security', r.identity,
+      case when c.relrowsecurity then 'enable' else 'disable' end, case when c.relforcerowsecurity then 'force' else 'no force' end) end,
+    -- That by an index is a setting of the index.
+    case when c.relreplident <> 'i' and c.relkind <> 'f' then format('alter table only %s replica identity %s', r.identity,
+      case c.relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end) end
+  ]) as settings,
+  false as is_internal,
+  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
+  migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner) as grants,
+  null::real as sort_order
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as r
+left join pg_catalog.pg_am as m on m.oid = c.relam
+left join pg_catalog.pg_class as x on x.oid = c.reltoastrelid
+left join pg_catalog.pg_tablespace as s on s.oid = c.reltablespace
+left join pg_catalog.pg_foreign_table as f on f.ftrelid = c.oid
+left join pg_catalog.pg_foreign_server as v on v.oid = f.ftserver
+left join lateral (
+  select string_agg(substr(k.definition, length(r.identity) + length('alter table  add column ') + 1), ', ' order by k.objsubid) as columns
+  from migration_guard.catalog_columns as k
+  where k.objid = c.oid and not k.is_internal
+) as a on true
+left join lateral (
+  select string_agg(format('%I.%I', pn.nspname, pc.relname), ', ' order by i.inhseqno) as parents
+  from pg_catalog.pg_inherits as i
+  join pg_catalog.pg_class as pc on pc.oid = i.inhparent
+  join pg_catalog.pg_namespace as pn on pn.oid = pc.relnamespace
+  where i.inhrelid = c.oid and not i.inhdetachpending
+) as h on true
+where c.relkind in ('r', 'p', 'f');
+comment on view migration_guard.catalog_tables is
+  'Tables, partitioned tables, partitions and foreign tables, whole but for constraints and defaults. A partition is made by itself and attached.';
 
 create view migration_guard.catalog_sequences with (security_invoker = true) as
 select
@@ -591,8 +596,11 @@ select
   n.nspname::text as schema_name, t.typname::text as name, r.identity,
   'pg_catalog.pg_type'::regclass::oid as parent_classid, t.oid as parent, t.typname::text as parent_name,
   case t.typtype
-    when 'e' then format('create type %s as enum ()', r.identity)
-    when 'c' then format('create type %s as ()', r.identity)
+    when 'e' then format('create type %s as enum (%s)', r.identity, (
+      select string_agg(quote_literal(e.enumlabel), ', ' order by e.enumsortorder) from pg_catalog.pg_enum as e where e.enumtypid = t.oid))
+    when 'c' then format('create type %s as (%s)', r.identity, (
+      select string_agg(substr(k.definition, length(r.identity) + length('alter type  add attribute ') + 1), ', ' order by k.objsubid)
+      from migration_guard.catalog_columns as k where k.objid = t.typrelid))
     when 'd' then concat_ws(' ',
       format('create domain %s as %s', r.identity, pg_catalog.format_type(t.typbasetype, t.typtypmod)),
       case when t.typcollation <> b.typcollation then format('collate %I.%I', cn.nspname, l.collname) end,
@@ -626,7 +634,7 @@ left join pg_catalog.pg_namespace as cn on cn.oid = l.collnamespace
 left join pg_catalog.pg_constraint as nn on nn.contypid = t.oid and nn.contype = 'n'
 where t.typtype in ('e', 'd', 'r') or t.typtype = 'c' and c.relkind = 'c';
 comment on view migration_guard.catalog_types is
-  'Enum, domain, range and composite types. The values of an enum and the attributes of a composite type are objects of their own.';
+  'Enum, domain, range and composite types, whole but for the checks of domains.';
 
 create view migration_guard.catalog_enum_values with (security_invoker = true) as
 select

@@ -119,7 +119,7 @@ begin
       primary key (classid, objid, objsubid)
     );
     comment on table %1$I.objects_backup is 'Every object of the schema, and what elsewhere depends on the plan''s, by Postgres''s own identity, with the statements that make it. select statement from %1$I.rebuild_script() order by step puts them in order.';
-    comment on column %1$I.objects_backup.definition is 'The statement that makes it: of a table without its columns, of a type without its attributes or values.';
+    comment on column %1$I.objects_backup.definition is 'The statement that makes it: a table with its columns, a type with its attributes or values.';
     comment on column %1$I.objects_backup.settings is 'Statements that complete it when everything is there.';
     comment on column %1$I.objects_backup.is_internal is 'Postgres makes it together with another object; nobody runs the definition.';
     comment on column %1$I.objects_backup.grants is 'Statements that give its privileges; none where they are the default ones.';

@@ -6,34 +6,6 @@ set search_path = pg_catalog, pg_temp
 as $create$
 begin
   execute replace($template$
-    create function {schema}.complete_definition(object {schema}.objects_backup) returns text
-    language sql stable
-    set search_path = pg_catalog, pg_temp
-    as $body$
-      select case
-        when p.position = 0 then object.definition
-        else overlay(object.definition placing '(' || coalesce((
-          select string_agg(
-            case o.kind
-              when 'enum_value' then quote_literal(o.name)
-              else substr(o.definition, length(format(case o.kind when 'column' then 'alter table %I.%I add column ' else 'alter type %I.%I add attribute ' end,
-                o.schema_name, o.parent_name)) + 1)
-            end, ', ' order by o.sort_order)
-          from {schema}.objects_backup as o
-          where o.parent_classid = object.classid and o.parent = object.objid and o.kind in ('column', 'attribute', 'enum_value') and not o.is_internal
-        ), '') || ')' from p.position + length(p.head) - 2 for 2)
-      end
-      from (
-        select h.head, strpos(object.definition, h.head) as position
-        from (select format('%I.%I %s', object.schema_name, object.name, case object.kind when 'enum' then 'as enum ()' when 'composite_type' then 'as ()' else '()' end) as head) as h
-        where object.kind in ('table', 'foreign_table', 'enum', 'composite_type')
-        union all
-        select '', 0 where object.kind not in ('table', 'foreign_table', 'enum', 'composite_type')
-      ) as p
-    $body$;
-    comment on function {schema}.complete_definition({schema}.objects_backup) is
-      'The statement that makes an object whole: a table with its columns, a type with its attributes or values.';
-
     create function {schema}.shell_definition(object {schema}.objects_backup) returns text
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -51,7 +23,7 @@ begin
     set search_path = pg_catalog, pg_temp
     as $body$
       with objects as (
-        select o.*, replace(o.kind, '_', ' ') as noun,
+        select o.*,
           -- A part comes with its whole.
           coalesce(o.creation_order, w.creation_order) as position, coalesce(o.sort_order, 0) as place,
           format('%s %s', case when o.kind in ('enum', 'composite_type', 'range_type') then 'type'
@@ -69,8 +41,8 @@ begin
         from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = 0
         where o.needs_shell
         union all
-        select 2, o.position, o.place, 0, o.kind, o.identity, {schema}.complete_definition(b)
-        from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = o.objsubid
+        select 2, o.position, o.place, 0, o.kind, o.identity, o.definition
+        from objects as o
         where not o.is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
         union all
         select 3, o.position, o.place, s.number::int, o.kind, o.identity, s.statement
@@ -102,4 +74,4 @@ begin
 end
 $create$;
 comment on function migration_guard.create_rebuild_script(text) is
-  'Makes the functions of a backup schema that put its statements in order: complete_definition, shell_definition, rebuild_script.';
+  'Makes the functions of a backup schema that put its statements in order: shell_definition, rebuild_script.';

@@ -291,7 +291,7 @@ begin
   details := format('expected %s, found %s', backup.manifest, coalesce(manifest, 'none'));
   return next;
 
-  check_name := 'views';
+  check_name := 'named catalogs';
   select case when count(*) = 0 then 'OK' else 'FAIL' end, coalesce(string_agg(d, '; '), 'each shows what was recorded')
   into status, details
   from migration_guard.catalog_view_differences(backup.schema_name) as d;

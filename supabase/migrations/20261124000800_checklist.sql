@@ -25,8 +25,44 @@ $$;
 comment on function migration_guard.catalog_checks(migration_guard.backups) is
   'For each kind of object, whether those of the plan are now as the backup has saved them.';
 
+create function migration_guard.coverage_items(backup migration_guard.backups)
+returns table (item text, title text, required boolean, passed boolean, details text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  uncovered constant text := (
+    select string_agg(u, ', ' order by u) from migration_guard.uncovered_objects(backup.plan ->> 'schema') as u);
+begin
+  if to_regclass(format('%I.dependencies_backup', backup.schema_name)) is not null then
+    return query execute format($query$
+      with objects as (select * from %1$I.objects_backup as o where not o.is_internal),
+      outside as (
+        select distinct o.kind, o.identity
+        from objects as o
+        join %1$I.dependencies_backup as d on d.classid = o.classid and d.objid = o.objid
+        join objects as p on p.classid = d.refclassid and p.objid = d.refobjid and p.in_plan
+        where not o.in_plan and o.objsubid = 0
+      )
+      select 'plan_covers_dependents', 'What depends on the plan''s objects is in the plan', false, count(*) = 0,
+        coalesce('outside of it: ' || string_agg(replace(o.kind, '_', ' ') || ' ' || o.identity, '; ' order by o.kind, o.identity), 'nothing outside depends on it')
+      from outside as o
+      union all
+      select 'plan_coverage', 'The plan covers the schema', false, count(*) filter (where not o.in_plan and o.kind = 'table' and o.schema_name = $1) = 0,
+        format('%%s of %%s objects of the schema %%s are in the plan', count(*) filter (where o.in_plan and o.schema_name = $1), count(*) filter (where o.schema_name = $1), $1)
+        || coalesce('; tables that are not: ' || string_agg(o.name, ', ' order by o.name) filter (where not o.in_plan and o.kind = 'table' and o.schema_name = $1), '')
+      from objects as o
+    $query$, backup.schema_name) using backup.plan ->> 'schema';
+  end if;
+  return query select 'kinds_covered', 'Every object of the schema is of a kind that a backup holds', false, uncovered is null,
+    coalesce('no backup holds ' || uncovered, 'there is none of another kind');
+end
+$$;
+comment on function migration_guard.coverage_items(migration_guard.backups) is
+  'Items of the checklist that only warn: what the plan, or any backup, does not cover.';
+
 create function migration_guard.checklist(version text)
-returns table (item text, title text, passed boolean, details text)
+returns table (item text, title text, required boolean, passed boolean, details text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -40,14 +76,14 @@ begin
     select c.check_name, c.ok, c.details from migration_guard.catalog_checks(backup) as c
   ),
   items (position, item, title, pattern) as (values
-    (1, 'tables_backed_up', 'Every table is backed up with the right number of rows', '^(table |live (table|column|constraint|trigger|enum|enum_value)$)'),
-    (2, 'functions_saved', 'Every function definition is saved', '^(functions|live function)$'),
+    (1, 'tables_backed_up', 'Every table is backed up with the right number of rows', '^(table |live (?!(function|procedure|aggregate|index|policy)$))'),
+    (2, 'functions_saved', 'Every function definition is saved', '^(functions|procedures|aggregates|live (function|procedure|aggregate))$'),
     (3, 'indexes_documented', 'Every index is documented', '^(indexes|live index)$'),
     (4, 'policies_preserved', 'Every row level security policy is preserved', '^(policies|live policy)$'),
     (5, 'integrity_passes', 'Every integrity check passes', '^(?!live )'),
     (6, 'metadata_as_expected', 'The metadata shows the expected counts', '^(metadata|manifest|registered manifest)$')
   )
-  select i.item, i.title,
+  select i.item, i.title, true,
     -- Where a plan names no function, say, there is nothing to check, and the metadata must agree with that.
     coalesce(bool_and(c.ok), true) and (
       coalesce(bool_or(c.check_name !~ '^live '), false)
@@ -67,10 +103,12 @@ begin
   left join checks as c on c.check_name ~ i.pattern
   group by i.position, i.item, i.title
   order by i.position;
+  return query select * from migration_guard.coverage_items(backup);
 end
 $$;
 comment on function migration_guard.checklist(text) is
-  'The pre-migration checklist of a backup, every item evaluated now by reading the backup again. Raises backup_not_found.';
+  'The pre-migration checklist of a backup, every item evaluated now by reading the backup again. Those that are not required
+are warnings. Raises backup_not_found.';
 
 create function migration_guard.assert_ready(version text) returns text
 language plpgsql stable
@@ -87,7 +125,7 @@ begin
       'Not ready for %s: its migration was signed off already, so that the backup is of an earlier time.', version));
   end if;
   select string_agg(format('%s (%s)', c.title, c.details), '; ') into open_items
-  from migration_guard.checklist(version) as c where not c.passed;
+  from migration_guard.checklist(version) as c where c.required and not c.passed;
   if open_items is not null then
     perform migration_guard.fail('not_ready', format('Not ready for %s: %s.', version, open_items));
   end if;

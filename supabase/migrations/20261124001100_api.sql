@@ -185,12 +185,12 @@ comment on function migration_guard_api.verify_backup(text, text, text, text) is
   'POST /v1/backups/{version}/verify. Raises backup_not_found or invalid_parameter.';
 
 create function migration_guard_api.get_checklist(version text)
-returns table (item text, title text, passed boolean, details text)
+returns table (item text, title text, required boolean, passed boolean, details text)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 -- It reads the backup again. PostgREST takes the limit of a request from its function; the platform allows 60 s.
 set statement_timeout = '55s'
-as $$ select c.item, c.title, c.passed, c.details from migration_guard.checklist(version) as c $$;
+as $$ select c.item, c.title, c.required, c.passed, c.details from migration_guard.checklist(version) as c $$;
 comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/{version}/checklist. Raises backup_not_found.';
 
 create function migration_guard_api.confirm_backup(version text, note text, actor text) returns migration_guard_api.backup

@@ -348,7 +348,7 @@ test("row security does not make a copy shorter, for its owner who bypasses it",
   await backUp(sql, "v1", { tables: ["secrets"] });
   expect(await sql`select from migration_backup_v1.secrets_backup`).toHaveLength(5);
   const [{ definition }] = await sql<[{ definition: string }]>`
-    select definition from migration_backup_v1.objects_backup where kind = 'table'`;
+    select settings[1] as definition from migration_backup_v1.objects_backup where kind = 'table'`;
   expect(definition).toBe("alter table public.secrets enable row level security, force row level security");
 });
 

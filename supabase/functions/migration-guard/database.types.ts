@@ -57,6 +57,7 @@ export type Database = {
           "details": string;
           "item": string;
           "passed": boolean;
+          "required": boolean;
           "title": string;
         }[];
       };
@@ -140,7 +141,7 @@ export type Database = {
         };
       };
       "verify_backup": {
-        Args: { "actor": string; "request_id"?: string; "version": string };
+        Args: { "actor": string; "expected_manifest"?: string; "request_id"?: string; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
           from: "*";

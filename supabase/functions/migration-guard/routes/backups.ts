@@ -52,9 +52,18 @@ const Backup = z.object({
 const ChecklistItem = z.object({
   item: z.string(),
   title: z.string(),
+  required: z.boolean().openapi({
+    description: "False where an item that has not passed is a warning, and no obstacle.",
+  }),
   passed: z.boolean(),
   details: z.string(),
 }).openapi("ChecklistItem");
+
+const Expectation = z.strictObject({
+  expected_manifest: z.string().regex(/^[0-9a-f]{64}$/, "is 64 hexadecimal digits").optional().openapi({
+    description: "The manifest that was noted when the backup was taken: one more check, that it is still the same.",
+  }),
+}).openapi("VerificationExpectation");
 
 const CleanupPlan = z.object({
   schema: z.string(),
@@ -105,9 +114,9 @@ const verifyBackup = createRoute({
   method: "post",
   path: "/v1/backups/{version}/verify",
   tags,
-  summary: "Run every integrity check: the result of the job is `{ok, failed, checks}`.",
-  request: { params, headers },
-  responses: { ...jobResponses, ...problemResponses(404) },
+  summary: "Run every integrity check: the result of the job is `{ok, failed, manifest, checks}`.",
+  request: { params, headers, body: { content: { "application/json": { schema: Expectation } } } },
+  responses: { ...jobResponses, ...problemResponses(404, 413, 415) },
 });
 
 const getChecklist = createRoute({
@@ -119,7 +128,7 @@ const getChecklist = createRoute({
   responses: {
     200: jsonContent(
       z.object({ version: z.string(), ready: z.boolean(), items: z.array(ChecklistItem) }),
-      "The items, and whether all have passed.",
+      "The items, and whether all that are required have passed.",
     ),
     ...problemResponses(404),
   },
@@ -183,16 +192,15 @@ export function backups(app: App) {
 
   app.openapi(verifyBackup, async (c) => {
     const { version } = c.req.valid("param");
-    return answerJob(
-      c,
-      await rpc(c.var.client, "verify_backup", { version, actor: c.var.actor, request_id: c.var.requestId }, Job),
-    );
+    const { expected_manifest } = c.req.valid("json");
+    const parameters = { version, expected_manifest, actor: c.var.actor, request_id: c.var.requestId };
+    return answerJob(c, await rpc(c.var.client, "verify_backup", parameters, Job));
   });
 
   app.openapi(getChecklist, async (c) => {
     const { version } = c.req.valid("param");
     const items = await rpc(c.var.client, "get_checklist", { version }, z.array(ChecklistItem), checklistLimit);
-    return c.json({ version, ready: items.every((item) => item.passed), items }, 200);
+    return c.json({ version, ready: items.every((item) => item.passed || !item.required), items }, 200);
   });
 
   app.openapi(confirmBackup, async (c) => {
