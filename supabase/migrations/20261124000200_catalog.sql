@@ -110,8 +110,8 @@ select
     case c.relkind when 'c' then format('alter type %s add attribute %I', r.identity, a.attname)
       else format('alter table %s add column %I', r.identity, a.attname) end,
     pg_catalog.format_type(a.atttypid, a.atttypmod),
-    case when a.attcollation <> t.typcollation then format('collate %I.%I', k.nspname, l.collname) end,
     migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(a.attfdwoptions)),
+    case when a.attcollation <> t.typcollation then format('collate %I.%I', k.nspname, l.collname) end,
     case
       -- A partition has it from its root.
       when a.attidentity <> '' and not c.relispartition then format('generated %s as identity (sequence name %s)',
@@ -306,17 +306,17 @@ select
   'pg_catalog.pg_constraint'::regclass::oid as classid, o.oid as objid, 0 as objsubid, 'constraint' as kind,
   n.nspname::text as schema_name, o.conname::text as name, format('%I on %I.%I', o.conname, n.nspname, c.relname) as identity,
   'pg_catalog.pg_class'::regclass::oid as parent_classid, o.conrelid as parent, c.relname::text as parent_name,
-  -- Each partition has its own key, which is attached to that of the root.
-  format('alter table %s%I.%I add constraint %I %s', case when o.contype in ('p', 'u', 'x') then 'only ' else '' end, n.nspname, c.relname, o.conname,
+  -- Each partition has its own key, which is attached to that of the root; an exclusion constraint cannot be attached.
+  format('alter table %s%I.%I add constraint %I %s', case when o.contype in ('p', 'u') then 'only ' else '' end, n.nspname, c.relname, o.conname,
     pg_catalog.pg_get_constraintdef(o.oid))
   || case when p.parent_index is null then '' else format(E';\nalter index %s attach partition %I.%I', p.parent_index, xn.nspname, x.relname) end as definition,
   '{}'::text[] as settings,
-  case when o.contype in ('p', 'u', 'x') then false else o.conparentid <> 0 or not o.conislocal end as is_internal,
+  case when o.contype in ('p', 'u') then false else o.conparentid <> 0 or not o.conislocal end as is_internal,
   null::text as owner, pg_catalog.obj_description(o.oid, 'pg_constraint') as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_constraint as o
 join pg_catalog.pg_class as c on c.oid = o.conrelid
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-left join pg_catalog.pg_class as x on x.oid = o.conindid and o.contype in ('p', 'u', 'x')
+left join pg_catalog.pg_class as x on x.oid = o.conindid and o.contype in ('p', 'u')
 left join pg_catalog.pg_namespace as xn on xn.oid = x.relnamespace
 left join lateral (
   select format('%I.%I', pn.nspname, pc.relname) as parent_index
@@ -522,7 +522,11 @@ select
   n.nspname::text as schema_name, p.proname::text as name, r.identity,
   null::oid as parent_classid, null::oid as parent, null::text as parent_name,
   pg_catalog.pg_get_functiondef(p.oid) as definition,
-  '{}'::text[] as settings, false as is_internal,
+  '{}'::text[] as settings,
+  -- The constructors of a range come with it.
+  exists (
+    select from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
+  ) as is_internal,
   pg_catalog.pg_get_userbyid(p.proowner)::text as owner, pg_catalog.obj_description(p.oid, 'pg_proc') as comment,
   migration_guard.grant_statements(r.kind || ' ' || r.identity, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner) as grants,
   null::real as sort_order

@@ -126,7 +126,7 @@ begin
     comment on column %1$I.objects_backup.last_value is 'Where a sequence stood, with is_called as in the sequence; null where that may not be read.';
     comment on column %1$I.objects_backup.in_plan is 'Whether the plan names it, or it belongs to what the plan names.';
     comment on column %1$I.objects_backup.creation_order is 'What an object needs has a lower number.';
-    comment on column %1$I.objects_backup.needs_shell is 'A view that is needed by what it needs: it is made empty first.';
+    comment on column %1$I.objects_backup.needs_shell is 'A view or type that is needed by what it needs: a shell of it is made first.';
     comment on column %1$I.objects_backup.checksum is 'SHA-256 over definition, settings, owner, comment, grants and sort_order.';
     create table %1$I.dependencies_backup (
       classid oid not null,
@@ -290,7 +290,7 @@ begin
   end loop;
   execute format($query$
     update %1$I.objects_backup as o set needs_shell = true
-    where o.kind = 'view' and o.objid = any (migration_guard.circular_views(%1$L))
+    where o.kind in ('view', 'range_type') and (o.classid, o.objid) in (select c.classid, c.objid from migration_guard.circular_objects(%1$L) as c)
   $query$, schema_name);
   execute format($query$
     update %1$I.objects_backup as o set creation_order = n.number
@@ -328,37 +328,34 @@ begin
 end
 $$;
 comment on function migration_guard.creation_levels(text) is
-  'How many others must be made before each recorded object, at least; a view that needs a shell does not count.';
+  'How many others must be made before each recorded object, at least; one that has a shell does not count.';
 
-create function migration_guard.circular_views(schema_name text) returns oid[]
+create function migration_guard.circular_objects(schema_name text) returns table (classid oid, objid oid)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  views oid[];
 begin
-  -- Mostly there is none, and only the levels tell.
+  -- Mostly there is none, and the levels tell that cheaply.
   if not exists (select from migration_guard.creation_levels(schema_name) as l where l.level >= 100) then
-    return '{}';
+    return;
   end if;
-  execute format($query$
+  return query execute format($query$
     with recursive needed as (
-      select o.objid as view, d.refclassid, d.refobjid
+      select o.classid, o.objid, d.refclassid, d.refobjid
       from %1$I.objects_backup as o
       join %1$I.dependencies_backup as d on d.classid = o.classid and d.objid = o.objid and not d.is_setting
-      where o.kind = 'view'
+      where o.objsubid = 0
       union
-      select n.view, d.refclassid, d.refobjid
+      select n.classid, n.objid, d.refclassid, d.refobjid
       from needed as n
       join %1$I.dependencies_backup as d on d.classid = n.refclassid and d.objid = n.refobjid and not d.is_setting
     )
-    select array_agg(distinct n.view) from needed as n where n.refclassid = 'pg_class'::regclass and n.refobjid = n.view
-  $query$, schema_name) into views;
-  return coalesce(views, '{}');
+    select n.classid, n.objid from needed as n where n.refclassid = n.classid and n.refobjid = n.objid
+  $query$, schema_name);
 end
 $$;
-comment on function migration_guard.circular_views(text) is
-  'The recorded views that need, through functions, themselves.';
+comment on function migration_guard.circular_objects(text) is
+  'The recorded objects that need, through others, themselves.';
 
 create function migration_guard.catalog_view_queries(schema_name text)
 returns table (view_name text, comment text, query text)

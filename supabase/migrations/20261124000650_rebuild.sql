@@ -10,13 +10,14 @@ begin
     language sql stable
     set search_path = pg_catalog, pg_temp
     as $body$
-      select format('create view %I.%I as select ', object.schema_name, object.name) || string_agg(
-        format('null::%s as %I', substr(o.definition, length(format('alter table %I.%I add column %I ', o.schema_name, o.parent_name, o.name)) + 1), o.name), ', ' order by o.sort_order)
+      select case object.kind when 'range_type' then format('create type %I.%I', object.schema_name, object.name)
+      else format('create view %I.%I as select ', object.schema_name, object.name) || string_agg(
+        format('null::%s as %I', substr(o.definition, length(format('alter table %I.%I add column %I ', o.schema_name, o.parent_name, o.name)) + 1), o.name), ', ' order by o.sort_order) end
       from {schema}.objects_backup as o
       where o.parent_classid = object.classid and o.parent = object.objid and o.kind = 'column'
     $body$;
     comment on function {schema}.shell_definition({schema}.objects_backup) is
-      'A view that has the columns of a view and no rows, for what needs the view before it can be made.';
+      'What stands for a view or a type until what that needs is there: a view of the same columns, a shell type.';
 
     create function {schema}.rebuild_script() returns table (step int, kind text, identity text, statement text)
     language sql stable
@@ -32,7 +33,6 @@ begin
         left join {schema}.objects_backup as w on w.classid = o.parent_classid and w.objid = o.parent and w.objsubid = 0 and w.creation_order is not null
       ),
       statements as (
-        -- A view in a circle stands empty until what it reads is there.
         select 2 as part, (
             select min(n.position) from objects as n
             join {schema}.dependencies_backup as d on (d.classid, d.objid, d.refclassid, d.refobjid) = (n.classid, n.objid, o.classid, o.objid)
@@ -41,7 +41,9 @@ begin
         from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = 0
         where o.needs_shell
         union all
-        select 2, o.position, o.place, 0, o.kind, o.identity, o.definition
+        select 2, o.position, o.place, 0, o.kind, o.identity,
+          -- A sequence that its column has made stands where a sequence begins by default.
+          o.definition || case when o.kind = 'sequence' and o.definition ~ '^alter' then ' restart' else '' end
         from objects as o
         where not o.is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
         union all
