@@ -849,7 +849,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select c.identity
   from migration_guard.schema_contents(schema_name) as c
-  where not migration_guard.is_extension_member(c.classid, c.objid)
+  where c.classid <> 'pg_extension'::regclass
+    and not migration_guard.is_extension_member(c.classid, c.objid)
     and not exists (select from migration_guard.catalog_objects as o where o.classid = c.classid and o.objid = c.objid and o.schema_name = uncovered_objects.schema_name)
 $$;
 comment on function migration_guard.uncovered_objects(text) is

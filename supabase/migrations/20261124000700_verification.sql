@@ -163,22 +163,22 @@ begin
     set search_path = pg_catalog, pg_temp
     as $body$
     declare
-      relation oid;
+      wanted oid;
     begin
       if current_setting('lock_timeout') = '0' then
         perform set_config('lock_timeout', '10s', true);
       end if;
-      for relation in
+      for wanted in
         select c.oid from pg_class as c where c.relnamespace = '{schema}'::regnamespace and c.relkind in ('r', 'p', 'v') order by c.oid
       loop
-        execute format('select from %s limit 0', relation::regclass);
+        execute format('select from %s limit 0', wanted::regclass);
       end loop;
     exception when lock_not_available then
-      raise exception using errcode = 'lock_not_available', message = format('%s is locked by %s', relation::regclass, coalesce((
+      raise exception using errcode = 'lock_not_available', message = format('%s is locked by %s', wanted::regclass, coalesce((
         select string_agg(format('session %s (%s, %s, for %s seconds)', a.pid, coalesce(a.usename, 'unknown user'),
             coalesce(nullif(a.application_name, ''), 'no application name'), coalesce(floor(extract(epoch from clock_timestamp() - a.xact_start))::text, '?')), ', ')
         from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-        where l.locktype = 'relation' and l.relation = wait_for_locks.relation and l.granted and l.mode = 'AccessExclusiveLock'
+        where l.locktype = 'relation' and l.relation = wanted and l.granted and l.mode = 'AccessExclusiveLock'
           and l.database = (select d.oid from pg_database as d where d.datname = current_database())
       ), 'a session that is gone by now'));
     end

@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { backUp, verify } from "../support/backup.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
@@ -564,4 +564,109 @@ test("a row that another session is about to change is verified as it was commit
   expect(failing(await verify(example.sql, "v10"))).toEqual([]);
   await other`commit`;
   expect(failing(await verify(example.sql, "v10"))).toEqual(["table public.profiles"]);
+});
+
+const manifestOf = async (sql: postgres.Sql): Promise<string> => {
+  const [{ manifest }] = await sql<[{ manifest: string }]>`select manifest from migration_backup_v1.backup_metadata`;
+  return manifest;
+};
+
+test("a backup's job returns the manifest, and a verification holds against one that was noted", async ({ database: { sql } }) => {
+  await backUpSmallApp(sql);
+  const { result: { manifest } } = await lastJob(sql);
+  expect(manifest).toBe(await manifestOf(sql));
+
+  const verifyNoted = async (noted: string) => {
+    await sql`select migration_guard.enqueue_verification('v1', 'test', null, ${noted})`;
+    await work(sql);
+    return (await lastJob(sql)).result as { ok: boolean; checks: { check_name: string; status: string }[] };
+  };
+  const right = await verifyNoted(manifest as string);
+  expect(right.ok).toBe(true);
+  expect(right.checks).toContainEqual(expect.objectContaining({ check_name: "expected manifest", status: "OK" }));
+  const wrong = await verifyNoted("0".repeat(64));
+  expect(wrong.ok).toBe(false);
+  expect(wrong.checks.filter(({ status }) => status !== "OK")).toEqual([
+    { check_name: "expected manifest", status: "FAIL", details: `expected ${"0".repeat(64)}, found ${manifest}` },
+  ]);
+  await expect(sql`select migration_guard.enqueue_verification('v1', 'test', null, 'abc')`)
+    .rejects.toMatchObject({ code: "MG003" });
+});
+
+test("a forgery that is registered, too, does not stand against the manifest that was noted outside", async ({ database: { sql } }) => {
+  await backUpSmallApp(sql);
+  const noted = await manifestOf(sql);
+  await sql`delete from migration_backup_v1.objects_backup where kind = 'trigger'`;
+  await sql`update migration_backup_v1.backup_metadata set objects = objects - 'trigger', objects_backed_up = objects_backed_up - 1`;
+  await sql`update migration_backup_v1.backup_metadata set manifest = migration_backup_v1.compute_manifest()`;
+  await sql`update migration_guard.backups set manifest = (select manifest from migration_backup_v1.backup_metadata)`;
+  expect(failing(await verify(sql, "v1"))).toEqual([]);
+  await sql`select migration_guard.enqueue_verification('v1', 'test', null, ${noted})`;
+  await work(sql);
+  expect((await lastJob(sql)).result).toMatchObject({ ok: false, failed: 1 });
+});
+
+/** Makes a backup say that another major version of Postgres took it. */
+const pretendMajor = async (sql: postgres.Sql, version: string) => {
+  await sql`update migration_backup_v1.backup_metadata set server_version = ${version}`;
+  await sql`update migration_backup_v1.backup_metadata set manifest = migration_backup_v1.compute_manifest()`;
+  await sql`update migration_guard.backups set manifest = (select manifest from migration_backup_v1.backup_metadata)`;
+};
+
+test("under another major version the rows are read again, and what differs is not called damage for sure", async ({ database: { sql } }) => {
+  await backUpSmallApp(sql);
+  await pretendMajor(sql, "14.2");
+  const same = await verify(sql, "v1");
+  expect(failing(same)).toEqual([]);
+  expect(same.get("table public.people")!.details).toMatch(/computed again by Postgres \d+, recorded by 14$/);
+  await sql`update migration_backup_v1.people_backup set name = 'x' where id = 1`;
+  const other = await verify(sql, "v1");
+  expect(failing(other)).toEqual(["table public.people"]);
+  expect(other.get("table public.people")!.details).toMatch(
+    /^recorded by Postgres 14 .* it cannot tell damage from a server that hashes otherwise$/,
+  );
+});
+
+test.for(["people_backup", "objects_backup", "backup_metadata"])(
+  "a verification waits for a lock on %s no longer than the lock timeout, and says which session holds it",
+  async (table, { database }) => {
+    const { sql } = database;
+    await backUpSmallApp(sql);
+    const other = database.connect();
+    const [{ pid }] = await other<[{ pid: number }]>`select pg_backend_pid() as pid`;
+    await other`set application_name = 'night shift'`;
+    await other`begin`;
+    await other.unsafe(`lock table migration_backup_v1.${table} in access exclusive mode`);
+    const says = expect.stringMatching(
+      new RegExp(
+        `migration_backup_v1\\.${table} is locked by session ${pid} \\(postgres, night shift, for \\d+ seconds\\)`,
+      ),
+    );
+
+    const reader = database.connect();
+    await reader`set lock_timeout = '200ms'`;
+    await expect(verifyBackupIntegrity(reader)).rejects.toMatchObject({ code: "55P03", message: says });
+    await expect(reader`select * from migration_guard_api.get_checklist('v1')`)
+      .rejects.toMatchObject({ code: "MG019", message: says });
+    // Nobody knows whether the backup is whole, so that nothing is said of it.
+    const [backup] = await sql`select verified_ok from migration_guard.backups`;
+    expect(backup).toEqual({ verified_ok: null });
+    await other`rollback`;
+    expect(failing(await verify(sql, "v1"))).toEqual([]);
+  },
+);
+
+test("a verification job that meets a locked backup fails with the session in the way", async ({ database }) => {
+  const { sql } = database;
+  await backUpSmallApp(sql);
+  const other = database.connect();
+  await other`begin`;
+  await other`lock table migration_backup_v1.pets_backup in access exclusive mode`;
+  await sql`select migration_guard.enqueue_verification('v1', 'test')`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({
+    status: "failed",
+    error: { code: "backup_locked", message: expect.stringMatching(/pets_backup is locked by session \d+/) },
+  });
+  await other`rollback`;
 });
