@@ -1,8 +1,10 @@
+import process from "node:process";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["tests/**/*.test.ts"],
+    // Another Postgres is for the SQL alone to tell (`npm run test:15`).
+    include: [process.env.POSTGRES_MAJOR ? "tests/sql/**/*.test.ts" : "tests/**/*.test.ts"],
     globalSetup: ["tests/support/global-setup.ts"],
     reporters: ["default", "tests/support/summary-reporter.ts"],
     // Tests assert behaviour, not durations: a slow machine must not fail them.

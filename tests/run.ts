@@ -1,4 +1,5 @@
 // `npm test`: types, lint and format, then vitest. With arguments (`npm test -- tests/sql/backup.test.ts`) vitest alone.
+// `npm run test:15` and its like: the SQL tests alone, on that major of Postgres.
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -18,7 +19,7 @@ const checks: [title: string, command: string, args: string[]][] = [
   ["tsc", process.execPath, [bin("typescript", "bin/tsc"), "--project", root]],
 ];
 let failed = false;
-for (const [title, command, commandArgs] of args.length === 0 ? checks : []) {
+for (const [title, command, commandArgs] of args.length === 0 && !process.env.POSTGRES_MAJOR ? checks : []) {
   const { status } = spawnSync(command, commandArgs, { cwd: root, stdio: "inherit" });
   console.log(`${status === 0 ? "✓" : "✗"} ${title}`);
   failed ||= status !== 0;

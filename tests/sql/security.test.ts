@@ -25,9 +25,10 @@ async function privileges(sql: postgres.Sql, role: string): Promise<string[]> {
     from pg_namespace as n, unnest('{usage,create}'::text[]) as p
     where ${isOurs} and has_schema_privilege($1, n.oid, p)
     union all
-    select p || ' on ' || c.oid::regclass
+    select lower(p) || ' on ' || c.oid::regclass
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace,
-      unnest('{select,insert,update,delete,truncate,references,trigger,maintain}'::text[]) as p
+      -- Which ones there are depends on the version: an owner has them all.
+      (select privilege_type from aclexplode(acldefault('r', 10))) as owned(p)
     where ${isOurs} and c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege($1, c.oid, p)
     union all
     select p || ' on some column of ' || c.oid::regclass

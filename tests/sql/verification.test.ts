@@ -6,9 +6,10 @@ import { examplePlan } from "../support/example.ts";
 
 /** A small app with an object of every kind, and its backup. */
 async function backUpSmallApp(sql: postgres.Sql): Promise<void> {
+  // A value that was added can be used when that is committed.
+  await sql`create type public.mood as enum ('sad', 'happy')`;
+  await sql`alter type public.mood add value 'fine' before 'happy'`;
   await sql.unsafe(`
-    create type public.mood as enum ('sad', 'happy');
-    alter type public.mood add value 'fine' before 'happy';
     create table public.people (
       id int primary key, name text, nickname text, mood public.mood, score numeric(5,2) check (score >= 0)
     );

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import type { TestProject } from "vitest/node";
 import {
   connect,
@@ -29,6 +30,7 @@ export default async function setup(project: TestProject) {
   const postgres = await startPostgres({
     dataDirectory: join(folder, "postgres"),
     port,
+    major: process.env.POSTGRES_MAJOR,
     settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off" },
   });
   await createPlatformRoles(port);
