@@ -82,6 +82,8 @@ select * from (values
   ('MG015', 'worker_lost'),
   ('MG016', 'statement_timeout_not_lifted'),
   ('MG017', 'types_changed'),
+  ('MG018', 'scheduler_missing'),
+  ('MG019', 'backup_damaged'),
   ('MG019', 'backup_locked'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),

@@ -51,7 +51,7 @@ $$;
 comment on function migration_guard.has_worker(migration_guard.jobs) is
   'Whether a session holds the lock of a job. One that says that it is running and has none has lost its worker.';
 
-create function migration_guard.claim_job() returns migration_guard.jobs
+create function migration_guard.claim_job(wanted uuid default null) returns migration_guard.jobs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -74,6 +74,7 @@ begin
   select j.* into job
   from migration_guard.jobs as j
   where j.status in ('queued', 'running')
+    and (wanted is null or j.id = wanted)
     and not migration_guard.has_worker(j)
     and not exists (
       select from migration_guard.jobs as other
@@ -93,8 +94,9 @@ begin
   return job;
 end
 $$;
-comment on function migration_guard.claim_job() is
-  'Takes the oldest job that can run now, an abandoned one included, and holds its lock for the session; null if none.';
+comment on function migration_guard.claim_job(uuid) is
+  'Takes the oldest job that can run now, or the wanted one if it can, and holds its lock for the session; null if none.
+An abandoned job can run.';
 
 create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns text
 language plpgsql volatile

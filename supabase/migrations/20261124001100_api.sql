@@ -1,4 +1,4 @@
--- Chapter 11. What REST exposes: one function for each route, for service_role alone. Each is `security definer`, since
+-- Chapter 12. What REST exposes: one function for each route, for service_role alone. Each is `security definer`, since
 -- service_role has no right in the schema where the work is done, and does nothing but call it and shape the answer.
 
 create type migration_guard_api.plan as (

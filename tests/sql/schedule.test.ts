@@ -1,0 +1,255 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type postgres from "postgres";
+import { expect, type TestContext } from "vitest";
+import {
+  connect,
+  createPlatformRoles,
+  createPlatformSchemas,
+  loadExample,
+  pushMigrations,
+} from "../../local/database.ts";
+import { freePort } from "../../local/edge-runtime.ts";
+import { removeData, startPostgres, superuser } from "../../local/postgres.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
+import { test } from "../support/database.ts";
+import { examplePlan } from "../support/example.ts";
+
+type Verification = { status: string; actor: string; ok: boolean | null };
+
+const verifications = (sql: postgres.Sql): Promise<Verification[]> =>
+  sql<Verification[]>`
+    select status, actor, (result ->> 'ok')::boolean as ok from migration_guard.jobs
+    where kind = 'verify' order by number`.then((rows) => [...rows]);
+
+const succeeded = { status: "succeeded", actor: "pg_cron", ok: true };
+
+/** Calls the procedure that pg_cron calls, as pg_cron does: a statement by itself. */
+const verifyIfDue = (sql: postgres.Sql, every: string) =>
+  sql.unsafe(`call migration_guard.verify_if_due('v10.0', '${every}')`).simple().execute();
+
+/** Makes everything that was verified be verified that much longer ago. */
+async function letPass(sql: postgres.Sql, time: string): Promise<void> {
+  await sql`update migration_guard.backups set
+    created_at = created_at - ${time}::interval, verified_at = verified_at - ${time}::interval`;
+  await sql`update migration_guard.jobs set created_at = created_at - ${time}::interval`;
+}
+
+const damage = (sql: postgres.Sql) =>
+  sql`delete from migration_backup_v10.profiles_backup where ctid = '(0,1)' returning *`;
+
+test("where there is no pg_cron, a schedule is refused by that name", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const scheduler_missing = { code: "MG018", message: expect.stringContaining("create the extension pg_cron") };
+  await expect(sql`select migration_guard.schedule_verification('v10.0', '1 day')`).rejects.toMatchObject(
+    scheduler_missing,
+  );
+  await expect(sql`select migration_guard.unschedule_verification('v10.0')`).rejects.toMatchObject(scheduler_missing);
+});
+
+test("what cannot be scheduled is refused", async ({ example: { sql } }) => {
+  const schedule = (version: string, every: string | null) =>
+    sql`select migration_guard.schedule_verification(${version}, ${every}::interval)`;
+  await expect(schedule("v10.0", "1 day")).rejects.toMatchObject({ code: "MG005" });
+  await expect(schedule("10", "1 day")).rejects.toMatchObject({ code: "MG001" });
+  await backUp(sql, "v10", examplePlan);
+  for (const every of ["59 seconds", "0", "-1 day", "1 year 1 day", "1 month -30 days", null]) {
+    await expect(schedule("v10", every), String(every)).rejects.toMatchObject({ code: "MG003" });
+  }
+});
+
+test("a backup is verified when its last verification is so long ago, and not before", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await verifyIfDue(sql, "1 day");
+  expect(await verifications(sql)).toEqual([succeeded]);
+  await letPass(sql, "23 hours");
+  await verifyIfDue(sql, "1 day");
+  expect(await verifications(sql)).toEqual([succeeded]);
+  await letPass(sql, "1 hour");
+  await verifyIfDue(sql, "1 day");
+  expect(await verifications(sql)).toEqual([succeeded, succeeded]);
+});
+
+test("whoever verified it last, a backup is not verified again before its time", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard.enqueue_verification('v10', 'somebody')`;
+  await sql`call migration_guard.work()`.simple();
+  await verifyIfDue(sql, "1 hour");
+  expect(await verifications(sql)).toEqual([{ ...succeeded, actor: "somebody" }]);
+});
+
+test("a verification that waits for a worker is run, not doubled", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard.enqueue_verification('v10', 'somebody')`;
+  await verifyIfDue(sql, "1 hour");
+  expect(await verifications(sql)).toEqual([{ ...succeeded, actor: "somebody" }]);
+});
+
+test("the scheduled run leaves other jobs to the worker", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard.put_plan('v11', ${sql.json(examplePlan)}, 'test')`;
+  await sql`select migration_guard.enqueue_backup('v11', 'test')`;
+  await verifyIfDue(sql, "1 hour");
+  expect([...await sql`select kind, status from migration_guard.jobs order by number`]).toEqual([
+    { kind: "backup", status: "succeeded" },
+    { kind: "backup", status: "queued" },
+    { kind: "verify", status: "succeeded" },
+  ]);
+});
+
+test("the scheduled run fails when it finds damage, and says where to read of it", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await damage(sql);
+  await expect(verifyIfDue(sql, "1 hour")).rejects.toMatchObject({
+    code: "MG019",
+    message: expect.stringMatching(/^The backup of v10\.0 is damaged: [1-9]/),
+  });
+  const job = await lastJob(sql);
+  expect(job).toMatchObject({ status: "succeeded", result: { ok: false } });
+  await expect(verifyIfDue(sql, "1 hour")).resolves.toBeDefined();
+  expect([...await sql`select verified_ok from migration_guard.backups`]).toEqual([{ verified_ok: false }]);
+});
+
+test("a verification that takes longer than the session's statement timeout is run to its end", async ({ example }) => {
+  const { sql } = example;
+  await backUp(sql, "v10", examplePlan);
+  const [locker, watcher] = [example.connect(), example.connect()];
+  await locker.unsafe("begin; lock table migration_backup_v10.profiles_backup");
+  await sql`set statement_timeout = '500ms'`;
+  const run = verifyIfDue(sql, "1 hour");
+  await expect.poll(() => verifications(watcher)).toContainEqual({ status: "failed", actor: "pg_cron", ok: null });
+  expect((await lastJob(watcher)).status).not.toBe("succeeded");
+  await locker`rollback`;
+  await run;
+  expect(await verifications(watcher)).toEqual([{ status: "failed", actor: "pg_cron", ok: null }, succeeded]);
+});
+
+test("a verification that an administrator cancels is not begun again", async ({ example }) => {
+  const { sql } = example;
+  await backUp(sql, "v10", examplePlan);
+  const [locker, watcher] = [example.connect(), example.connect()];
+  await locker.unsafe("begin; lock table migration_backup_v10.profiles_backup");
+  const run = verifyIfDue(sql, "1 hour");
+  await expect.poll(() =>
+    watcher`
+    select pg_cancel_backend(l.pid) from pg_locks as l
+    where not l.granted and l.relation = 'migration_backup_v10.profiles_backup'::regclass`
+  ).toHaveLength(1);
+  await run;
+  expect(await verifications(watcher)).toEqual([{ status: "failed", actor: "pg_cron", ok: null }]);
+});
+
+test("nobody but the owner has verifications run", async ({ example }) => {
+  await backUp(example.sql, "v10", examplePlan);
+  await expect(verifyIfDue(example.connect("supabase_admin"), "1 hour")).rejects.toMatchObject({ code: "42501" });
+  expect(await verifications(example.sql)).toEqual([]);
+});
+
+test("the scheduled run of a backup that is gone does nothing", async ({ example: { sql } }) => {
+  await verifyIfDue(sql, "1 hour");
+  expect(await verifications(sql)).toEqual([]);
+});
+
+/** Folder of the programs of a Postgres that has pg_cron, as Debian's packages install it. */
+function binariesWithCron(): string | undefined {
+  const folder = "/usr/lib/postgresql";
+  const versions = existsSync(folder) ? readdirSync(folder) : [];
+  const found = versions.find((version) =>
+    ["lib/pg_cron.so", "bin/initdb"].every((file) => existsSync(join(folder, version, file)))
+  );
+  return found && join(folder, found, "bin");
+}
+
+/** A server with pg_cron, which logs in without a password as on the platform, and the example app. */
+async function startWithCron(settings: Record<string, string>, onTestFinished: TestContext["onTestFinished"]) {
+  const folder = mkdtempSync(join(tmpdir(), "migration-guard-cron-"));
+  const database = "postgres";
+  const port = await freePort();
+  const server = await startPostgres({
+    dataDirectory: join(folder, "postgres"),
+    port,
+    binaries: binariesWithCron(),
+    settings: { fsync: "off", shared_preload_libraries: "pg_cron", "cron.host": "127.0.0.1", ...settings },
+  });
+  const [admin, sql] = [connect({ port, user: superuser }), connect({ port })];
+  onTestFinished(async () => {
+    await Promise.all([admin.end(), sql.end()]);
+    await server.stop();
+    removeData(join(folder, "postgres"));
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await createPlatformRoles(port);
+  await createPlatformSchemas({ port, database });
+  await pushMigrations({ port, database });
+  await loadExample({ port, database });
+  const [{ rules }] = await admin<[{ rules: string }]>`select current_setting('hba_file') as rules`;
+  writeFileSync(rules, "host all all 127.0.0.1/32 trust\n");
+  await admin`select pg_reload_conf()`;
+  await admin`create extension pg_cron`;
+  await admin`grant usage on schema cron to postgres`;
+  return { admin, sql };
+}
+
+test.concurrent.for([
+  { what: "over connections of its own", "cron.use_background_workers": "off" },
+  { what: "in background workers", "cron.use_background_workers": "on" },
+])("pg_cron verifies a backup $what, finds damage, and stops when told or when the backup is gone", {
+  timeout: 400_000,
+}, async ({ what: _what, ...settings }, { onTestFinished, skip }) => {
+  if (!binariesWithCron()) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
+  const { admin, sql } = await startWithCron(settings, onTestFinished);
+  const schedule = async (every: string) =>
+    (await sql`select migration_guard.schedule_verification('v10', ${every}::interval) as id`)[0]!.id as string;
+  const jobs = () => sql`select jobid as id, jobname, schedule, command, database, username, active from cron.job`;
+  const runs = () =>
+    sql`select status, return_message from cron.job_run_details where status not in ('starting', 'running')`;
+  await backUp(sql, "v10", examplePlan);
+
+  const id = await schedule("90 minutes");
+  expect([...await jobs()]).toEqual([{
+    id,
+    jobname: "migration_guard verifies v10.0",
+    schedule: "*/5 * * * *",
+    command: "call migration_guard.verify_if_due('v10.0', '01:30:00')",
+    database: "postgres",
+    username: "postgres",
+    active: true,
+  }]);
+  await expect(admin`select migration_guard.schedule_verification('v10', '1 day')`)
+    .rejects.toMatchObject({ code: "42501" });
+
+  // Scheduled anew, it is one job still; pg_cron calls it when the next minute begins.
+  expect(await schedule("1 minute")).toBe(id);
+  expect(await jobs()).toMatchObject([{ id, schedule: "* * * * *" }]);
+  await expect.poll(runs, { timeout: 180_000, interval: 500 }).toHaveLength(1);
+  expect(await runs()).toMatchObject([{ status: "succeeded" }]);
+  expect(await verifications(sql)).toEqual([succeeded]);
+  const [lost] = await damage(sql);
+  await expect.poll(runs, { timeout: 180_000, interval: 500 }).toHaveLength(2);
+  expect((await runs())[1]).toMatchObject({ status: "failed", return_message: expect.stringContaining("is damaged") });
+  expect([...await sql`select verified_ok from migration_guard.backups`]).toEqual([{ verified_ok: false }]);
+
+  expect(await schedule("1 day")).toBe(id);
+  expect(await jobs()).toMatchObject([{ id, schedule: expect.stringMatching(/^[0-5]?[0-9] \* \* \* \*$/) }]);
+  expect([...await sql`select migration_guard.unschedule_verification('v10') as was_there`]).toEqual([{
+    was_there: true,
+  }]);
+  expect([...await jobs()]).toEqual([]);
+  expect([...await sql`select migration_guard.unschedule_verification('v10') as was_there`]).toEqual([{
+    was_there: false,
+  }]);
+
+  await schedule("1 day");
+  const [{ command }] = await jobs() as unknown as [{ command: string }];
+  await sql`insert into migration_backup_v10.profiles_backup ${sql(lost!)}`;
+  await verify(sql, "v10");
+  await sql`select migration_guard.confirm_backup('v10', 'All green.', 'test')`;
+  await sql`update migration_guard.backups set confirmed_at = now() - interval '15 days'`;
+  const [{ token }] = await sql<[{ token: string }]>`select token from migration_guard.plan_cleanup('v10', 'test')`;
+  await sql`select migration_guard.enqueue_cleanup('v10', 'migration_backup_v10', ${token}, 'test')`;
+  await work(sql);
+  expect([...await sql`select to_regnamespace('migration_backup_v10') as left`]).toEqual([{ left: null }]);
+  await sql.unsafe(command).simple();
+  expect([...await jobs()]).toEqual([]);
+});
