@@ -84,7 +84,7 @@ select * from (values
   ('MG017', 'types_changed'),
   ('MG018', 'scheduler_missing'),
   ('MG019', 'backup_damaged'),
-  ('MG019', 'backup_locked'),
+  ('MG020', 'backup_locked'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

@@ -86,24 +86,93 @@ comment on function migration_guard.projection(oid) is 'The query that reads a t
 create function migration_guard.checksum_algorithm() returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select 'sum(hash_record_extended(record_send))x2' $$;
+as $$ select 'sum(mix(xor(column hashes)))x2' $$;
 comment on function migration_guard.checksum_algorithm() is
   'Name of what checksum_query computes. A checksum is comparable under the same name and server major version only.';
 
-create function migration_guard.checksum_query(source text) returns text
-language sql immutable
+create function migration_guard.checksum_query(source text, names text[], types oid[]) returns text
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Two sums of 64-bit hashes with different seeds. Each hash covers the binary form of a whole row, so that values
-  -- cannot change places unseen; a sum does not depend on order and, unlike an xor, counts duplicates.
+  -- Each column is hashed with seeds of its own, so that values cannot change places unseen; the hashes of a row are
+  -- joined by xor and hashed again, because sums of what is linear in the columns hide an exchange between rows; the
+  -- sums over all rows depend on no order and, unlike an xor, count duplicates. All of it twice: 128 bits.
+  with direct (type, form, hash) as (
+    -- Types whose own hash covers every byte. That of int8 folds its halves into one, so that one of them is hashed beside.
+    values
+      ('bool', 'r.%I::int4', 'hashint4extended(c%1$s, %2$s)'),
+      ('int2', 'r.%I', 'hashint2extended(c%1$s, %2$s)'),
+      ('int4', 'r.%I', 'hashint4extended(c%1$s, %2$s)'),
+      ('int8', 'r.%I', 'hashint8extended(c%1$s, %2$s) # hashint4extended((c%1$s >> 32)::int4, %3$s)'),
+      ('oid', 'r.%I', 'hashoidextended(c%1$s, %2$s)'),
+      ('uuid', 'r.%I', 'uuid_hash_extended(c%1$s, %2$s)'),
+      ('char', 'r.%I', 'hashcharextended(c%1$s, %2$s)'),
+      ('name', 'r.%I', 'hashnameextended(c%1$s, %2$s)'),
+      ('text', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
+      ('varchar', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
+      ('refcursor', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
+      ('xml', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
+      ('bytea', 'array[r.%I]', 'hash_array_extended(c%1$s, %2$s)')
+  ),
+  columns as (
+    select c.name, c.number, d.form, d.hash,
+      case when t.typsend = 0 then 'convert_to(format(''%%s'', r.%I), ''UTF8'')' else t.typsend::regproc || '(r.%I)' end as bytes
+    from unnest(names, types) with ordinality as c (name, type, number)
+    join pg_catalog.pg_type as t on t.oid = c.type
+    left join direct as d on d.type = t.typname and t.typnamespace = 'pg_catalog'::regnamespace
+  ),
+  -- Columns of all other types, whose equality is not that of their bytes, are hashed together as an array of bytes.
+  forms as (
+    select c.number, format(c.form, c.name) as form, c.hash from columns as c where c.form is not null
+    union all
+    select 0, format('array[%s]', string_agg(format(c.bytes, c.name), ', ' order by c.number)), 'hash_array_extended(c%1$s, %2$s)'
+    from columns as c where c.form is null
+    having count(*) > 0
+  )
+  -- `offset '0'` keeps Postgres from computing a form or a row's hash where it stands for each time that it is named;
+  -- `offset 0` would keep it from a parallel plan as well.
   select format($query$
-    select count(*),
-      coalesce(sum(hash_record_extended(row(record_send(row(r.*))), 0)), 0)
-      || ':' || coalesce(sum(hash_record_extended(row(record_send(row(r.*))), 1)), 0)
-    from (%s) as r$query$, source)
+    select count(*), concat_ws(':', count(*),
+      coalesce(sum(hashint8extended(h, 0) # hashint4extended((h >> 32)::int4, 1)), 0),
+      coalesce(sum(hashint8extended(g, 2) # hashint4extended((g >> 32)::int4, 3)), 0))
+    from (select %s as h, %s as g from (select %s from (%s) as r offset '0') as c offset '0') as x$query$,
+    coalesce(string_agg(format('coalesce(' || f.hash || ', 0)', f.number, 4 * f.number, 4 * f.number + 1), ' # ' order by f.number), '0::int8'),
+    coalesce(string_agg(format('coalesce(' || f.hash || ', 0)', f.number, 4 * f.number + 2, 4 * f.number + 3), ' # ' order by f.number), '0::int8'),
+    coalesce(string_agg(f.form || ' as c' || f.number, ', ' order by f.number), ''),
+    source)
+  from forms as f
 $$;
-comment on function migration_guard.checksum_query(text) is
-  'The query that gives row count and checksum of what another query reads.';
+comment on function migration_guard.checksum_query(text, text[], oid[]) is
+  'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
+types. It depends on pg_catalog alone: each backup schema has a copy of this function for its verification.';
+
+create function migration_guard.source_checksum_query(relation oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.checksum_query(
+    migration_guard.projection(relation),
+    coalesce(array_agg(s.name order by s.attnum), '{}'),
+    coalesce(array_agg(s.stored_type::regtype::oid order by s.attnum), '{}'))
+  from migration_guard.stored_columns(relation) as s
+$$;
+comment on function migration_guard.source_checksum_query(oid) is
+  'The query that gives row count and checksum of a table, in the form in which a backup stores it.';
+
+create function migration_guard.copy_checksum_query(relation oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.checksum_query(
+    format('select * from only %I.%I', n.nspname, c.relname),
+    array(select a.attname::text from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
+    array(select a.atttypid from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum))
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where c.oid = relation
+$$;
+comment on function migration_guard.copy_checksum_query(oid) is
+  'The query that gives row count and checksum of a copied table, from its own columns alone.';
 
 create function migration_guard.backup_object_name(name text, suffix text, reserved text[]) returns text
 language sql immutable
@@ -155,10 +224,9 @@ begin
   backup_table := migration_guard.backup_object_name(source.relname, '_backup', reserved);
 
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
-  execute migration_guard.checksum_query(migration_guard.projection(relation)) into source_rows, source_checksum;
+  execute migration_guard.source_checksum_query(relation) into source_rows, source_checksum;
   execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.projection(relation));
-  execute migration_guard.checksum_query(format('select * from %I.%I', schema_name, backup_table))
-    into copy_rows, copy_checksum;
+  execute migration_guard.copy_checksum_query(format('%I.%I', schema_name, backup_table)::regclass) into copy_rows, copy_checksum;
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
 
   if (source_rows, source_checksum) is distinct from (copy_rows, copy_checksum) then

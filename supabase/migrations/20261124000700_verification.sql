@@ -27,6 +27,12 @@ begin
     $body$;
     comment on function {schema}.compute_manifest() is 'SHA-256 over everything in this schema but the rows of the copied tables, whose checksums it covers.';
 
+    create function {schema}.checksum_query(source text, names text[], types oid[]) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as {checksum_query};
+    comment on function {schema}.checksum_query(text, text[], oid[]) is 'The query that gives row count and checksum of what another query reads.';
+
     create function {schema}.verify_tables() returns table (check_name text, status text, details text)
     language plpgsql stable
     -- The binary form of a text is in the client's encoding.
@@ -35,6 +41,7 @@ begin
     declare
       wanted record;
       found_columns jsonb;
+      found_types oid[];
       found_rows bigint;
       found_checksum text;
       this_major constant text := substring(current_setting('server_version') from '^[0-9]+');
@@ -65,10 +72,13 @@ begin
           details := format('its checksum is by %s, and this function computes %s: it cannot tell', wanted.checksum_algorithm, {algorithm});
         else
           -- A checksum covers values, not the names that they go by.
-          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]') into found_columns
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]'), coalesce(array_agg(a.atttypid order by a.attnum), '{}')
+          into found_columns, found_types
           from pg_catalog.pg_attribute as a
           where a.attrelid = to_regclass(format('{schema}.%I', wanted.backup_table)) and a.attnum > 0 and not a.attisdropped;
-          execute {checksum_query} into found_rows, found_checksum;
+          execute {schema}.checksum_query(
+            format('select * from {schema}.%I', wanted.backup_table), array(select jsonb_array_elements_text(found_columns)), found_types)
+          into found_rows, found_checksum;
           if found_columns is distinct from wanted.columns then
             details := format('expected the columns %s, found %s', wanted.columns, found_columns);
           elsif (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
@@ -202,12 +212,14 @@ begin
     $body$;
     comment on function {schema}.verify_backup_integrity() is
       'Recomputes everything that was recorded when the backup was taken: one line a check, OK or FAIL, with what was expected and found.';
-  $template$, '{schema}', format('%I', schema_name)), '{algorithm}', quote_literal(migration_guard.checksum_algorithm())), '{checksum_query}', format('format(%L, wanted.backup_table)',
-    migration_guard.checksum_query(format('select * from %I.%%1$I', schema_name))));
+  $template$, '{schema}', format('%I', schema_name)), '{algorithm}', quote_literal(migration_guard.checksum_algorithm())), '{checksum_query}', (
+    select quote_literal(p.prosrc) from pg_catalog.pg_proc as p
+    where p.oid = 'migration_guard.checksum_query(text, text[], oid[])'::regprocedure));
 end
 $create$;
 comment on function migration_guard.create_verification(text) is
-  'Makes the functions of a backup schema: compute_manifest, verify_tables, verify_objects, verify_backup_integrity.';
+  'Makes the functions of a backup schema: compute_manifest, checksum_query, verify_tables, verify_objects,
+verify_backup_integrity.';
 
 create function migration_guard.verification_source(schema_name text) returns text
 language sql stable

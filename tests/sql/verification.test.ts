@@ -350,9 +350,9 @@ const damages: Damage[] = [
   {
     what: "a forgery with counts, checksums and manifest of its own",
     statements: `delete from S.pets_backup;
-      update S.tables_backup set row_count = 0, backup_checksum = '0:0' where source_table = 'pets';
+      update S.tables_backup set row_count = 0, backup_checksum = '0:0:0' where source_table = 'pets';
       update S.backup_metadata set rows_backed_up = 4, tables = jsonb_set(jsonb_set(tables,
-        '{public.pets,row_count}', '0'), '{public.pets,checksum}', '"0:0"');
+        '{public.pets,row_count}', '0'), '{public.pets,checksum}', '"0:0:0"');
       update S.backup_metadata set manifest = S.compute_manifest()`,
     fails: ["registered manifest"],
     says: /^expected \w{64}, found \w{64}$/,
@@ -648,7 +648,7 @@ test.for(["people_backup", "objects_backup", "backup_metadata"])(
     await reader`set lock_timeout = '200ms'`;
     await expect(verifyBackupIntegrity(reader)).rejects.toMatchObject({ code: "55P03", message: says });
     await expect(reader`select * from migration_guard_api.get_checklist('v1')`)
-      .rejects.toMatchObject({ code: "MG019", message: says });
+      .rejects.toMatchObject({ code: "MG020", message: says });
     // Nobody knows whether the backup is whole, so that nothing is said of it.
     const [backup] = await sql`select verified_ok from migration_guard.backups`;
     expect(backup).toEqual({ verified_ok: null });

@@ -25,7 +25,7 @@ export const problems = {
   migration_already_applied: { status: 409, title: "The migration has run already", sqlstate: "MG011" },
   not_ready: { status: 409, title: "The checklist is not complete", sqlstate: "MG012" },
   cleanup_refused: { status: 409, title: "A guard refuses the cleanup", sqlstate: "MG013" },
-  backup_locked: { status: 409, title: "Another session has locked the backup", sqlstate: "MG019" },
+  backup_locked: { status: 409, title: "Another session has locked the backup", sqlstate: "MG020" },
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
   unsupported_media_type: { status: 415, title: "The body is not declared as JSON" },
   objects_not_found: { status: 422, title: "The plan names what does not exist", sqlstate: "MG007" },

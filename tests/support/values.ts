@@ -1,0 +1,148 @@
+/**
+ * Values of every type that Postgres 15 to 18 has, as literals: those that its equality, its hash or its text could take
+ * for one another stand side by side. An array's are made from its elements'.
+ */
+export const values: Record<string, string[]> = {
+  bool: ["t", "f"],
+  bytea: ["", "\\x00", "\\x0000", "\\x61", "\\x6100"],
+  char: ["", "a", "b", "\\377"],
+  name: ["", "a", "b", "A"],
+  int2: ["0", "1", "-1", "32767", "-32768"],
+  int4: ["0", "1", "-1", "2147483647", "-2147483648"],
+  // 2^32 and 1 fold into one another, as 2^32 + 1 and 0 do.
+  int8: ["0", "1", "-1", "4294967296", "4294967297", "-4294967297", "9223372036854775807", "-9223372036854775808"],
+  oid: ["0", "1", "4294967295"],
+  xid: ["0", "3", "4294967295"],
+  xid8: ["0", "1", "4294967296", "4294967297"],
+  cid: ["0", "1", "4294967295"],
+  tid: ["(0,0)", "(0,1)", "(1,0)", "(65536,1)"],
+  int2vector: ["", "1", "1 2", "2 1"],
+  oidvector: ["", "1", "1 2", "2 1"],
+  float4: ["0", "-0", "1", "NaN", "Infinity", "-Infinity", "1e-45"],
+  float8: ["0", "-0", "1", "NaN", "Infinity", "-Infinity", "5e-324"],
+  numeric: ["0", "0.0", "1", "1.0", "1.00", "-1", "NaN", "Infinity", "-Infinity", "1e40", "10000", "100000000"],
+  money: ["0", "0.01", "-0.01", "42949672.97"],
+  text: ["", "a", "b", "A", "a ", "NULL", "e\u0301", "\u00e9"],
+  varchar: ["", "a", "b", "A", "a ", "NULL"],
+  bpchar: ["", "a", "a ", "b", " a"],
+  refcursor: ["", "a", "b"],
+  uuid: [
+    "00000000-0000-0000-0000-000000000000",
+    "00000000-0000-0000-0000-000000000001",
+    "10000000-0000-0000-0000-000000000000",
+  ],
+  json: ["1", "1.0", "null", '{"a":1}', '{"a": 1}', '{"a":1,"a":1}'],
+  jsonb: ["null", "1", "1.0", '"1"', '""', "[]", "{}", "[[1], 2]", "[1, [2]]", '{"a": 1}', '{"a": 1.0}', '{"a": 1.00}'],
+  jsonpath: ["$.a", "strict $.a", "$.b", "1", "1.0"],
+  xml: ["", "<a/>", "<a></a>", "<a />", "text"],
+  date: ["2000-01-01", "2000-01-02", "infinity", "-infinity", "0001-01-01 BC"],
+  time: ["00:00", "24:00", "00:00:00.000001", "01:11:34.967296", "01:11:34.967297"],
+  timetz: ["12:00+00", "13:00+01", "00:00+00", "24:00+00", "12:00+00:00:01"],
+  timestamp: [
+    "2000-01-01",
+    "2000-01-01 00:00:00.000001",
+    "2000-01-01 01:11:34.967296",
+    "2000-01-01 01:11:34.967297",
+    "infinity",
+    "-infinity",
+  ],
+  timestamptz: [
+    "2000-01-01Z",
+    "2000-01-01 00:00:00.000001Z",
+    "2000-01-01 01:11:34.967296Z",
+    "2000-01-01 01:11:34.967297Z",
+    "infinity",
+    "-infinity",
+  ],
+  interval: ["0", "1 day", "24:00", "1 mon", "30 days", "-1 day +24:00", "720:00"],
+  inet: ["10.0.0.1", "10.0.0.1/8", "10.0.0.0/8", "::1", "::10.0.0.1"],
+  cidr: ["10.0.0.0/8", "10.0.0.0/9", "::/0", "0.0.0.0/0"],
+  macaddr: ["00:00:00:00:00:00", "00:00:00:00:00:01", "01:00:00:00:00:00"],
+  macaddr8: ["00:00:00:00:00:00:00:00", "00:00:00:00:00:00:00:01", "01:00:00:00:00:00:00:00"],
+  bit: ["", "0", "00", "1", "10", "01"],
+  varbit: ["", "0", "00", "1", "10", "01"],
+  point: ["(0,0)", "(-0,0)", "(0,-0)", "(1,2)", "(2,1)", "(NaN,0)"],
+  line: ["{1,0,0}", "{0,1,0}", "{1,-1,0}", "{1,1,0}"],
+  lseg: ["[(0,0),(1,1)]", "[(1,1),(0,0)]", "[(-0,0),(1,1)]"],
+  box: ["(1,1),(0,0)", "(1,1),(-0,0)", "(2,1),(0,0)"],
+  path: ["((0,0),(1,1))", "[(0,0),(1,1)]", "[(0,0),(1,1),(1,1)]", "[(0,-0),(1,1)]"],
+  polygon: ["((0,0),(1,1))", "((1,1),(0,0))", "((0,0),(1,1),(0,0))", "((0,-0),(1,1))"],
+  circle: ["<(0,0),1>", "<(-0,0),1>", "<(1,0),0>"],
+  pg_lsn: ["0/0", "0/1", "1/0", "1/1"],
+  tsvector: ["", "a", "a:1", "a:1A", "a:1,2", "b"],
+  tsquery: ["", "a", "a & b", "b & a", "a:*", "!a", "a:A"],
+  txid_snapshot: ["1:1:", "1:2:", "1:3:", "1:3:2"],
+  pg_snapshot: ["1:1:", "1:2:", "1:3:", "1:3:2"],
+  aclitem: ["postgres=r/postgres", "postgres=w/postgres", "postgres=r*/postgres", "=r/postgres"],
+  regclass: ["pg_class", "pg_type"],
+  regcollation: ['"C"', '"POSIX"'],
+  regconfig: ["simple", "english"],
+  regdictionary: ["simple", "english_stem"],
+  regnamespace: ["pg_catalog", "public"],
+  regoper: ["|/", "||/"],
+  regoperator: ["+(integer,integer)", "-(integer,integer)"],
+  regproc: ["int4in", "int4out"],
+  regprocedure: ["abs(integer)", "abs(numeric)"],
+  regrole: ["postgres", "anon"],
+  regtype: ["integer", "text"],
+  int4range: ["empty", "[1,2)", "[1,3)", "(,)", "[1,)", "(,1)"],
+  int8range: ["empty", "[0,1)", "[0,4294967297)", "[1,4294967297)", "(,)"],
+  numrange: ["empty", "[1,2]", "[1,2)", "(1,2)", "[1.0,2]", "(,)"],
+  tsrange: ["empty", "[2000-01-01,2000-01-02)", "[2000-01-01,2000-01-02]", "[2000-01-01,infinity)", "[2000-01-01,)"],
+  tstzrange: [
+    "empty",
+    "[2000-01-01Z,2000-01-02Z)",
+    "[2000-01-01Z,2000-01-02Z]",
+    "[2000-01-01Z,infinity)",
+    "[2000-01-01Z,)",
+  ],
+  daterange: ["empty", "[2000-01-01,2000-01-02)", "[2000-01-01,infinity)", "[2000-01-01,)"],
+  int4multirange: ["{}", "{[1,2)}", "{[1,2),[3,4)}", "{(,)}"],
+  int8multirange: ["{}", "{[0,1)}", "{[0,1),[3,4)}", "{[0,4294967297)}"],
+  nummultirange: ["{}", "{[1,2)}", "{[1.0,2)}", "{[1,2),[3,4)}"],
+  tsmultirange: ["{}", "{[2000-01-01,2000-01-02)}", "{[2000-01-01,)}"],
+  tstzmultirange: ["{}", "{[2000-01-01Z,2000-01-02Z)}", "{[2000-01-01Z,)}"],
+  datemultirange: ["{}", "{[2000-01-01,2000-01-02)}", "{[2000-01-01,)}"],
+  // The SQL standard's domains.
+  cardinal_number: ["0", "1", "2147483647"],
+  character_data: ["", "a", "b"],
+  sql_identifier: ["", "a", "b"],
+  time_stamp: ["2000-01-01Z", "2000-01-01 00:00:01Z"],
+  yes_or_no: ["YES", "NO"],
+  // Those of typesOfOurOwn.
+  mood: ["sad", "happy", "", "NULL", 'Ё, "x"'],
+  price: ["1", "1.0", "1.00", "NaN"],
+  pair: ["(,)", "(a,1)", '("",1)', "(a,)", "(1,)"],
+  checked_pair: ["(,)", "(a,1)", "(a,2)"],
+  float_range: ["empty", "[0,1)", "[-0,1)", "(,)"],
+  float_multirange: ["{}", "{[0,1)}", "{[-0,1)}"],
+};
+
+/** One type of each kind that a user can make. */
+export const typesOfOurOwn = [
+  `create type kinds.mood as enum ('sad', 'happy', '', 'NULL', 'Ё, "x"')`,
+  "create domain kinds.price as numeric",
+  "create type kinds.pair as (a text, b int)",
+  "create domain kinds.checked_pair as kinds.pair",
+  "create type kinds.float_range as range (subtype = float8, multirange_type_name = kinds.float_multirange)",
+];
+
+/** Types that take no literal; the superuser finds values of them in the catalog. */
+export const catalogValues: Record<string, string> = {
+  pg_node_tree: "select ev_action from pg_rewrite order by oid limit 3",
+  pg_ndistinct: "select stxdndistinct from pg_statistic_ext_data where stxdndistinct is not null",
+  pg_dependencies: "select stxddependencies from pg_statistic_ext_data where stxddependencies is not null",
+  pg_mcv_list: "select stxdmcv from pg_statistic_ext_data where stxdmcv is not null",
+};
+
+/** What must be there for catalogValues to find something. */
+export const catalogContents = [
+  "create table kinds.one as select i % 7 as a, i % 7 as b, i % 3 as c from generate_series(1, 500) as i",
+  "create table kinds.two as select i % 5 as a, i % 9 as b, i % 5 / 2 as c from generate_series(1, 300) as i",
+  "create statistics kinds.of_one on a, b, c from kinds.one",
+  "create statistics kinds.of_two on a, b, c from kinds.two",
+  "analyze kinds.one, kinds.two",
+];
+
+/** Types of which SQL can make no value: their input functions refuse, and no table of the catalog has one. */
+export const typesWithoutValues = ["gtsvector", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary"];
