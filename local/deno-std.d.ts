@@ -16,3 +16,8 @@ declare module "deno-std/crypto/timing_safe_equal.js" {
 declare module "deno-std/toml/parse.js" {
   export function parse(toml: string): Record<string, unknown>;
 }
+
+declare module "deno-std/text/levenshtein_distance.js" {
+  /** How many letters must be added, removed or replaced to make one text of the other. */
+  export function levenshteinDistance(a: string, b: string): number;
+}

@@ -9,21 +9,40 @@ create table migration_guard.plans (
   -- The schema that holds everything named below.
   schema_name text not null default 'public',
   -- Names as the catalog spells them, without quotes.
-  tables text[] not null,
+  tables text[] not null default '{}',
+  -- Instead of names: every table of the schema, as it is when the backup is taken.
+  all_tables boolean not null default false,
   enums text[] not null default '{}',
   -- `name` for every function of that name, or `name(type, type)` for one.
   functions text[] not null default '{}',
+  -- What contains this term in its name, its definition or its comment belongs to the plan, too.
+  match text,
   -- Days that must pass between the sign-off of a migration and the cleanup of its backup; 14 is recommended.
   retention_days int not null default 7,
+  -- Whom to call when a job of the version fails.
+  contacts text[] not null default '{}',
   -- Name of the key that stored the plan last.
   actor text not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint version_is_normalized check (version = migration_guard.normalize_version(version)),
-  constraint tables_are_named check (cardinality(tables) > 0),
+  constraint names_something check (
+    all_tables or match is not null or cardinality(tables) + cardinality(enums) + cardinality(functions) > 0),
+  constraint all_tables_or_named check (not all_tables or cardinality(tables) = 0),
+  constraint match_is_a_term check (length(btrim(match)) >= 2),
   constraint retention_days_in_range check (retention_days between 1 and 3650)
 );
 comment on table migration_guard.plans is 'What the backup of each migration must hold.';
+
+create function migration_guard.is_of_extension(classid oid, objid oid) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_catalog.pg_depend as d
+    where d.classid = is_of_extension.classid and d.objid = is_of_extension.objid and d.deptype = 'e')
+$$;
+comment on function migration_guard.is_of_extension(oid, oid) is 'Whether an extension made an object.';
 
 create function migration_guard.plan_tables(plan migration_guard.plans)
 returns table (name text, oid oid)
@@ -35,9 +54,33 @@ as $$
   left join pg_catalog.pg_namespace as n on n.nspname = plan.schema_name
   left join pg_catalog.pg_class as c
     on c.relnamespace = n.oid and c.relname = wanted.name and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+  union all
+  select c.relname::text, c.oid
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where plan.all_tables and n.nspname = plan.schema_name and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+    -- The rows of a partition come with those of its root; what an extension brings is the extension's to migrate.
+    and not c.relispartition and not migration_guard.is_of_extension('pg_catalog.pg_class'::regclass, c.oid)
 $$;
 comment on function migration_guard.plan_tables(migration_guard.plans) is
-  'The tables that a plan names, each with its OID, or null where there is no such table.';
+  'The tables that a plan names, or all of its schema, each with its OID, or null where there is no such table.';
+
+create function migration_guard.plan_relations(plan migration_guard.plans) returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive relations (oid) as (
+    select t.oid from migration_guard.plan_tables(plan) as t where t.oid is not null
+    union
+    select i.inhrelid
+    from relations as r
+    join pg_catalog.pg_class as c on c.oid = r.oid and c.relkind = 'p'
+    join pg_catalog.pg_inherits as i on i.inhparent = r.oid
+  )
+  select r.oid from relations as r
+$$;
+comment on function migration_guard.plan_relations(migration_guard.plans) is
+  'The tables of a plan that exist, and their partitions down to the last.';
 
 create function migration_guard.plan_enums(plan migration_guard.plans)
 returns table (name text, oid oid)
@@ -52,31 +95,93 @@ $$;
 comment on function migration_guard.plan_enums(migration_guard.plans) is
   'The enum types that a plan names, each with its OID, or null where there is no such type.';
 
+create function migration_guard.function_signatures(schema_name text)
+returns table (oid oid, name text, signature text, short_signature text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.oid, p.proname::text, format('%s(%s)', p.proname, a.arguments),
+    format('%s(%s)', p.proname, replace(a.arguments, format('%I.', schema_name), ''))
+  from pg_catalog.pg_proc as p
+  join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+  cross join lateral (select pg_catalog.oidvectortypes(p.proargtypes) as arguments) as a
+  where n.nspname = schema_name and p.prokind <> 'a'
+$$;
+comment on function migration_guard.function_signatures(text) is
+  'The functions of a schema, with the types of their arguments, those of the schema itself written with it and without.';
+
 create function migration_guard.plan_functions(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with candidates as (
-    select p.oid, p.proname,
-      -- Types of the plan's own schema may be written with or without it.
-      replace(pg_catalog.oidvectortypes(p.proargtypes), ' ', '') as arguments,
-      replace(replace(pg_catalog.oidvectortypes(p.proargtypes), format('%I.', plan.schema_name), ''), ' ', '') as short_arguments
-    from pg_catalog.pg_proc as p
-    join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
-    where n.nspname = plan.schema_name and p.prokind <> 'a'
+  with candidates as materialized (
+    select s.oid, s.name, replace(s.signature, ' ', '') as signature, replace(s.short_signature, ' ', '') as short_signature
+    from migration_guard.function_signatures(plan.schema_name) as s
+  ),
+  wanted as materialized (
+    select distinct f.name, replace(f.name, ' ', '') as signature from unnest(plan.functions) as f (name)
   )
-  select wanted.name, c.oid
-  from (select distinct unnest(plan.functions) as name) as wanted
-  left join candidates as c
-    on c.proname = wanted.name
-    or replace(wanted.name, ' ', '') in (
-      replace(c.proname, ' ', '') || '(' || c.arguments || ')',
-      replace(c.proname, ' ', '') || '(' || c.short_arguments || ')'
-    )
+  select w.name, c.oid
+  from wanted as w
+  left join candidates as c on c.name = w.name or w.signature in (c.signature, c.short_signature)
 $$;
 comment on function migration_guard.plan_functions(migration_guard.plans) is
   'The functions that a plan names, by name or signature, each with its OID, or null where there is none.';
+
+-- What contains a term -------------------------------------------------------------------------------------------------
+
+create function migration_guard.contains_term(value text, term text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Names come with the collation C, which knows the case of ASCII letters only.
+  select strpos(lower(value collate "default"), lower(term collate "default")) > 0
+$$;
+comment on function migration_guard.contains_term(text, text) is 'Whether a text has a term in it, in upper or lower case.';
+
+create function migration_guard.object_comment(classid oid, objid oid, objsubid int) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case objsubid
+    when 0 then obj_description(objid, (select c.relname from pg_catalog.pg_class as c where c.oid = classid))
+    else col_description(objid, objsubid)
+  end
+$$;
+comment on function migration_guard.object_comment(oid, oid, int) is 'What somebody said of an object by `comment on`.';
+
+create function migration_guard.plan_matches(plan migration_guard.plans)
+returns setof migration_guard.catalog_objects
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Materialized, so that nothing of other schemas is deparsed, and nothing at all where there is no term.
+  with candidates as materialized (
+    select o.* from migration_guard.catalog_objects as o where plan.match is not null and o.schema_name = plan.schema_name
+  ),
+  matches as materialized (
+    select c.classid, c.objid, c.objsubid, c.kind
+    from candidates as c
+    where (
+        c.kind in ('function', 'procedure', 'aggregate', 'index', 'policy', 'view', 'materialized_view', 'trigger', 'constraint')
+        and (migration_guard.contains_term(c.name, plan.match) or migration_guard.contains_term(c.definition, plan.match))
+        or migration_guard.contains_term(migration_guard.object_comment(c.classid, c.objid, c.objsubid), plan.match)
+      )
+      and not migration_guard.is_of_extension(c.classid, c.objid)
+      and not (c.parent is not null and migration_guard.is_of_extension('pg_catalog.pg_class'::regclass, c.parent))
+  )
+  select c.*
+  from candidates as c
+  where (c.classid, c.objid, c.objsubid) in (select m.classid, m.objid, m.objsubid from matches as m)
+    -- A view comes with what belongs to it, as a table does.
+    or c.parent in (select m.objid from matches as m where m.kind in ('view', 'materialized_view'))
+$$;
+comment on function migration_guard.plan_matches(migration_guard.plans) is
+  'The objects of a plan''s schema that contain the plan''s term: functions, indexes, policies, views, triggers and
+constraints in their name or definition, any object in its comment. None where the plan has no term.';
+
+-- What a plan stands for ----------------------------------------------------------------------------------------------
 
 create function migration_guard.plan_missing(plan migration_guard.plans)
 returns table (kind text, name text)
@@ -91,17 +196,20 @@ as $$
   select 'enum', e.name from migration_guard.plan_enums(plan) as e where e.oid is null
   union all
   select 'function', f.name from migration_guard.plan_functions(plan) as f where f.oid is null
+  union all
+  select 'match', plan.match
+  where plan.match is not null and not exists (select from migration_guard.plan_matches(plan) as m)
 $$;
 comment on function migration_guard.plan_missing(migration_guard.plans) is
-  'Every name in a plan that does not exist in the database.';
+  'Every name in a plan that does not exist in the database, and a term that nothing contains.';
 
-create function migration_guard.plan_objects(plan migration_guard.plans)
+create function migration_guard.plan_named_objects(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with roots as materialized (
-    select 'pg_catalog.pg_class'::regclass::oid as classid, t.oid from migration_guard.plan_tables(plan) as t
+    select 'pg_catalog.pg_class'::regclass::oid as classid, r.oid from migration_guard.plan_relations(plan) as r (oid)
     union all
     select 'pg_catalog.pg_type'::regclass::oid, e.oid from migration_guard.plan_enums(plan) as e
     union all
@@ -137,9 +245,48 @@ as $$
   union all
   select o.* from migration_guard.catalog_enum_values as o where o.parent = any ((select i.enums from ids as i)::oid[])
 $$;
+comment on function migration_guard.plan_named_objects(migration_guard.plans) is
+  'The catalog objects that come with the names in a plan: its tables and their partitions with all that belongs to them,
+its functions and enums, and the policies of other tables that call those functions.';
+
+create function migration_guard.plan_objects(plan migration_guard.plans)
+returns setof migration_guard.catalog_objects
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with named as materialized (select o.* from migration_guard.plan_named_objects(plan) as o)
+  select n.* from named as n
+  union all
+  select m.*
+  from migration_guard.plan_matches(plan) as m
+  where not exists (
+    select from named as n where n.classid = m.classid and n.objid = m.objid and n.objsubid = m.objsubid)
+$$;
 comment on function migration_guard.plan_objects(migration_guard.plans) is
-  'The catalog objects that a plan''s backup holds: its tables with all that belongs to them, its functions and enums,
-and the policies of other tables that call those functions.';
+  'The catalog objects that a plan''s backup holds: what comes with its names, and what contains its term.';
+
+create function migration_guard.existing_names(schema_name text)
+returns table (schemas text[], tables text[], enums text[], functions text[], signatures text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    array(select n.nspname::text from pg_namespace as n where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1),
+    array(
+      select c.relname::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = schema_name and c.relkind in ('r', 'p') and c.relpersistence <> 't' order by 1),
+    array(
+      select t.typname::text from pg_type as t join pg_namespace as n on n.oid = t.typnamespace
+      where n.nspname = schema_name and t.typtype = 'e' order by 1),
+    f.functions, f.signatures
+  from (
+    select coalesce(array_agg(s.name order by s.short_signature), '{}') as functions,
+      coalesce(array_agg(s.short_signature order by s.short_signature), '{}') as signatures
+    from migration_guard.function_signatures(schema_name) as s
+  ) as f
+$$;
+comment on function migration_guard.existing_names(text) is
+  'One row: the schemas, and what a plan could name in one of them. functions and signatures go together, place by place.';
 
 create function migration_guard.plan_dependents(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
@@ -183,17 +330,15 @@ comment on function migration_guard.plan_dependents(migration_guard.plans) is
 
 -- Storing and removing ------------------------------------------------------------------------------------------------
 
-create function migration_guard.parse_plan(version text, document jsonb, actor text) returns migration_guard.plans
-language plpgsql stable
+create function migration_guard.assert_plan_form(document jsonb) returns void
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  plan migration_guard.plans;
-  known constant text[] := '{title,description,schema,tables,enums,functions,retention_days}';
+  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,contacts}';
   wrong text;
   list text;
 begin
-  plan.version := migration_guard.normalize_version(version);
   if jsonb_typeof(document) is distinct from 'object' then
     perform migration_guard.fail('invalid_plan', 'A plan is a JSON object.');
   end if;
@@ -202,11 +347,15 @@ begin
   if wrong is not null then
     perform migration_guard.fail('invalid_plan', format('A plan has no field %s.', wrong));
   end if;
-  foreach list in array '{tables,enums,functions}'::text[] loop
+  foreach list in array '{tables,enums,functions,contacts}'::text[] loop
+    continue when list = 'tables' and document -> list = '"*"';
     if jsonb_typeof(coalesce(document -> list, '[]')) <> 'array'
       -- Strict, since lax would look into a list within the list.
       or jsonb_path_exists(document -> list, 'strict $[*] ? (@.type() != "string" || @ == "")') then
-      perform migration_guard.fail('invalid_plan', format('%s is a list of names.', list));
+      perform migration_guard.fail('invalid_plan', case list
+        when 'tables' then 'tables is a list of names, or "*" for every table of the schema.'
+        when 'contacts' then 'contacts is a list of texts.'
+        else format('%s is a list of names.', list) end);
     end if;
   end loop;
   select string_agg(key, ', ' order by key) into wrong
@@ -215,24 +364,52 @@ begin
   if wrong is not null then
     perform migration_guard.fail('invalid_plan', format('Not a text: %s.', wrong));
   end if;
-  if coalesce(jsonb_array_length(document -> 'tables'), 0) = 0 then
-    perform migration_guard.fail('invalid_plan', 'tables names at least one table.');
+  if jsonb_typeof(coalesce(document -> 'match', 'null')) not in ('string', 'null')
+    or length(btrim(document ->> 'match')) < 2 or length(document ->> 'match') > 200 then
+    perform migration_guard.fail('invalid_plan', 'match is a term of 2 to 200 characters.');
+  end if;
+  if jsonb_array_length(coalesce(document -> 'contacts', '[]')) > 20
+    or exists (
+      select from jsonb_array_elements_text(document -> 'contacts') as c (contact)
+      where btrim(c.contact) = '' or length(c.contact) > 200
+    ) then
+    perform migration_guard.fail('invalid_plan', 'contacts are up to 20 texts of 1 to 200 characters.');
   end if;
   if jsonb_typeof(coalesce(document -> 'retention_days', '7')) <> 'number'
     or not (coalesce(document ->> 'retention_days', '7')::numeric between 1 and 3650)
     or coalesce(document ->> 'retention_days', '7')::numeric % 1 <> 0 then
     perform migration_guard.fail('invalid_plan', 'retention_days is a whole number of days from 1 to 3650.');
   end if;
+end
+$$;
+comment on function migration_guard.assert_plan_form(jsonb) is
+  'Raises invalid_plan unless each field of a plan''s JSON form is one that plans have, and of the right form.';
+
+create function migration_guard.parse_plan(version text, document jsonb, actor text) returns migration_guard.plans
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  plan migration_guard.plans;
+begin
+  plan.version := migration_guard.normalize_version(version);
+  perform migration_guard.assert_plan_form(document);
   plan.title := coalesce(document ->> 'title', '');
   plan.description := coalesce(document ->> 'description', '');
   plan.schema_name := coalesce(document ->> 'schema', 'public');
-  plan.tables := array(select jsonb_array_elements_text(document -> 'tables'));
+  plan.all_tables := coalesce(document -> 'tables' = '"*"', false);
+  plan.tables := array(select jsonb_array_elements_text(document -> 'tables') where not plan.all_tables);
   plan.enums := array(select jsonb_array_elements_text(document -> 'enums'));
   plan.functions := array(select jsonb_array_elements_text(document -> 'functions'));
+  plan.match := document ->> 'match';
   plan.retention_days := coalesce(document ->> 'retention_days', '7')::numeric::int;
+  plan.contacts := array(select jsonb_array_elements_text(document -> 'contacts'));
   plan.actor := actor;
   plan.created_at := now();
   plan.updated_at := now();
+  if not plan.all_tables and plan.match is null and plan.tables || plan.enums || plan.functions = '{}' then
+    perform migration_guard.fail('invalid_plan', 'A plan names a table, an enum, a function or a term to match.');
+  end if;
   return plan;
 end
 $$;
@@ -284,8 +461,8 @@ begin
   insert into migration_guard.plans as p select parsed.*
   on conflict on constraint plans_pkey do update set
     title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
-    tables = excluded.tables, enums = excluded.enums, functions = excluded.functions,
-    retention_days = excluded.retention_days, actor = excluded.actor, updated_at = excluded.updated_at
+    tables = excluded.tables, all_tables = excluded.all_tables, enums = excluded.enums, functions = excluded.functions,
+    match = excluded.match, retention_days = excluded.retention_days, contacts = excluded.contacts, actor = excluded.actor, updated_at = excluded.updated_at
   returning p.* into stored;
   return stored;
 end
@@ -315,7 +492,9 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'title', plan.title, 'description', plan.description, 'schema', plan.schema_name, 'tables', to_jsonb(plan.tables),
-    'enums', to_jsonb(plan.enums), 'functions', to_jsonb(plan.functions), 'retention_days', plan.retention_days)
+    'title', plan.title, 'description', plan.description, 'schema', plan.schema_name,
+    'tables', case when plan.all_tables then '"*"' else to_jsonb(plan.tables) end,
+    'enums', to_jsonb(plan.enums), 'functions', to_jsonb(plan.functions), 'match', plan.match,
+    'retention_days', plan.retention_days, 'contacts', to_jsonb(plan.contacts))
 $$;
 comment on function migration_guard.plan_document(migration_guard.plans) is 'The JSON form of a plan, as put_plan takes it.';

@@ -185,9 +185,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   held constant jsonb := (migration_guard.find_backup(plan.version)).plan;
+  about_the_plan constant text[] := '{title,description,retention_days,contacts}';
 begin
-  if (held - '{title,description,retention_days}'::text[])
-    <> (migration_guard.plan_document(plan) - '{title,description,retention_days}'::text[]) then
+  if (held - about_the_plan) <> (migration_guard.plan_document(plan) - about_the_plan) then
     perform migration_guard.fail(
       'plan_in_use', format('There is a backup of %s, which holds what the plan has named until now: clean that up first.', plan.version));
   end if;
@@ -195,6 +195,18 @@ end
 $$;
 comment on function migration_guard.assert_backup_agrees(migration_guard.plans) is
   'Raises plan_in_use when a plan names other objects than the version''s backup holds.';
+
+create function migration_guard.contacts(version text) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (migration_guard.find_backup(contacts.version)).plan -> 'contacts',
+    (select to_jsonb(p.contacts) from migration_guard.plans as p where p.version = migration_guard.normalize_version(contacts.version)),
+    '[]')
+$$;
+comment on function migration_guard.contacts(text) is
+  'Whom to call about a version: the contacts of its backup''s plan, or of the plan where there is no backup.';
 
 create function migration_guard.delete_plan(version text) returns void
 language plpgsql volatile

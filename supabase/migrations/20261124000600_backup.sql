@@ -420,11 +420,11 @@ begin
       (select coalesce(sum(t.row_count), 0) from %1$I.tables_backup as t),
       $3, pg_current_snapshot()::text, current_setting('server_version'), migration_guard.product_version(),
       migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
-      (select jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
+      (select coalesce(jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
          jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum,
-           'columns', jsonb_path_query_array(t.columns, '$[*].name')))
+           'columns', jsonb_path_query_array(t.columns, '$[*].name'))), '{}')
        from %1$I.tables_backup as t),
-      (select jsonb_object_agg(k.kind, k.objects)
+      (select coalesce(jsonb_object_agg(k.kind, k.objects), '{}')
        from (select x.kind, jsonb_object_agg(x.identity, x.checksum) as objects from %1$I.objects_backup as x group by x.kind) as k)
     from %1$I.objects_backup as o
   $insert$, schema_name) using backup_id, plan, job.actor;

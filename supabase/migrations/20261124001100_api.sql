@@ -6,10 +6,12 @@ create type migration_guard_api.plan as (
   title text,
   description text,
   schema text,
-  tables text[],
+  tables jsonb,
   enums text[],
   functions text[],
+  match text,
   retention_days int,
+  contacts text[],
   actor text,
   created_at timestamptz,
   updated_at timestamptz
@@ -56,8 +58,9 @@ create function migration_guard.show_plan(plan migration_guard.plans) returns mi
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select row(plan.version, plan.title, plan.description, plan.schema_name, plan.tables, plan.enums, plan.functions,
-    plan.retention_days, plan.actor, plan.created_at, plan.updated_at)::migration_guard_api.plan
+  select row(plan.version, plan.title, plan.description, plan.schema_name, migration_guard.plan_document(plan) -> 'tables',
+    plan.enums, plan.functions, plan.match, plan.retention_days, plan.contacts, plan.actor, plan.created_at,
+    plan.updated_at)::migration_guard_api.plan
 $$;
 comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
 
@@ -65,8 +68,9 @@ create function migration_guard.show_job(job migration_guard.jobs) returns migra
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job), job.result, job.error, job.actor,
-    job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
+  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job), job.result,
+    job.error || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
+    job.actor, job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
 $$;
 comment on function migration_guard.show_job(migration_guard.jobs) is 'A job, as the API shows it.';
 
@@ -79,7 +83,8 @@ declare
   tables jsonb;
 begin
   if to_regclass(format('%I.backup_metadata', backup.schema_name)) is not null then
-    execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' - ''manifest'' from %I.backup_metadata as m limit 1', backup.schema_name)
+    execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' - ''manifest''
+      || jsonb_build_object(''contacts'', m.plan -> ''contacts'') from %I.backup_metadata as m limit 1', backup.schema_name)
       into metadata;
   end if;
   if to_regclass(format('%I.tables_backup', backup.schema_name)) is not null then
@@ -147,6 +152,14 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.delete_plan(version) $$;
 comment on function migration_guard_api.delete_plan(text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
+
+create function migration_guard_api.list_names(schema text)
+returns table (schemas text[], tables text[], enums text[], functions text[], signatures text[])
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$ select n.* from migration_guard.existing_names(schema) as n $$;
+comment on function migration_guard_api.list_names(text) is
+  'One row, since REST answers with a limited number of rows: the schemas, and what a plan could name in one of them.';
 
 -- Backups -------------------------------------------------------------------------------------------------------------
 

@@ -211,3 +211,24 @@ test("a wrong, a spent and an expired token are refused", async ({ freshApi }) =
   await takeBackup(freshApi, "v11");
   expect((await remove(spent)).json).toMatchObject({ status: 404, code: "backup_not_found" });
 });
+
+test("a plan of every table and a term comes back as it was stored, and its contacts are where they are needed", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  const plan = { tables: "*", match: "coordinator", contacts: ["Alice, +49 30 1234567"] };
+  const stored = await call("PUT", "/v1/plans/v3", { json: plan });
+  expect(stored).toMatchObject({ status: 201, json: { ...plan, enums: [], functions: [], schema: "public" } });
+  expect((await call("GET", "/v1/plans/v3")).json).toEqual(stored.json);
+  const backup = await call("POST", "/v1/backups", { json: { version: "v3" }, wait: 60 });
+  expect(backup.json).toMatchObject({ status: "succeeded", error: null });
+  const { json } = await call("GET", "/v1/backups/v3");
+  expect(json.metadata).toMatchObject({ contacts: plan.contacts });
+  expect(json.tables.length).toBeGreaterThan(4);
+
+  await database.connect("supabase_admin").unsafe(`
+    create table public.closed (id int);
+    revoke all on public.closed from postgres, anon, authenticated, service_role;
+  `);
+  await call("PUT", "/v1/plans/v4", { json: plan });
+  const failed = await call("POST", "/v1/backups", { json: { version: "v4" }, wait: 60 });
+  expect(failed.json.error).toMatchObject({ code: "insufficient_privilege", contacts: plan.contacts });
+});

@@ -69,7 +69,18 @@ const cases: Case[] = [
   ],
   ["an unknown query parameter", "GET", "/v1/jobs?verison=v10", {}, 400, "invalid_request"],
   ["a limit out of range", "GET", "/v1/jobs?limit=1000", {}, 400, "invalid_request"],
-  ["a plan without tables", "PUT", "/v1/plans/v10", { json: { tables: [] } }, 400, "invalid_request"],
+  ["a plan that names nothing", "PUT", "/v1/plans/v10", { json: { tables: [] } }, 400, "invalid_request"],
+  ["a plan of a table as a text", "PUT", "/v1/plans/v10", { json: { tables: "profiles" } }, 400, "invalid_request"],
+  ["a plan with a match of blanks", "PUT", "/v1/plans/v10", { json: { match: "   " } }, 400, "invalid_plan"],
+  ["a plan with a match of a letter", "PUT", "/v1/plans/v10", { json: { match: "c" } }, 400, "invalid_request"],
+  [
+    "a plan with a blank contact",
+    "PUT",
+    "/v1/plans/v10",
+    { json: { tables: ["profiles"], contacts: [" "] } },
+    400,
+    "invalid_request",
+  ],
   ["a plan with a NUL in a name", "PUT", "/v1/plans/v10", { json: { tables: ["a\u0000b"] } }, 400, "invalid_request"],
   [
     "a plan with half a day of retention",
@@ -127,15 +138,51 @@ for (const [name, method, path, options, status, code] of cases) {
   });
 }
 
-test("a 422 lists every name that does not exist", async ({ api }) => {
-  const plan = { tables: ["profiles", "profile", "Notes"], enums: ["role"], functions: ["is_coordinator(text)"] };
+test("a 422 lists every name that does not exist, with the nearest that do", async ({ api }) => {
+  const plan = {
+    tables: ["profiles", "profile", "Notes", "public.invite_codes", "warehouse"],
+    enums: ["user_roles"],
+    functions: ["is_coordinator(text)", "is_cordinator"],
+  };
   const answer = await api.call("PUT", "/v1/plans/v10", { json: plan });
+  expect(answer).toMatchObject({ status: 422, json: { code: "objects_not_found" } });
   expect(answer.json.errors).toEqual([
-    { kind: "enum", name: "role" },
-    { kind: "function", name: "is_coordinator(text)" },
-    { kind: "table", name: "Notes" },
-    { kind: "table", name: "profile" },
+    { kind: "enum", name: "user_roles", nearest: ["user_role"] },
+    {
+      kind: "function",
+      name: "is_coordinator(text)",
+      nearest: ["is_coordinator(uuid)", "is_client_coordinator(uuid, uuid)"],
+    },
+    { kind: "function", name: "is_cordinator", nearest: ["is_coordinator"] },
+    { kind: "table", name: "Notes", nearest: ["coordinator_notes"] },
+    { kind: "table", name: "profile", nearest: ["profiles"] },
+    { kind: "table", name: "public.invite_codes", nearest: ["invite_codes"] },
+    { kind: "table", name: "warehouse", nearest: [] },
   ]);
+  expect(answer.json.detail).toContain("table profile (did you mean profiles?), ");
+  expect(answer.json.detail).toMatch(/table warehouse\.$/);
+});
+
+test("a 422 of a schema that does not exist offers schemas", async ({ api }) => {
+  const { json } = await api.call("PUT", "/v1/plans/v10", { json: { schema: "pubic", tables: ["profiles"] } });
+  expect(json.errors).toEqual([
+    { kind: "schema", name: "pubic", nearest: ["public"] },
+    { kind: "table", name: "profiles", nearest: [] },
+  ]);
+});
+
+test("a 422 of a thousand names in a schema of thousands is answered, and small", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await database.sql.unsafe(`
+    do $$ begin
+      for i in 1..3000 loop execute format('create type public.status_of_%s as enum ()', md5(i::text)); end loop;
+    end $$`);
+  const enums = Array.from({ length: 1000 }, (_, i) => `status_of_a_long_name_that_is_not_there_${i}`);
+  const refused = await call("PUT", "/v1/plans/v10", { json: { enums } });
+  expect(refused.status).toBe(422);
+  expect(refused.json.errors).toHaveLength(1000);
+  expect(refused.text.length).toBeLessThan(1_000_000);
+  expect(refused.json.errors[0]).toMatchObject({ nearest: [] });
 });
 
 test("a 400 says which field is wrong", async ({ api }) => {

@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { backUp, tryBackUp, work } from "../support/backup.ts";
+import { backUp, lastJob, tryBackUp, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
@@ -36,7 +36,9 @@ test("a plan of nothing but tables gets the documented defaults", async ({ datab
     tables: ["kept"],
     enums: [],
     functions: [],
+    match: null,
     retention_days: 7,
+    contacts: [],
   });
 });
 
@@ -70,10 +72,11 @@ const malformed: [string, postgres.JSONValue][] = [
   ["an empty object", {}],
   ["an unknown field", { tables: ["kept"], table: "kept" }],
   ["two unknown fields", { tables: ["kept"], a: 1, b: 2 }],
-  ["no tables", { enums: [] }],
-  ["an empty list of tables", { tables: [] }],
+  ["a plan that names nothing", { title: "nothing" }],
+  ["a plan of empty lists", { tables: [], enums: [], functions: [], match: null }],
   ["tables that are null", { tables: null }],
   ["tables that are a string", { tables: "kept" }],
+  ["tables that are two stars", { tables: "**" }],
   ["tables that are an object", { tables: { kept: true } }],
   ["an empty table name", { tables: ["kept", ""] }],
   ["a table name that is a number", { tables: ["kept", 1] }],
@@ -89,6 +92,17 @@ const malformed: [string, postgres.JSONValue][] = [
   ["a description that is an object", { tables: ["kept"], description: {} }],
   ["a schema that is a list", { tables: ["kept"], schema: ["public"] }],
   ["a schema that is a number", { tables: ["kept"], schema: 1 }],
+  ["a match of one character", { match: "k" }],
+  ["a match of blanks", { match: "   " }],
+  ["a match that is a number", { match: 12 }],
+  ["a match that is a list", { tables: ["kept"], match: ["kept"] }],
+  ["a match of 201 characters", { tables: ["kept"], match: "k".repeat(201) }],
+  ["contacts that are a string", { tables: ["kept"], contacts: "alice@example.com" }],
+  ["contacts that are null", { tables: ["kept"], contacts: null }],
+  ["a contact that is a number", { tables: ["kept"], contacts: [112] }],
+  ["an empty contact", { tables: ["kept"], contacts: ["alice", " "] }],
+  ["a contact of 201 characters", { tables: ["kept"], contacts: ["a".repeat(201)] }],
+  ["twenty-one contacts", { tables: ["kept"], contacts: Array(21).fill("alice") }],
   ["retention for no day", { tables: ["kept"], retention_days: 0 }],
   ["retention for less than no day", { tables: ["kept"], retention_days: -1 }],
   ["retention for more than ten years", { tables: ["kept"], retention_days: 3651 }],
@@ -267,7 +281,9 @@ test("a plan with a backup keeps its objects, and what changes of it does not to
   await backUp(sql, "v10", examplePlan);
   await expect(put(sql, "v10", { ...examplePlan, tables: [...examplePlan.tables, "daily_logs"] })).rejects
     .toMatchObject({ code: "MG008" });
-  await put(sql, "v10", { ...examplePlan, title: "another", retention_days: 1 });
+  await expect(put(sql, "v10", { ...examplePlan, match: "coordinator" })).rejects.toMatchObject({ code: "MG008" });
+  await expect(put(sql, "v10", { ...examplePlan, tables: "*" })).rejects.toMatchObject({ code: "MG008" });
+  await put(sql, "v10", { ...examplePlan, title: "another", retention_days: 1, contacts: ["somebody else"] });
   expect(
     await sql`select retention_days, (metadata ->> 'tables_backed_up')::int as tables from migration_guard_api.get_backup('v10')`,
   )
@@ -285,4 +301,232 @@ test("a plan that names a table and not those that inherit from it is refused", 
   await sql`create table public.parted (a int) partition by list (a)`;
   await sql`create table public.parted_1 partition of public.parted default`;
   await put(sql, "v2", { tables: ["parted"] });
+});
+
+// Every table, nothing but a term, whom to call
+
+/** Tables whose rows the newest backup of a version has. */
+const copied = async (sql: postgres.Sql, schema: string): Promise<string[]> => {
+  const rows = await sql.unsafe<{ name: string }[]>(
+    `select source_table as name from ${schema}.tables_backup order by 1`,
+  );
+  return rows.map(({ name }) => name);
+};
+
+/** What the backup of a plan holds of a kind, by identity. */
+const held = async (sql: postgres.Sql, plan: postgres.JSONValue, ...kinds: string[]): Promise<string[]> => {
+  await put(sql, "v77", plan);
+  const rows = await sql<{ object: string }[]>`
+    select o.identity as object from migration_guard.plan_objects(migration_guard.get_plan('v77')) as o
+    where o.kind = any (${kinds}) order by o.identity collate "C"`;
+  return rows.map(({ object }) => object);
+};
+
+test("a star stands for every table of the schema that there is when the backup is taken", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create schema app;
+    create table app.plain (id int);
+    create table app.parent (id int);
+    create table app.child () inherits (app.parent);
+    create table app.parted (id int) partition by range (id);
+    create table app.parted_low partition of app.parted for values from (0) to (10) partition by range (id);
+    create table app.parted_lowest partition of app.parted_low for values from (0) to (5);
+    create view app.a_view as select 1 as one;
+    create table public.elsewhere (id int);
+    create temporary table passing (id int);
+    insert into app.parted values (1);
+  `);
+  await put(sql, "v1", { schema: "app", tables: "*" });
+  expect((await get(sql, "v1"))[0]).toMatchObject({ schema: "app", tables: "*" });
+  await sql`create table app.later (id int)`;
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  await work(sql);
+  expect(await copied(sql, "migration_backup_v1")).toEqual(["child", "later", "parent", "parted", "plain"]);
+  expect(await sql`select * from migration_backup_v1.parted_backup`).toEqual([{ id: 1 }]);
+  expect(await sql`select plan -> 'tables' as tables from migration_backup_v1.backup_metadata`).toEqual([{
+    tables: "*",
+  }]);
+  await sql`select migration_guard.assert_ready('v1')`;
+});
+
+test("a star leaves out the tables of an extension", async ({ database }) => {
+  const admin = database.connect("supabase_admin");
+  await database.sql.unsafe(`create table public.mine (id int); create table public.theirs (id int)`);
+  await admin.unsafe(`alter extension plpgsql add table public.theirs`);
+  expect(await held(database.sql, { tables: "*" }, "table")).toEqual(["public.mine"]);
+  await admin.unsafe(`alter extension plpgsql drop table public.theirs`);
+});
+
+test("a star finds nothing in a schema without tables, and its backup is whole", async ({ database: { sql } }) => {
+  await sql`create schema app`;
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  expect(await copied(sql, "migration_backup_v1")).toEqual([]);
+  await sql`select migration_guard.assert_ready('v1')`;
+  await sql`create table app.later (id int)`;
+  await expect(sql`select migration_guard.assert_ready('v1')`).rejects.toMatchObject({ code: "MG012" });
+});
+
+test("a table whose name is a star can be planned by name", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public."*" (id int); create table public.kept (id int)`);
+  await backUp(sql, "v1", { tables: ["*"] });
+  expect((await get(sql, "v1"))[0]).toMatchObject({ tables: ["*"] });
+  expect(await copied(sql, "migration_backup_v1")).toEqual(["*"]);
+});
+
+test.for<[string, Parameters<typeof backUp>[2]]>([
+  ["enums", { enums: ["user_role"] }],
+  ["functions", { tables: [], functions: ["is_coordinator(uuid)"] }],
+  ["a term", { match: "coordinator" }],
+])("a plan of nothing but %s is backed up, verified and ready", async ([, plan], { example: { sql } }) => {
+  const job = await backUp(sql, "v1", plan);
+  expect(job.result).toMatchObject({ tables_backed_up: 0, rows_backed_up: 0 });
+  await sql`select migration_guard.enqueue_verification('v1', 'test')`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", result: { ok: true } });
+  await sql`select migration_guard.assert_ready('v1')`;
+});
+
+test("a plan's objects include those of all partitions of its tables", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.parted (id int) partition by range (id);
+    create table public.low partition of public.parted for values from (0) to (10) partition by range (id);
+    create schema far;
+    create table far.lowest partition of public.low (constraint small check (id < 5)) for values from (0) to (5);
+    create index own_index on far.lowest (id);
+    create table public.other (id int);
+    create index other_index on public.other (id);
+  `);
+  expect(await held(sql, { tables: ["parted"] }, "table")).toEqual(["far.lowest", "public.low", "public.parted"]);
+  expect(await held(sql, { tables: ["parted"] }, "index")).toEqual(["far.own_index"]);
+  expect(await held(sql, { tables: ["parted"] }, "constraint")).toEqual(["small on far.lowest"]);
+});
+
+test("what contains the term in its name or definition belongs to the plan, once", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.people (id int primary key, coordinator_id int, age int constraint grown check (age > 17));
+    create table public.coordinators (id int primary key);
+    alter table public.people add constraint who foreign key (coordinator_id) references public.coordinators;
+    create index by_one on public.people (coordinator_id);
+    create index by_age on public.people (age);
+    create index "By Coordinator" on public.people (id);
+    create function public.greet() returns text language sql as $$ select 'Dear COORDINATOR' $$;
+    create function public.other() returns text language sql as $$ select 'Dear curator' $$;
+    create procedure public.coordinator_do() language sql as $$ select 1 $$;
+    create function public.stamp() returns trigger language plpgsql as $$ begin return new; end $$;
+    create trigger on_coordinator before insert on public.people for each row execute function public.stamp();
+    create trigger on_person before insert on public.people for each row execute function public.stamp();
+    create policy mine on public.people using (coordinator_id = 1);
+    create policy all_of_them on public.people using (true);
+    create schema far;
+    create function far.coordinator() returns int language sql as $$ select 1 $$;
+  `);
+  const plan = { match: "Coordinator" };
+  expect(await held(sql, plan, "function", "procedure")).toEqual(["public.coordinator_do()", "public.greet()"]);
+  expect(await held(sql, plan, "index"))
+    .toEqual(['public."By Coordinator"', "public.by_one", "public.coordinators_pkey"]);
+  expect(await held(sql, plan, "constraint"))
+    .toEqual(["coordinators_pkey on public.coordinators", "who on public.people"]);
+  expect(await held(sql, plan, "trigger")).toEqual(["on_coordinator on public.people"]);
+  expect(await held(sql, plan, "policy")).toEqual(["mine on public.people"]);
+  expect(await held(sql, plan, "table", "column")).toEqual([]);
+  const both = { tables: ["people"], functions: ["greet"], match: "coordinator" };
+  for (const kind of ["index", "constraint", "function", "trigger"]) {
+    const identities = await held(sql, both, kind);
+    expect(identities, kind).toEqual([...new Set(identities)]);
+  }
+  expect(await held(sql, both, "index")).toContain("public.by_age");
+  await backUp(sql, "v1", both);
+});
+
+test("whatever has the term in its comment belongs to the plan", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create type public.mood as enum ('fine');
+    create table public.people (id int, name text);
+    create table public.others (id int);
+    create function public.f() returns int language sql as 'select 1';
+    comment on type public.mood is 'Of a coordinator';
+    comment on table public.people is 'Coordinators and clients';
+    comment on column public.people.name is 'Name of the coordinator';
+    comment on function public.f() is 'For the coordinator';
+    comment on table public.others is 'Of somebody else';
+  `);
+  expect(await held(sql, { match: "coordinator" }, "enum", "table", "column", "function"))
+    .toEqual(["public.f()", "public.mood", "public.people", "public.people.name"]);
+});
+
+test("a term is taken as it is, without wildcards, and in any alphabet's upper and lower case", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create function public.a() returns text language sql as $$ select '100%_done\\' $$;
+    create function public.b() returns text language sql as $$ select '100 is done' $$;
+    create function public."КУРАТОР"() returns int language sql as 'select 1';
+  `);
+  expect(await held(sql, { match: "0%_d" }, "function")).toEqual(["public.a()"]);
+  expect(await held(sql, { match: "done\\" }, "function")).toEqual(["public.a()"]);
+  expect(await held(sql, { match: "куратор" }, "function")).toEqual(['public."КУРАТОР"()']);
+});
+
+test("a term that nothing contains is told as missing, and one that nothing contains any more stops a backup", async ({ example: { sql } }) => {
+  const error = await put(sql, "v1", { tables: ["profiles"], match: "koordinator" }).catch((error) => error);
+  expect(error).toMatchObject({ code: "MG007" });
+  expect(JSON.parse(error.detail).errors).toEqual([{ kind: "match", name: "koordinator" }]);
+  await sql`create function public.vexed() returns int language sql as 'select 1'`;
+  await put(sql, "v1", { match: "vexed" });
+  await sql`alter function public.vexed() rename to calm`;
+  await expect(sql`select migration_guard.enqueue_backup('v1', 'test')`).rejects.toMatchObject({
+    code: "MG011",
+    message: expect.stringContaining("match vexed"),
+  });
+});
+
+test("what an extension made is not matched", async ({ database }) => {
+  const admin = database.connect("supabase_admin");
+  await database.sql.unsafe(`
+    create function public.coordinator_a() returns int language sql as 'select 1';
+    create function public.coordinator_b() returns int language sql as 'select 1';
+  `);
+  await admin.unsafe(`alter extension plpgsql add function public.coordinator_b()`);
+  expect(await held(database.sql, { match: "coordinator" }, "function")).toEqual(["public.coordinator_a()"]);
+  await admin.unsafe(`alter extension plpgsql drop function public.coordinator_b()`);
+});
+
+test("without a term nothing outside of the plan is read, so that a lock there keeps nobody", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.mine (id int);
+    create table public.busy (id int default 7 check (id > 0));
+    create policy p on public.busy using (id > 1);
+  `);
+  const other = database.connect();
+  await other.unsafe(`begin; lock table public.busy in access exclusive mode`);
+  await sql`set lock_timeout = '1s'`;
+  expect(await held(sql, { tables: ["mine"] }, "table")).toEqual(["public.mine"]);
+  await expect(held(sql, { tables: ["mine"], match: "mine" }, "table")).rejects.toMatchObject({ code: "55P03" });
+  await other`rollback`;
+});
+
+test("the contacts are in the metadata and in the answer of a failed job, and no other", async ({ example: { sql } }) => {
+  const contacts = ["Alice, +49 30 1234567", "on-call@example.com"];
+  const jobs = async () => (await sql<{ kind: string; error: { code: string; contacts?: string[] } | null }[]>`
+      select kind, error from migration_guard_api.list_jobs('v10')`);
+  await put(sql, "v10", { ...examplePlan, contacts });
+  await sql`select migration_guard_api.create_backup('v10', 'test')`;
+  await sql`alter table public.profiles rename to people`;
+  await work(sql);
+  expect(await jobs()).toMatchObject([{ error: { code: "migration_already_applied", contacts } }]);
+  await sql`alter table public.people rename to profiles`;
+  await put(sql, "v10", { ...examplePlan, contacts: ["Bob"] });
+  expect(await jobs()).toMatchObject([{ error: { contacts: ["Bob"] } }]);
+
+  await put(sql, "v10", { ...examplePlan, contacts });
+  await backUp(sql, "v10", { ...examplePlan, contacts });
+  const [backup] = await sql`select metadata -> 'contacts' as contacts from migration_guard_api.get_backup('v10')`;
+  expect(backup).toEqual({ contacts });
+  expect(await sql`select plan -> 'contacts' as contacts from migration_backup_v10.backup_metadata`).toEqual([{
+    contacts,
+  }]);
+  await put(sql, "v10", { ...examplePlan, contacts: ["Bob"] });
+  const [succeeded, failed] = await jobs();
+  expect(succeeded).toMatchObject({ kind: "backup", error: null });
+  expect(failed).toMatchObject({ error: { contacts } });
 });

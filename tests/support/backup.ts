@@ -4,10 +4,12 @@ import { expect } from "vitest";
 export type Plan = {
   title?: string;
   schema?: string;
-  tables: string[];
+  tables?: string[] | "*";
   enums?: string[];
   functions?: string[];
+  match?: string | null;
   retention_days?: number;
+  contacts?: string[];
 };
 
 type Job = {

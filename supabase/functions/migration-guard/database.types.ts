@@ -111,6 +111,16 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      "list_names": {
+        Args: { "schema": string };
+        Returns: {
+          "enums": (string)[];
+          "functions": (string)[];
+          "schemas": (string)[];
+          "signatures": (string)[];
+          "tables": (string)[];
+        }[];
+      };
       "list_plans": {
         Args: Record<PropertyKey, never>;
         Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"][];
@@ -190,10 +200,12 @@ export type Database = {
         "title": string | null;
         "description": string | null;
         "schema": string | null;
-        "tables": (string)[] | null;
+        "tables": Json | null;
         "enums": (string)[] | null;
         "functions": (string)[] | null;
+        "match": string | null;
         "retention_days": number | null;
+        "contacts": (string)[] | null;
         "actor": string | null;
         "created_at": string | null;
         "updated_at": string | null;

@@ -57,7 +57,11 @@ export const Job = z.object({
   status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
   progress: Progress,
   result: z.record(z.string(), z.unknown()).nullable(),
-  error: z.looseObject({ code: z.string(), message: z.string() }).nullable(),
+  error: z.looseObject({
+    code: z.string(),
+    message: z.string(),
+    contacts: z.array(z.string()).optional().openapi({ description: "Whom to call, when the job has failed." }),
+  }).nullable(),
   actor: z.string(),
   created_at: Timestamp,
   started_at: NullableTimestamp,

@@ -2,6 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
 import { jsonBody, jsonContent, problemResponses, Text, Timestamp, VersionParameter } from "../schemas.ts";
+import { withNearestNames } from "../with-nearest-names.ts";
 
 /** How many names a list of a plan may have. */
 const maxNames = 1000;
@@ -9,36 +10,49 @@ const maxNames = 1000;
 const Name = Text.min(1).max(2000);
 
 /** A list of names. Its length is looked at first: a megabyte of wrong names is not worth an error for each. */
-const names = (min: number, description: string) =>
-  z.array(z.unknown()).min(min).max(maxNames).pipe(z.array(Name)).openapi({
+const names = (description: string) =>
+  z.array(z.unknown()).max(maxNames).pipe(z.array(Name)).openapi({
     type: "array",
     items: { type: "string", minLength: 1, maxLength: 2000 },
-    minItems: min,
     maxItems: maxNames,
     description,
   });
+
+const allTables = z.literal("*").openapi({ description: "Every table of the schema when the backup is taken." });
 
 const PlanBody = z.strictObject({
   title: Text.max(200).default("").openapi({ description: "One line that tells what the migration does." }),
   description: Text.max(10_000).default(""),
   schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
-  tables: names(1, "Tables, as the catalog spells them, without quotes."),
-  enums: names(0, "Enum types.").default([]),
-  functions: names(0, "`name` for all functions of a name, `name(type, type)` for one.").default([]),
+  tables: z.union([allTables, names("Tables, as the catalog spells them, without quotes.")]).default([]),
+  enums: names("Enum types.").default([]),
+  functions: names("`name` for all functions of a name, `name(type, type)` for one.").default([]),
+  match: Text.min(2).max(200).nullable().default(null).openapi({
+    description:
+      "A term, in upper or lower case: every function, index, policy, view, trigger and constraint of the schema whose name or definition contains it belongs to the plan too, and whatever has it in a comment.",
+  }),
   retention_days: z.int().min(1).max(3650).default(7).openapi({
     description: "Days from the sign-off of the migration to the earliest cleanup of its backup; 14 is recommended.",
   }),
-}).openapi("PlanBody");
+  contacts: z.array(Text.trim().min(1).max(200)).max(20).default([]).openapi({
+    description: "Whom to call: they are in the backup's metadata, and in the answer of every failed job.",
+  }),
+}).refine(
+  ({ tables, enums, functions, match }) => tables.length + enums.length + functions.length > 0 || match !== null,
+  "a plan names a table, an enum, a function or a term to match",
+).openapi("PlanBody");
 
 const Plan = z.object({
   version: z.string(),
   title: z.string(),
   description: z.string(),
   schema: z.string(),
-  tables: z.array(z.string()),
+  tables: z.union([allTables, z.array(z.string())]),
   enums: z.array(z.string()),
   functions: z.array(z.string()),
+  match: z.string().nullable(),
   retention_days: z.int(),
+  contacts: z.array(z.string()),
   actor: z.string().openapi({ description: "Name of the key that stored it last." }),
   created_at: Timestamp,
   updated_at: Timestamp,
@@ -91,8 +105,10 @@ export function plans(app: App) {
   app.openapi(getPlan, async (c) => c.json(await rpc(c.var.client, "get_plan", c.req.valid("param"), Plan), 200));
 
   app.openapi(putPlan, async (c) => {
-    const { version } = c.req.valid("param");
-    const plan = await rpc(c.var.client, "put_plan", { version, plan: c.req.valid("json"), actor: c.var.actor }, Plan);
+    const parameters = { ...c.req.valid("param"), plan: c.req.valid("json"), actor: c.var.actor };
+    const plan = await rpc(c.var.client, "put_plan", parameters, Plan).catch(async (problem) => {
+      throw await withNearestNames(c.var.client, parameters.plan.schema, problem);
+    });
     return c.json(plan, plan.created_at === plan.updated_at ? 201 : 200);
   });
 
