@@ -34,16 +34,6 @@ create table migration_guard.plans (
 );
 comment on table migration_guard.plans is 'What the backup of each migration must hold.';
 
-create function migration_guard.is_of_extension(classid oid, objid oid) returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select exists (
-    select from pg_catalog.pg_depend as d
-    where d.classid = is_of_extension.classid and d.objid = is_of_extension.objid and d.deptype = 'e')
-$$;
-comment on function migration_guard.is_of_extension(oid, oid) is 'Whether an extension made an object.';
-
 create function migration_guard.plan_tables(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
@@ -60,7 +50,7 @@ as $$
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where plan.all_tables and n.nspname = plan.schema_name and c.relkind in ('r', 'p') and c.relpersistence <> 't'
     -- The rows of a partition come with those of its root; what an extension brings is the extension's to migrate.
-    and not c.relispartition and not migration_guard.is_of_extension('pg_catalog.pg_class'::regclass, c.oid)
+    and not c.relispartition and not migration_guard.is_extension_member('pg_catalog.pg_class'::regclass, c.oid)
 $$;
 comment on function migration_guard.plan_tables(migration_guard.plans) is
   'The tables that a plan names, or all of its schema, each with its OID, or null where there is no such table.';
@@ -105,7 +95,7 @@ as $$
   from pg_catalog.pg_proc as p
   join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
   cross join lateral (select pg_catalog.oidvectortypes(p.proargtypes) as arguments) as a
-  where n.nspname = schema_name and p.prokind <> 'a'
+  where n.nspname = schema_name
 $$;
 comment on function migration_guard.function_signatures(text) is
   'The functions of a schema, with the types of their arguments, those of the schema itself written with it and without.';
@@ -140,17 +130,6 @@ as $$
 $$;
 comment on function migration_guard.contains_term(text, text) is 'Whether a text has a term in it, in upper or lower case.';
 
-create function migration_guard.object_comment(classid oid, objid oid, objsubid int) returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case objsubid
-    when 0 then obj_description(objid, (select c.relname from pg_catalog.pg_class as c where c.oid = classid))
-    else col_description(objid, objsubid)
-  end
-$$;
-comment on function migration_guard.object_comment(oid, oid, int) is 'What somebody said of an object by `comment on`.';
-
 create function migration_guard.plan_matches(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
@@ -166,16 +145,16 @@ as $$
     where (
         c.kind in ('function', 'procedure', 'aggregate', 'index', 'policy', 'view', 'materialized_view', 'trigger', 'constraint')
         and (migration_guard.contains_term(c.name, plan.match) or migration_guard.contains_term(c.definition, plan.match))
-        or migration_guard.contains_term(migration_guard.object_comment(c.classid, c.objid, c.objsubid), plan.match)
+        or migration_guard.contains_term(c.comment, plan.match)
       )
-      and not migration_guard.is_of_extension(c.classid, c.objid)
-      and not (c.parent is not null and migration_guard.is_of_extension('pg_catalog.pg_class'::regclass, c.parent))
+      and not migration_guard.is_extension_member(c.classid, c.objid)
+      and not migration_guard.is_extension_member(coalesce(c.parent_classid, 0), coalesce(c.parent, 0))
   )
   select c.*
   from candidates as c
   where (c.classid, c.objid, c.objsubid) in (select m.classid, m.objid, m.objsubid from matches as m)
     -- A view comes with what belongs to it, as a table does.
-    or c.parent in (select m.objid from matches as m where m.kind in ('view', 'materialized_view'))
+    or (c.parent_classid, c.parent) in (select m.classid, m.objid from matches as m where m.kind in ('view', 'materialized_view'))
 $$;
 comment on function migration_guard.plan_matches(migration_guard.plans) is
   'The objects of a plan''s schema that contain the plan''s term: functions, indexes, policies, views, triggers and
@@ -240,6 +219,8 @@ as $$
     and o.parent <> all ((select i.tables from ids as i)::oid[])
   union all
   select o.* from migration_guard.catalog_functions as o where o.objid = any ((select i.functions from ids as i)::oid[])
+  union all
+  select o.* from migration_guard.catalog_aggregates as o where o.objid = any ((select i.functions from ids as i)::oid[])
   union all
   select o.* from migration_guard.catalog_types as o where o.objid = any ((select i.enums from ids as i)::oid[])
   union all

@@ -14,7 +14,7 @@ const createTable = (sql: postgres.Sql) => sql`create table public.kept (id int)
 const savedFunctions = async (sql: postgres.Sql, version: string): Promise<string[]> => {
   const rows = await sql<{ identity: string }[]>`
     select o.identity from migration_guard.plan_objects(migration_guard.get_plan(${version})) as o
-    where o.kind = 'function' order by o.identity`;
+    where o.kind in ('function', 'procedure', 'aggregate') order by o.identity`;
   return rows.map(({ identity }) => identity);
 };
 
@@ -187,7 +187,7 @@ test("views, sequences, indexes, composite types and tables of other schemas are
   );
 });
 
-test("types that are no enums, and aggregates, are not found", async ({ example: { sql } }) => {
+test("types that are no enums, and functions of other schemas, are not found", async ({ example: { sql } }) => {
   await sql.unsafe(`
     create domain public.a_domain as text;
     create type public.a_composite as (one int);
@@ -199,7 +199,16 @@ test("types that are no enums, and aggregates, are not found", async ({ example:
     functions: ["an_aggregate", "now"],
   }).catch((error) => error);
   expect(error).toMatchObject({ code: "MG007" });
-  expect(JSON.parse(error.detail).errors).toHaveLength(5);
+  expect(JSON.parse(error.detail).errors).toHaveLength(4);
+});
+
+test("procedures and aggregates are functions to a plan", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create aggregate public.total(int) (sfunc = int4pl, stype = int);
+    create procedure public.tidy() language sql as 'select 1';
+  `);
+  await put(sql, "v10", { functions: ["total(integer)", "tidy"] });
+  expect(await savedFunctions(sql, "v10")).toEqual(["public.tidy()", "public.total(integer)"]);
 });
 
 test("names are taken as the catalog spells them, case and quotes included", async ({ database: { sql } }) => {
