@@ -1,6 +1,8 @@
 -- Aggregates: plain, ordered-set, hypothetical, moving, parallel.
 create schema if not exists app;
 
+create table app.numbers (number integer);
+
 create function app.add_two(integer, integer) returns integer language sql immutable as $$ select coalesce($1, 0) + coalesce($2, 0) $$;
 create function app.take_two(integer, integer) returns integer language sql immutable as $$ select $1 - $2 $$;
 create function app.final_text(integer) returns text language sql immutable as $$ select $1::text $$;
@@ -45,6 +47,7 @@ create aggregate app."Odd. ""aggregate""; --"("Odd. ""argument""" integer) (sfun
 create aggregate app.plain_sum(bigint) (sfunc = int8pl, stype = bigint, initcond = '0');
 
 -- Used by a view and a function; of another schema's type.
-create view app.sums as select app.plain_sum(g.x) as total, app.percentile(0.5) within group (order by g.x) as middle from generate_series(1, 3) as g (x);
+create view app.sums as
+select app.plain_sum(n.number) as total, app.percentile(0.5) within group (order by n.number) as middle from app.numbers as n;
 create function app.sum_of_all() returns integer language sql stable return (select app.plain_sum(g.x) from generate_series(1, 3) as g (x));
 create aggregate app.colours(other.colour) (sfunc = array_append, stype = other.colour[], initcond = '{red}');

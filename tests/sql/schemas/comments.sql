@@ -63,7 +63,6 @@ comment on aggregate app.remarked_aggregate(integer) is 'An aggregate';
 comment on aggregate app.remarked_ordered(double precision order by double precision) is 'An ordered-set aggregate';
 comment on trigger remarked_trigger on app.remarked is 'A trigger';
 comment on rule remarked_rule on app.remarked is 'A rule';
-comment on rule "_RETURN" on app.remarked_view is 'The rule of a view';
 comment on policy remarked_policy on app.remarked is 'A policy';
 comment on statistics app.remarked_statistics is 'Statistics';
 comment on type app.remarked_enum is 'An enum';

@@ -88,12 +88,14 @@ alter table app.wolf no inherit app.animal;
 create table app.fox () inherits (app.animal, app.owned);
 alter table app.fox no inherit app.owned;
 
--- A column that the parent got later, and one that it lost while the heir kept it.
-create table app.base (a integer, b integer, c integer);
-create table app.heir (d integer) inherits (app.base);
-alter table app.base add column e text default 'late';
-alter table only app.base drop column b;
+-- A column that the parent got later, one that both lost, and one that the parent lost while the heir kept it.
+create table app.base (a integer, c integer, b integer);
+create table app.heir () inherits (app.base);
 alter table app.base drop column a;
+alter table only app.base drop column b;
+create table app.growing (a integer);
+create table app.growing_heir () inherits (app.growing);
+alter table app.growing add column b text default 'late';
 
 -- A constraint that the parent has not validated, for parent and heir.
 alter table app.base add constraint c_is_small check (c < 100) not valid;

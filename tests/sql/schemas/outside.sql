@@ -1,5 +1,16 @@
 -- What lies outside the schema `app` and is there before it: what its objects may refer to.
 
+-- Roles are the whole server's: another database's load may have made them, or be about to.
+do $$
+begin
+  create role app_author superuser;
+  create role "Odd Role";
+  grant "Odd Role" to postgres;
+exception when duplicate_object or unique_violation then
+  null;
+end
+$$;
+
 create schema other;
 grant usage on schema other to public;
 
