@@ -119,7 +119,7 @@ select
       when a.attgenerated = 's' then format('generated always as (%s) stored', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
       when a.attgenerated = 'v' then format('generated always as (%s) virtual', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
     end,
-    case when a.attnotnull and o.convalidated then concat_ws(' ', format('constraint %I', o.conname), 'not null', case when o.connoinherit then 'no inherit' end)
+    case when a.attnotnull and o.convalidated and (o.conislocal or c.relispartition) then concat_ws(' ', format('constraint %I', o.conname), 'not null', case when o.connoinherit then 'no inherit' end)
       when a.attnotnull and o.oid is null then 'not null' end
   ) as definition,
   migration_guard.compact(array[
@@ -131,10 +131,10 @@ select
     end,
     case
       when not a.attnotnull or c.relkind not in ('r', 'p', 'f') then null
-      when not o.convalidated then format('alter table only %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
+      when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
       when not i.is_internal or not coalesce(o.conislocal, true) then null
       when o.oid is null then format('alter table only %s alter column %I set not null', r.identity, a.attname)
-      else format('alter table only %s add constraint %I not null %I', r.identity, o.conname, a.attname)
+      else format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
     end,
     'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(pg_catalog.obj_description(o.oid, 'pg_constraint')),
     case when c.relkind in ('r', 'p', 'f', 'm') and coalesce(a.attstattarget, -1) >= 0
@@ -188,7 +188,7 @@ select
     case when c.reloftype <> 0 then 'of ' || pg_catalog.format_type(c.reloftype, null) else '(' || coalesce(a.columns, '') || ')' end,
     case when not c.relispartition then migration_guard.phrase('inherits (%s)', h.parents) end,
     case when c.relkind = 'p' then 'partition by ' || pg_catalog.pg_get_partkeydef(c.oid) end,
-    case when m.amname <> 'heap' then format('using %I', m.amname) end,
+    case when m.amname <> 'heap' or c.relkind = 'p' then migration_guard.phrase('using %I', m.amname::text) end,
     migration_guard.phrase('with (%s)', migration_guard.option_list(c.reloptions || array(select 'toast.' || unnest(x.reloptions)))),
     migration_guard.phrase('tablespace %I', s.spcname::text),
     migration_guard.phrase('server %I', v.srvname::text),
@@ -621,6 +621,10 @@ select
       case when g.rngsubdiff <> 0 then format('subtype_diff = %s', g.rngsubdiff) end))
   end as definition,
   migration_guard.compact(array[
+    -- Until 17 it does not follow the owner of its range.
+    case when t.typtype = 'r' and current_setting('server_version_num')::int < 170000 then
+      (select format('alter type %s owner to %I', pg_catalog.format_type(x.oid, null), pg_catalog.pg_get_userbyid(x.typowner))
+       from pg_catalog.pg_type as x where x.oid = g.rngmultitypid) end,
     'comment on constraint ' || quote_ident(nn.conname) || ' on domain ' || r.identity || ' is ' || quote_literal(pg_catalog.obj_description(nn.oid, 'pg_constraint'))
   ]) as settings,
   false as is_internal,
