@@ -131,10 +131,10 @@ select
     end,
     case
       when not a.attnotnull or c.relkind not in ('r', 'p', 'f') then null
+      when o.oid is null and i.is_internal then format('alter table only %s alter column %I set not null', r.identity, a.attname)
+      when not o.conislocal then null
       when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
-      when not i.is_internal or not coalesce(o.conislocal, true) then null
-      when o.oid is null then format('alter table only %s alter column %I set not null', r.identity, a.attname)
-      else format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
+      when i.is_internal then format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
     end,
     'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(pg_catalog.obj_description(o.oid, 'pg_constraint')),
     case when c.relkind in ('r', 'p', 'f', 'm') and coalesce(a.attstattarget, -1) >= 0
