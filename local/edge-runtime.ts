@@ -28,7 +28,7 @@ export type EdgeRuntime = {
 
 /**
  * Runs the function in a Deno process of its own, allowed to read the variables that the platform gives and the
- * modules in node_modules, to connect to what it is told, and nothing else.
+ * modules in node_modules, and one file there, to connect to what it is told, and nothing else.
  *
  * @throws When the process ends before it listens: with its output.
  */
@@ -44,6 +44,8 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
     `--config=${join(functionDirectory, "deno.json")}`,
     `--allow-net=${[address, ...allowNet].join(",")}`,
     // The `postgres` driver asks for libpq's variables; none is set, but asking must not fail.
+    // The parser reads its own WebAssembly, as any module of the function's packages may on the platform.
+    `--allow-read=${join(root, "node_modules", "libpg-query", "wasm", "libpg-query.wasm")}`,
     `--allow-env=${[...Object.keys(env), "PG*"].join(",")}`,
     join(functionDirectory, "index.ts"),
   ], {

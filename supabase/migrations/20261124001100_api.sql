@@ -161,6 +161,13 @@ as $$ select n.* from migration_guard.existing_names(schema) as n $$;
 comment on function migration_guard_api.list_names(text) is
   'One row, since REST answers with a limited number of rows: the schemas, and what a plan could name in one of them.';
 
+create function migration_guard_api.derive_plan(version text, schema text, touches jsonb) returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.derive_plan(version, schema, touches) $$;
+comment on function migration_guard_api.derive_plan(text, text, jsonb) is
+  'POST /v1/plans/{version}/derive. Raises invalid_parameter, or objects_not_found for the schema.';
+
 -- Backups -------------------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.create_backup(version text, actor text, request_id text default null) returns migration_guard_api.job

@@ -32,6 +32,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups",
     "POST /v1/backups/{version}/confirm",
     "POST /v1/backups/{version}/verify",
+    "POST /v1/plans/{version}/derive",
     "PUT /v1/plans/{version}",
   ]);
 });
@@ -54,7 +55,7 @@ test("every path refuses a request without a credential, and a body that is miss
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
     }
   }
-  expect(withBody).toBe(4);
+  expect(withBody).toBe(5);
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {

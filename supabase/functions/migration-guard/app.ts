@@ -10,11 +10,12 @@ import { timing } from "hono/timing";
 import { authenticate, type Authenticated } from "./authenticate.ts";
 import type { Environment } from "./environment.ts";
 import { Problem } from "./problems.ts";
-import { requireJson } from "./require-json.ts";
+import { requireMediaType } from "./require-media-type.ts";
 import { backups } from "./routes/backups.ts";
 import { health } from "./routes/health.ts";
 import { jobs } from "./routes/jobs.ts";
 import { plans } from "./routes/plans.ts";
+import { plansDerive } from "./routes/plans-derive.ts";
 import { ready } from "./routes/ready.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
@@ -69,11 +70,12 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       throw new Problem("body_too_large", { detail: `A body has at most ${maxBodyBytes} bytes.` });
     },
   }));
-  app.use(requireJson);
+  app.use(requireMediaType);
 
   health(app);
   ready(app);
   plans(app);
+  plansDerive(app);
   backups(app);
   jobs(app);
 

@@ -41,6 +41,7 @@ export type Database = {
         };
       };
       "delete_plan": { Args: { "version": string }; Returns: undefined };
+      "derive_plan": { Args: { "schema": string; "touches": Json; "version": string }; Returns: Json };
       "get_backup": {
         Args: { "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];

@@ -89,6 +89,20 @@ export const jsonContent = <Schema extends z.ZodType>(schema: Schema, descriptio
   content: { "application/json": { schema } },
 });
 
+/** The text of a migration file as a body, for the OpenAPI document; `migrationText` reads it. */
+export const migrationBody = (required: boolean) => ({
+  required,
+  content: {
+    "application/sql": {
+      schema: z.string().openapi({
+        description: "The migration file itself, in UTF-8.",
+        example: "drop table public.a;",
+      }),
+    },
+    "text/plain": { schema: z.string() },
+  },
+});
+
 /** A JSON body that must be there: without `required` a request without a body would skip its validation. */
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
   required: true,

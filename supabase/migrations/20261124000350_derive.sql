@@ -1,0 +1,709 @@
+-- Chapter 3a. The plan that a migration needs, from what its statements touch. The Edge Function reads the file; here the
+-- names are looked up in the live catalog, and followed to what a change of them reaches.
+
+create type migration_guard.touch as (
+  -- Position among the touches, from 1.
+  number int,
+  line int,
+  statement text,
+  -- create, alter, rename, drop, data, comment, grant or call.
+  action text,
+  kind text,
+  -- Where the name is looked up, in order.
+  schemas text[],
+  name text,
+  parent text,
+  signature jsonb,
+  cascade boolean,
+  contents text,
+  optional boolean
+);
+comment on type migration_guard.touch is 'What one statement of a migration does to one object.';
+
+create type migration_guard.derived as (
+  -- The touch that leads to the object.
+  number int,
+  reason text,
+  classid oid,
+  objid oid,
+  objsubid int
+);
+comment on type migration_guard.derived is 'An object that a migration touches, or that a change of one reaches.';
+
+-- What the statements name -----------------------------------------------------------------------------------------
+
+create function migration_guard.read_touches(touches jsonb, schema_name text) returns migration_guard.touch[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select row(t.number, t.line, coalesce(t.statement, ''), t.action, t.kind,
+      case
+        when t.schema is not null then array[t.schema]
+        else array['pg_catalog'] || coalesce(t.search_path, array[schema_name])
+      end,
+      t.name, t.parent, t.signature, coalesce(t.cascade, false), t.contents, coalesce(t.optional, false)
+    )::migration_guard.touch
+    from rows from (
+      jsonb_to_recordset(touches) as (
+        line int, statement text, action text, kind text, schema text, search_path text[], name text, parent text,
+        signature jsonb, cascade boolean, contents text, is_new boolean, optional boolean
+      )
+    ) with ordinality as t (
+      line, statement, action, kind, schema, search_path, name, parent, signature, cascade, contents, is_new, optional, number
+    )
+    -- What the file makes is nothing to look up; what it calls is of interest all the same.
+    where not coalesce(t.is_new, false) or t.action = 'call'
+    order by t.number
+  );
+exception
+  when data_exception then
+    perform migration_guard.fail('invalid_parameter', 'touches is a list of objects, each with line, action, kind and name.');
+end
+$$;
+comment on function migration_guard.read_touches(jsonb, text) is
+  'Touches from their JSON form, without those of objects that the migration has made itself. Raises invalid_parameter.';
+
+create function migration_guard.touched_relations(touches migration_guard.touch[]) returns table (number int, oid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (t.number) t.number, c.oid
+  from unnest(touches) as t
+  join pg_class as c on c.relname = case
+    when t.kind in ('column', 'constraint', 'trigger', 'policy', 'rule') then t.parent::name
+    when t.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'index', 'sequence') then t.name::name
+  end
+  join pg_namespace as n on n.oid = c.relnamespace and n.nspname = any (t.schemas)
+  order by t.number, array_position(t.schemas, n.nspname::text)
+$$;
+comment on function migration_guard.touched_relations(migration_guard.touch[]) is
+  'The relation that each touch names, or that the column, constraint, trigger, policy or rule belongs to.';
+
+create function migration_guard.touched_types(touches migration_guard.touch[]) returns table (number int, oid oid, typrelid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (t.number) t.number, y.oid, y.typrelid
+  from unnest(touches) as t
+  join pg_type as y on y.typname = case
+    when t.kind in ('attribute', 'enum_value', 'domain_constraint') then t.parent::name
+    when t.kind in ('type', 'domain') then t.name::name
+  end
+  join pg_namespace as n on n.oid = y.typnamespace and n.nspname = any (t.schemas)
+  order by t.number, array_position(t.schemas, n.nspname::text)
+$$;
+comment on function migration_guard.touched_types(migration_guard.touch[]) is
+  'The type that each touch names, or that the attribute, value or constraint belongs to.';
+
+create function migration_guard.touched_routines(touches migration_guard.touch[]) returns table (number int, oid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with wanted as (
+    select t.number, t.schemas, t.name, t.signature is null as any_arguments, (
+      select coalesce(string_agg(coalesce((
+        select case when (a.argument ->> 'array')::boolean then y.typarray else y.oid end::text
+        from pg_type as y
+        join pg_namespace as n on n.oid = y.typnamespace
+        cross join lateral (
+          select case
+            when a.argument ? 'schema' then array[a.argument ->> 'schema']
+            else array['pg_catalog'] || array(select jsonb_array_elements_text(a.argument -> 'search_path'))
+          end as schemas
+        ) as s
+        where y.typname = (a.argument ->> 'name')::name and n.nspname = any (s.schemas)
+        order by array_position(s.schemas, n.nspname::text)
+        limit 1
+      ), '?'), ' ' order by a.position), '')
+      from jsonb_array_elements(t.signature) with ordinality as a (argument, position)
+    ) as arguments
+    from unnest(touches) as t
+    where t.kind in ('function', 'procedure', 'aggregate', 'routine')
+  )
+  select s.number, s.oid
+  from (
+    select w.number, p.oid, array_position(w.schemas, n.nspname::text) as place,
+      min(array_position(w.schemas, n.nspname::text)) over (partition by w.number) as first_place
+    from wanted as w
+    join pg_proc as p on p.proname = w.name::name
+    join pg_namespace as n on n.oid = p.pronamespace and n.nspname = any (w.schemas)
+    -- A procedure may be named with its output arguments.
+    where w.any_arguments
+      or w.arguments in (array_to_string(p.proargtypes::oid[], ' '), array_to_string(p.proallargtypes, ' '))
+  ) as s
+  where s.place = s.first_place
+$$;
+comment on function migration_guard.touched_routines(migration_guard.touch[]) is
+  'The functions, procedures and aggregates that each touch names: all of a name where it gives no arguments.';
+
+create function migration_guard.touched_members(touches migration_guard.touch[])
+returns table (number int, classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with relations as materialized (
+    select t.kind, t.name::name as name, r.number, r.oid
+    from unnest(touches) as t
+    join migration_guard.touched_relations(touches) as r on r.number = t.number
+  ), types as materialized (
+    select t.kind, t.name, y.number, y.oid, y.typrelid
+    from unnest(touches) as t
+    join migration_guard.touched_types(touches) as y on y.number = t.number
+  )
+  select r.number, 'pg_class'::regclass::oid, a.attrelid, a.attnum::int
+  from relations as r
+  join pg_attribute as a on r.kind = 'column' and a.attrelid = r.oid and a.attname = r.name and not a.attisdropped
+  union all
+  select r.number, 'pg_constraint'::regclass, o.oid, 0
+  from relations as r join pg_constraint as o on r.kind = 'constraint' and o.conrelid = r.oid and o.conname = r.name
+  union all
+  select r.number, 'pg_trigger'::regclass, g.oid, 0
+  from relations as r join pg_trigger as g on r.kind = 'trigger' and g.tgrelid = r.oid and g.tgname = r.name
+  union all
+  select r.number, 'pg_policy'::regclass, p.oid, 0
+  from relations as r join pg_policy as p on r.kind = 'policy' and p.polrelid = r.oid and p.polname = r.name
+  union all
+  select r.number, 'pg_rewrite'::regclass, w.oid, 0
+  from relations as r join pg_rewrite as w on r.kind = 'rule' and w.ev_class = r.oid and w.rulename = r.name
+  union all
+  select y.number, 'pg_class'::regclass, a.attrelid, a.attnum::int
+  from types as y
+  join pg_attribute as a on y.kind = 'attribute' and a.attrelid = y.typrelid and a.attname = y.name::name and not a.attisdropped
+  union all
+  select y.number, 'pg_enum'::regclass, e.oid, 0
+  from types as y join pg_enum as e on y.kind = 'enum_value' and e.enumtypid = y.oid and e.enumlabel = y.name::name
+  union all
+  select y.number, 'pg_constraint'::regclass, o.oid, 0
+  from types as y join pg_constraint as o on y.kind = 'domain_constraint' and o.contypid = y.oid and o.conname = y.name::name
+$$;
+comment on function migration_guard.touched_members(migration_guard.touch[]) is
+  'The columns, constraints, triggers, policies, rules, attributes and enum values that the touches name.';
+
+create function migration_guard.touched_others(touches migration_guard.touch[])
+returns table (number int, classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.number, 'pg_namespace'::regclass::oid, n.oid, 0
+  from unnest(touches) as t join pg_namespace as n on t.kind = 'schema' and t.contents is null and n.nspname = t.name::name
+  union all
+  select t.number, 'pg_extension'::regclass, e.oid, 0
+  from unnest(touches) as t join pg_extension as e on t.kind = 'extension' and e.extname = t.name::name
+  union all
+  select t.number, 'pg_publication'::regclass, p.oid, 0
+  from unnest(touches) as t join pg_publication as p on t.kind = 'publication' and p.pubname = t.name::name
+  union all
+  select t.number, 'pg_publication_rel'::regclass, m.oid, 0
+  from unnest(touches) as t
+  join pg_publication as p on t.kind = 'publication' and p.pubname = t.name::name
+  join pg_publication_rel as m on m.prpubid = p.oid
+  union all
+  select t.number, 'pg_statistic_ext'::regclass, s.oid, 0
+  from unnest(touches) as t
+  join pg_statistic_ext as s on t.kind = 'statistics' and s.stxname = t.name::name
+  join pg_namespace as n on n.oid = s.stxnamespace and n.nspname = any (t.schemas)
+  union all
+  -- All that is in a schema: for `drop` and `rename` of the schema, and for `grant … on all tables in schema`.
+  select t.number, m.classid, m.objid, 0
+  from unnest(touches) as t
+  join pg_namespace as n on t.kind = 'schema' and n.nspname = t.name::name
+  join pg_depend as m on m.refclassid = 'pg_namespace'::regclass and m.refobjid = n.oid and m.deptype = 'n'
+  left join pg_class as c on m.classid = 'pg_class'::regclass and c.oid = m.objid
+  where (t.contents is null and t.action in ('drop', 'rename'))
+    or (t.contents = 'table' and c.relkind in ('r', 'p', 'v', 'm', 'f'))
+    or (t.contents = 'sequence' and c.relkind = 'S')
+    or (t.contents in ('function', 'procedure', 'routine') and m.classid = 'pg_proc'::regclass)
+$$;
+comment on function migration_guard.touched_others(migration_guard.touch[]) is
+  'The schemas, extensions, publications and statistics that the touches name, and what is in a schema as a whole.';
+
+create function migration_guard.touched_objects(touches migration_guard.touch[]) returns setof migration_guard.derived
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.number, t.statement, f.classid, f.objid, f.objsubid
+  from (
+    select r.number, 'pg_class'::regclass::oid as classid, r.oid as objid, 0 as objsubid from migration_guard.touched_relations(touches) as r
+    union all
+    select y.number, 'pg_type'::regclass, y.oid, 0 from migration_guard.touched_types(touches) as y
+    union all
+    select p.number, 'pg_proc'::regclass, p.oid, 0 from migration_guard.touched_routines(touches) as p
+    union all
+    select m.number, m.classid, m.objid, m.objsubid from migration_guard.touched_members(touches) as m
+    union all
+    select o.number, o.classid, o.objid, o.objsubid from migration_guard.touched_others(touches) as o
+  ) as f
+  join unnest(touches) as t on t.number = f.number and t.action <> 'call'
+$$;
+comment on function migration_guard.touched_objects(migration_guard.touch[]) is
+  'The objects that the touches name, members with the relation or type that they belong to.';
+
+-- What a change of them reaches --------------------------------------------------------------------------------------
+
+create function migration_guard.derived_dependents(touches migration_guard.touch[], found migration_guard.derived[])
+returns table (number int, deep boolean, classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive starts as (
+    select min(f.number) as number, t.cascade and t.action in ('drop', 'data') as deep, f.classid, f.objid, f.objsubid
+    from unnest(found) as f
+    join unnest(touches) as t on t.number = f.number
+    where
+      -- A member stands for itself; its relation is not what is renamed or dropped.
+      (t.action in ('rename', 'drop') and (t.kind not in ('column', 'constraint', 'trigger', 'policy', 'rule')
+        or f.objsubid > 0 or f.classid <> 'pg_class'::regclass))
+      or (t.action in ('create', 'alter') and f.classid in ('pg_type'::regclass, 'pg_proc'::regclass))
+    group by deep, f.classid, f.objid, f.objsubid
+  ), reached (number, deep, classid, objid, objsubid, goes_on) as (
+    select s.number, s.deep, s.classid, s.objid, s.objsubid, true from starts as s
+    union
+    select r.number, r.deep, x.classid, x.objid, x.objsubid, x.goes_on
+    from reached as r
+    join pg_depend as d
+      on d.refclassid = r.classid and d.refobjid = r.objid and (r.objsubid = 0 or d.refobjsubid = r.objsubid)
+    cross join lateral (
+      -- Types are used by other types; anything else matters further on only where `cascade` drops it.
+      select d.classid, d.objid, d.objsubid, r.deep or d.classid = 'pg_type'::regclass as goes_on
+      union all
+      select 'pg_class'::regclass, c.oid, 0, c.relkind in ('v', 'm')
+      from pg_rewrite as w join pg_class as c on c.oid = w.ev_class
+      where d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+      union all
+      select 'pg_type'::regclass, c.reltype, 0, true
+      from pg_class as c where d.classid = 'pg_class'::regclass and c.oid = d.objid and c.relkind = 'c'
+    ) as x
+    where r.goes_on
+  )
+  select distinct on (r.classid, r.objid, r.objsubid, r.deep) r.number, r.deep, r.classid, r.objid, r.objsubid
+  from reached as r
+  order by r.classid, r.objid, r.objsubid, r.deep, r.number
+$$;
+comment on function migration_guard.derived_dependents(migration_guard.touch[], migration_guard.derived[]) is
+  'What depends on objects that a migration renames, drops or defines anew; deep where cascade drops the dependents, too.';
+
+create function migration_guard.derived_rows(touches migration_guard.touch[], found migration_guard.derived[])
+returns setof migration_guard.derived
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive changed (number, statement, oid, reason) as (
+    select t.number,
+      case when t.cascade then 'TRUNCATE CASCADE' else t.statement end, f.objid, null::text
+    from unnest(found) as f
+    join unnest(touches) as t on t.number = f.number and t.action = 'data'
+    where f.classid = 'pg_class'::regclass
+    union
+    select c.number, x.statement, x.oid, x.reason collate "default"
+    from changed as c
+    cross join lateral (
+      -- A foreign key passes changes on to the rows that refer to a changed one.
+      select
+        case when c.statement = 'TRUNCATE CASCADE' then c.statement when o.confdeltype = 'c' then 'DELETE' else 'UPDATE' end as statement,
+        o.conrelid as oid, format('its foreign key %I follows changes of %s', o.conname, o.confrelid::regclass) as reason
+      from pg_constraint as o
+      where o.contype = 'f' and o.confrelid = c.oid and (
+        c.statement = 'TRUNCATE CASCADE'
+        or (c.statement in ('DELETE', 'MERGE') and o.confdeltype in ('c', 'n', 'd'))
+        or (c.statement in ('UPDATE', 'MERGE', 'INSERT … ON CONFLICT DO UPDATE') and o.confupdtype in ('c', 'n', 'd'))
+      )
+      union all
+      -- Rows that are written to a view are its tables'.
+      select c.statement, d.refobjid, format('the view %s is made of it', c.oid::regclass)
+      from pg_rewrite as w
+      join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
+      join pg_class as v on v.oid = w.ev_class and v.relkind = 'v'
+      where w.ev_class = c.oid and d.refobjid <> c.oid
+    ) as x
+  )
+  select c.number, c.reason, 'pg_class'::regclass::oid, c.oid, 0 from changed as c where c.reason is not null
+$$;
+comment on function migration_guard.derived_rows(migration_guard.touch[], migration_guard.derived[]) is
+  'Tables whose rows change with those of the tables that a migration writes to: by foreign keys, and through views.';
+
+create function migration_guard.derived_mentions(
+  touches migration_guard.touch[], found migration_guard.derived[], schema_name text
+)
+returns setof migration_guard.derived
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select t.number, t.name from unnest(touches) as t
+    where t.action in ('rename', 'drop') and exists (select from unnest(found) as f where f.number = t.number)
+    union
+    select d.number, case d.classid
+      when 'pg_class'::regclass then (
+        select coalesce(a.attname, c.relname)
+        from pg_class as c left join pg_attribute as a on a.attrelid = c.oid and a.attnum = d.objsubid and d.objsubid > 0
+        where c.oid = d.objid and c.relkind <> 'i')
+      when 'pg_proc'::regclass then (select p.proname from pg_proc as p where p.oid = d.objid)
+      when 'pg_type'::regclass then (select y.typname from pg_type as y where y.oid = d.objid)
+    end
+    from migration_guard.derived_dependents(touches, found) as d where d.deep
+  ), patterns as (
+    select min(n.number) as number, n.name,
+      format('(^|[^[:alnum:]_$])%s($|[^[:alnum:]_$])', regexp_replace(n.name, '([!-/:-@\[-^`{-~])', '\\\1', 'g')) as pattern,
+      -- What needs quotes is written in one way, anything else in any case.
+      n.name ~ '^[a-z_][a-z0-9_$]*$' as any_case
+    from names as n where n.name is not null
+    group by n.name
+  )
+  select m.number, format('its body mentions %s', m.name), 'pg_proc'::regclass::oid, m.oid, 0
+  from (
+    select distinct on (p.oid) p.oid, x.number, x.name
+    from pg_proc as p
+    join patterns as x on case when x.any_case then p.prosrc ~* x.pattern else p.prosrc ~ x.pattern end
+    where p.pronamespace = (select n.oid from pg_namespace as n where n.nspname = schema_name)
+    order by p.oid, x.number
+  ) as m
+$$;
+comment on function migration_guard.derived_mentions(migration_guard.touch[], migration_guard.derived[], text) is
+  'Functions of a schema whose bodies mention, as a word, what a migration renames or drops: they break when they are called.';
+
+create function migration_guard.derived_owner(classid oid, objid oid) returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case classid
+    when 'pg_class'::regclass then (
+      select case c.relkind
+        when 'i' then (select i.indrelid from pg_index as i where i.indexrelid = c.oid)
+        when 'I' then (select i.indrelid from pg_index as i where i.indexrelid = c.oid)
+        when 'S' then (
+          select d.refobjid from pg_depend as d
+          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+          limit 1)
+        else c.oid
+      end
+      from pg_class as c where c.oid = derived_owner.objid)
+    when 'pg_attrdef'::regclass then (select a.adrelid from pg_attrdef as a where a.oid = derived_owner.objid)
+    when 'pg_constraint'::regclass then (select nullif(o.conrelid, 0) from pg_constraint as o where o.oid = derived_owner.objid)
+    when 'pg_trigger'::regclass then (select g.tgrelid from pg_trigger as g where g.oid = derived_owner.objid)
+    when 'pg_policy'::regclass then (select p.polrelid from pg_policy as p where p.oid = derived_owner.objid)
+    when 'pg_rewrite'::regclass then (select w.ev_class from pg_rewrite as w where w.oid = derived_owner.objid)
+    when 'pg_statistic_ext'::regclass then (select s.stxrelid from pg_statistic_ext as s where s.oid = derived_owner.objid)
+    when 'pg_publication_rel'::regclass then (select m.prrelid from pg_publication_rel as m where m.oid = derived_owner.objid)
+  end
+$$;
+comment on function migration_guard.derived_owner(oid, oid) is
+  'The relation that an object belongs to, a relation itself included; null for what belongs to none.';
+
+create function migration_guard.derived_relatives(found migration_guard.derived[]) returns setof migration_guard.derived
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive owners as (
+    select min(f.number) as number, o.oid
+    from unnest(found) as f
+    cross join lateral (select migration_guard.derived_owner(f.classid, f.objid) as oid) as o
+    where o.oid is not null
+    group by o.oid
+  ), relatives (number, oid, reason) as (
+    select o.number, o.oid, null::text from owners as o
+    union
+    select r.number, x.oid, x.reason
+    from relatives as r
+    cross join lateral (
+      -- The rows of a partitioned table are its partitions', those of an heir its own.
+      select i.inhparent as oid, format('%s is a partition of it', r.oid::regclass) as reason
+      from pg_inherits as i join pg_class as c on c.oid = i.inhparent and c.relkind = 'p'
+      where i.inhrelid = r.oid
+      union all
+      select i.inhrelid, format('it inherits from %s', r.oid::regclass)
+      from pg_inherits as i join pg_class as c on c.oid = i.inhparent and c.relkind in ('r', 'f')
+      where i.inhparent = r.oid
+    ) as x
+  )
+  select r.number, coalesce(r.reason, 'something of it is touched'), 'pg_class'::regclass::oid, r.oid, 0 from relatives as r
+$$;
+comment on function migration_guard.derived_relatives(migration_guard.derived[]) is
+  'The relations that objects belong to, with the partitioned tables of partitions and the heirs of parents.';
+
+create function migration_guard.derive_objects(touches migration_guard.touch[], schema_name text)
+returns migration_guard.derived[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found migration_guard.derived[] := array(select f from migration_guard.touched_objects(touches) as f);
+begin
+  found := found
+    || array(
+      select row(d.number, case when d.deep then 'dropped with ' else 'depends on ' end || t.name, d.classid, d.objid, d.objsubid)::migration_guard.derived
+      from migration_guard.derived_dependents(touches, found) as d
+      join unnest(touches) as t on t.number = d.number
+      -- What an extension has made is the extension's.
+      where not exists (
+        select from pg_depend as e where e.classid = d.classid and e.objid = d.objid and e.deptype = 'e'))
+    || array(select m from migration_guard.derived_mentions(touches, found, schema_name) as m)
+    || array(select r from migration_guard.derived_rows(touches, found) as r);
+  found := found || array(select r from migration_guard.derived_relatives(found) as r);
+  -- The enum that a value belongs to is there already, the enum of an array is not.
+  return array(
+    select row(s.number, s.reason, s.classid, s.objid, s.objsubid)::migration_guard.derived
+    from (
+      select distinct on (f.classid, f.objid, f.objsubid) f.number, f.reason, f.classid, f.objid, f.objsubid, f.position
+      from unnest(found) with ordinality as f (number, reason, classid, objid, objsubid, position)
+      order by f.classid, f.objid, f.objsubid, f.number, f.position
+    ) as s
+    order by s.number, s.position
+  );
+end
+$$;
+comment on function migration_guard.derive_objects(migration_guard.touch[], text) is
+  'Every object that a migration touches or that a change of it reaches, once, with the first touch that leads there.';
+
+-- What is to be said of them ------------------------------------------------------------------------------------------
+
+create function migration_guard.show_derived(found migration_guard.derived[])
+returns table (number int, reason text, classid oid, objid oid, kind text, schema_name text, name text, identity text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.number, f.reason, f.classid, f.objid,
+    case
+      when f.classid = 'pg_enum'::regclass then 'enum_value'
+      when f.classid = 'pg_class'::regclass and f.objsubid > 0 then case c.relkind when 'c' then 'attribute' else 'column' end
+      when f.classid = 'pg_class'::regclass then case c.relkind
+        when 'r' then 'table' when 'p' then 'table' when 'f' then 'foreign_table' when 'v' then 'view'
+        when 'm' then 'materialized_view' when 'S' then 'sequence' when 'c' then 'composite_type' else 'index' end
+      when f.classid = 'pg_type'::regclass then case y.typtype
+        when 'e' then 'enum' when 'd' then 'domain' when 'c' then 'composite_type' when 'r' then 'range_type' else 'type' end
+      when f.classid = 'pg_proc'::regclass then case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end
+      when f.classid = 'pg_constraint'::regclass and i.type = 'domain constraint' then 'domain_constraint'
+      when f.classid = 'pg_constraint'::regclass then 'constraint'
+      else replace(i.type, ' ', '_')
+    end,
+    coalesce(n.nspname, i.schema), coalesce(c.relname, y.typname, p.proname, i.name),
+    coalesce(format('%s of %s', quote_literal(e.enumlabel), e.enumtypid::regtype), i.identity)
+  from unnest(found) as f
+  cross join lateral pg_identify_object(f.classid, f.objid, f.objsubid) as i
+  left join pg_class as c on f.classid = 'pg_class'::regclass and c.oid = f.objid
+  left join pg_type as y on f.classid = 'pg_type'::regclass and y.oid = f.objid
+  left join pg_proc as p on f.classid = 'pg_proc'::regclass and p.oid = f.objid
+  left join pg_enum as e on f.classid = 'pg_enum'::regclass and e.oid = f.objid
+  left join pg_namespace as n on n.oid = coalesce(c.relnamespace, y.typnamespace, p.pronamespace,
+    (select r.relnamespace from pg_class as r where r.oid = migration_guard.derived_owner(f.classid, f.objid)))
+  -- A table's own type, an array's and a toast table say nothing that the table, the element and the column do not.
+  where coalesce(c.relkind, 'r') <> 't'
+    and (y.oid is null or (y.typtype <> 'p' and y.typelem = 0 and not exists (
+      select from pg_class as r where r.oid = y.typrelid and r.relkind <> 'c')))
+    and not (coalesce(c.relkind, 'r') = 'c' and f.objsubid = 0)
+    and f.classid not in ('pg_attrdef'::regclass)
+    and not exists (select from pg_rewrite as w where f.classid = 'pg_rewrite'::regclass and w.oid = f.objid and w.rulename = '_RETURN')
+    and not exists (select from pg_trigger as g where f.classid = 'pg_trigger'::regclass and g.oid = f.objid and g.tgisinternal)
+$$;
+comment on function migration_guard.show_derived(migration_guard.derived[]) is
+  'Derived objects, as the API shows them: kind, schema, name and identity.';
+
+create function migration_guard.derived_call_warnings(touches migration_guard.touch[])
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.line, 'effect_unknown', t.statement,
+    format('It calls %s: what that changes is not known before it runs. Name it in the plan by yourself.', t.name)
+  from unnest(touches) as t
+  where t.action = 'call' and not (
+    exists (
+      select from pg_proc as p
+      where p.proname = t.name::name and p.pronamespace = 'pg_catalog'::regnamespace and 'pg_catalog' = any (t.schemas))
+    and not exists (
+      select from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+      where p.proname = t.name::name and n.nspname = any (t.schemas)
+        and (n.nspname <> 'pg_catalog' or p.provolatile = 'v')
+        -- Volatile, and yet they change nothing in a schema.
+        and not (n.nspname = 'pg_catalog' and p.proname in (
+          'random', 'random_normal', 'setseed', 'clock_timestamp', 'timeofday', 'gen_random_uuid', 'uuidv4', 'uuidv7',
+          'pg_sleep', 'pg_sleep_for', 'pg_sleep_until', 'currval', 'lastval', 'txid_current', 'pg_current_xact_id',
+          'pg_notify', 'pg_advisory_lock', 'pg_advisory_xact_lock', 'pg_try_advisory_lock', 'pg_try_advisory_xact_lock',
+          'pg_advisory_unlock', 'pg_advisory_unlock_all'))))
+$$;
+comment on function migration_guard.derived_call_warnings(migration_guard.touch[]) is
+  'A warning for each function that a migration calls, but those of Postgres that change nothing.';
+
+create function migration_guard.derived_trigger_warnings(touches migration_guard.touch[], found migration_guard.derived[])
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with written as (
+    select f.number, f.objid as oid from unnest(found) as f where f.classid = 'pg_class'::regclass and f.objsubid = 0
+    union
+    select r.number, r.objid from migration_guard.derived_rows(touches, found) as r
+  )
+  select t.line, 'triggers_fire', t.statement,
+    format('It fires triggers of %s (%s): what their functions change is not known before they run.', w.oid::regclass,
+      string_agg(format('%I', g.tgname), ', ' order by g.tgname))
+  from written as w
+  join unnest(touches) as t on t.number = w.number and t.action = 'data'
+  join pg_trigger as g on g.tgrelid = w.oid and not g.tgisinternal and g.tgenabled in ('O', 'A')
+  -- Bits of tgtype: insert 4, delete 8, update 16, truncate 32. What a foreign key passes on is a delete or an update.
+  where (g.tgtype & case
+    when not exists (
+      select from unnest(found) as f where f.number = w.number and f.objid = w.oid and f.reason = t.statement) then 56
+    when t.statement in ('INSERT', 'COPY … FROM') then 4
+    when t.statement = 'UPDATE' then 16
+    when t.statement = 'DELETE' then 8
+    when t.statement = 'TRUNCATE' then 32
+    else 28
+  end) <> 0
+  group by t.number, t.line, t.statement, w.oid
+$$;
+comment on function migration_guard.derived_trigger_warnings(migration_guard.touch[], migration_guard.derived[]) is
+  'A warning for each table whose triggers fire when a migration writes to it.';
+
+create function migration_guard.derived_missing_warnings(touches migration_guard.touch[])
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.line, 'not_found', t.statement,
+    case
+      when t.parent is not null then format('There is no %s %I of %I', replace(t.kind, '_', ' '), t.name, t.parent)
+      else format('There is no %s %I', replace(t.kind, '_', ' '), t.name)
+    end
+    || case
+      when t.kind in ('schema', 'extension', 'publication') then '.'
+      else format(' in %s, and the file does not make one.', array_to_string(array_remove(t.schemas, 'pg_catalog'), ', '))
+    end
+  from unnest(touches) as t
+  where not t.optional and t.action <> 'call'
+    -- A value or a column that is added is not there yet.
+    and t.action <> 'create'
+    and not exists (
+      select from migration_guard.touched_members(touches) as m where m.number = t.number
+      union all
+      select from migration_guard.touched_others(touches) as o where o.number = t.number
+      union all
+      select from migration_guard.touched_routines(touches) as r where r.number = t.number
+      union all
+      select from migration_guard.touched_relations(touches) as c where c.number = t.number and t.parent is null
+      union all
+      select from migration_guard.touched_types(touches) as y where y.number = t.number and t.parent is null)
+    and not (t.kind = 'schema' and t.contents is not null
+      and exists (select from pg_namespace as n where n.nspname = t.name::name))
+$$;
+comment on function migration_guard.derived_missing_warnings(migration_guard.touch[]) is
+  'A warning for each name that neither the catalog knows nor the migration itself has made.';
+
+create function migration_guard.derived_schema_warnings(
+  touches migration_guard.touch[], found migration_guard.derived[], schema_name text
+)
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with shown as materialized (
+    select d.* from migration_guard.show_derived(found) as d where d.schema_name is not null
+  ), others as (
+    select d.schema_name as schema, min(d.number) as number,
+      string_agg(distinct format('%s %s', replace(d.kind, '_', ' '), d.identity), ', ') as names
+    from shown as d where d.schema_name <> derived_schema_warnings.schema_name
+    group by d.schema_name
+  )
+  select t.line, 'other_schema', t.statement,
+    format('A plan has one schema. These are in %I, not in %I: %s.', o.schema, derived_schema_warnings.schema_name, o.names)
+  from others as o join unnest(touches) as t on t.number = o.number
+  union all
+  select null, 'wrong_schema', '', format('Everything that the file touches is in %1$I: ask with schema=%1$s.', min(o.schema))
+  from others as o
+  where not exists (select from shown as d where d.schema_name = derived_schema_warnings.schema_name)
+  having count(*) = 1
+$$;
+comment on function migration_guard.derived_schema_warnings(migration_guard.touch[], migration_guard.derived[], text) is
+  'A warning for each schema besides the plan''s in which something is touched, and one when all is in another.';
+
+create function migration_guard.derived_unplanned_warnings(
+  touches migration_guard.touch[], found migration_guard.derived[], schema_name text
+)
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.line, 'not_in_plan', t.statement,
+    format('A plan cannot name the %s %s: note by yourself what it was before.', replace(d.kind, '_', ' '), d.identity)
+  from migration_guard.show_derived(found) as d
+  join unnest(touches) as t on t.number = d.number
+  where d.schema_name = derived_unplanned_warnings.schema_name and d.kind in ('foreign_table', 'aggregate')
+  union all
+  select null, 'nothing_touched', '', 'The file touches nothing that is in the schema of the plan: there is nothing to back up.'
+  where not exists (
+    select from migration_guard.show_derived(found) as d where d.schema_name = derived_unplanned_warnings.schema_name)
+$$;
+comment on function migration_guard.derived_unplanned_warnings(migration_guard.touch[], migration_guard.derived[], text) is
+  'A warning for each object that a plan cannot name, and one when there is nothing to name.';
+
+-- The plan ------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.derived_plan(found migration_guard.derived[], schema_name text) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select distinct d.kind, case
+      when d.classid = 'pg_proc'::regclass then format('%s(%s)', d.name, (
+        select replace(oidvectortypes(p.proargtypes), format('%I.', derived_plan.schema_name), '')
+        from pg_proc as p where p.oid = d.objid))
+      else d.name
+    end as name
+    from migration_guard.show_derived(found) as d
+    where d.schema_name = derived_plan.schema_name
+  )
+  select jsonb_build_object(
+    'schema', derived_plan.schema_name,
+    'tables', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind = 'table'), '[]'),
+    'enums', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind = 'enum'), '[]'),
+    'functions', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind in ('function', 'procedure')), '[]'))
+  from names as n
+$$;
+comment on function migration_guard.derived_plan(migration_guard.derived[], text) is
+  'The plan that names the derived objects of a schema, in the form that put_plan takes.';
+
+create function migration_guard.derive_plan(version text, schema_name text, touches jsonb) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  normalized constant text := migration_guard.normalize_version(version);
+  read constant migration_guard.touch[] := migration_guard.read_touches(touches, schema_name);
+  found constant migration_guard.derived[] := migration_guard.derive_objects(read, schema_name);
+begin
+  if not exists (select from pg_namespace as n where n.nspname = schema_name) then
+    perform migration_guard.fail('objects_not_found', format('There is no schema %s.', schema_name),
+      jsonb_build_object('errors', jsonb_build_array(jsonb_build_object('kind', 'schema', 'name', schema_name))));
+  end if;
+  return jsonb_build_object(
+    'version', normalized,
+    'plan', migration_guard.derived_plan(found, schema_name),
+    'objects', (
+      select coalesce(jsonb_agg(o.object order by o.kind, o.identity), '[]')
+      from (
+        select distinct on (d.kind, d.identity) d.kind, d.identity, jsonb_build_object(
+          'kind', d.kind, 'identity', d.identity, 'reason', d.reason, 'line', t.line) as object
+        from migration_guard.show_derived(found) as d
+        join unnest(read) as t on t.number = d.number
+        where d.schema_name is null or d.schema_name = derive_plan.schema_name
+        order by d.kind, d.identity, d.number
+      ) as o),
+    'warnings', (
+      select coalesce(jsonb_agg(distinct to_jsonb(w)), '[]')
+      from (
+        select * from migration_guard.derived_call_warnings(read)
+        union all
+        select * from migration_guard.derived_missing_warnings(read)
+        union all
+        select * from migration_guard.derived_trigger_warnings(read, found)
+        union all
+        select * from migration_guard.derived_schema_warnings(read, found, schema_name)
+        union all
+        select * from migration_guard.derived_unplanned_warnings(read, found, schema_name)
+      ) as w));
+end
+$$;
+comment on function migration_guard.derive_plan(text, text, jsonb) is
+  'The plan that a migration needs, from what its statements touch: the plan, every object with the reason why it is in
+it, and what cannot be answered for. Raises invalid_version, invalid_parameter, or objects_not_found for the schema.';
