@@ -254,7 +254,10 @@ as $$
     where
       -- A member stands for itself; its relation is not what is renamed or dropped.
       (t.action in ('rename', 'drop') and (t.kind not in ('column', 'constraint', 'trigger', 'policy', 'rule')
-        or f.objsubid > 0 or f.classid <> 'pg_class'::regclass))
+        or f.objsubid > 0 or f.classid <> 'pg_class'::regclass)
+        -- Nothing shows or mentions the names of these but the text of functions.
+        and not (t.action = 'rename'
+          and t.kind in ('index', 'sequence', 'constraint', 'domain_constraint', 'trigger', 'policy', 'rule', 'statistics')))
       or (t.action in ('create', 'alter') and f.classid in ('pg_type'::regclass, 'pg_proc'::regclass))
     group by deep, f.classid, f.objid, f.objsubid
   ), reached (number, deep, classid, objid, objsubid, goes_on) as (
@@ -478,13 +481,15 @@ as $$
       else replace(i.type, ' ', '_')
     end,
     coalesce(n.nspname, i.schema), coalesce(c.relname, y.typname, p.proname, i.name),
-    coalesce(format('%s of %s', quote_literal(e.enumlabel), e.enumtypid::regtype), i.identity)
+    case when e.oid is null then i.identity else format('%L of %s', e.enumlabel, e.enumtypid::regtype) end
   from unnest(found) as f
-  cross join lateral pg_identify_object(f.classid, f.objid, f.objsubid) as i
+  left join pg_enum as e on f.classid = 'pg_enum'::regclass and e.oid = f.objid
+  -- Postgres has no name for a value of an enum.
+  cross join lateral pg_identify_object(
+    case when e.oid is null then f.classid else 'pg_type'::regclass end, coalesce(e.enumtypid, f.objid), f.objsubid) as i
   left join pg_class as c on f.classid = 'pg_class'::regclass and c.oid = f.objid
   left join pg_type as y on f.classid = 'pg_type'::regclass and y.oid = f.objid
   left join pg_proc as p on f.classid = 'pg_proc'::regclass and p.oid = f.objid
-  left join pg_enum as e on f.classid = 'pg_enum'::regclass and e.oid = f.objid
   left join pg_namespace as n on n.oid = coalesce(c.relnamespace, y.typnamespace, p.pronamespace,
     (select r.relnamespace from pg_class as r where r.oid = migration_guard.derived_owner(f.classid, f.objid)))
   -- A table's own type, an array's and a toast table say nothing that the table, the element and the column do not.
