@@ -347,18 +347,21 @@ as $$
     end
     from migration_guard.derived_dependents(touches, found) as d where d.deep
   ), patterns as (
-    select min(n.number) as number, n.name,
-      format('(^|[^[:alnum:]_$])%s($|[^[:alnum:]_$])', regexp_replace(n.name, '([!-/:-@\[-^`{-~])', '\\\1', 'g')) as pattern,
-      -- What needs quotes is written in one way, anything else in any case.
-      n.name ~ '^[a-z_][a-z0-9_$]*$' as any_case
-    from names as n where n.name is not null
-    group by n.name
+    select w.number, w.name, w.word, format('(^|[^[:alnum:]_$])%s($|[^[:alnum:]_$])', w.word) as pattern,
+      -- What needs quotes is written in one way, anything else in any case, but not in quotes.
+      w.name ~ '^[a-z_][a-z0-9_$]*$' as any_case
+    from (
+      select min(n.number) as number, n.name, regexp_replace(n.name, '([!-/:-@\[-^`{-~])', '\\\1', 'g') as word
+      from names as n where n.name is not null
+      group by n.name
+    ) as w
   )
   select m.number, format('its body mentions %s', m.name), 'pg_proc'::regclass::oid, m.oid, 0
   from (
     select distinct on (p.oid) p.oid, x.number, x.name
     from pg_proc as p
-    join patterns as x on case when x.any_case then p.prosrc ~* x.pattern else p.prosrc ~ x.pattern end
+    join patterns as x on p.prosrc ~ x.pattern
+      or (x.any_case and regexp_replace(p.prosrc, format('"%s"', x.word), '', 'gi') ~* x.pattern)
     where p.pronamespace = (select n.oid from pg_namespace as n where n.nspname = schema_name)
     order by p.oid, x.number
   ) as m
@@ -499,6 +502,10 @@ as $$
     and not (coalesce(c.relkind, 'r') = 'c' and f.objsubid = 0)
     and f.classid not in ('pg_attrdef'::regclass)
     and not exists (select from pg_rewrite as w where f.classid = 'pg_rewrite'::regclass and w.oid = f.objid and w.rulename = '_RETURN')
+    -- Postgres makes and drops the constructors of a range with it.
+    and not exists (
+      select from pg_depend as d
+      where f.classid = 'pg_proc'::regclass and d.classid = f.classid and d.objid = f.objid and d.deptype = 'i')
     and not exists (select from pg_trigger as g where f.classid = 'pg_trigger'::regclass and g.oid = f.objid and g.tgisinternal)
 $$;
 comment on function migration_guard.show_derived(migration_guard.derived[]) is

@@ -2,8 +2,16 @@ import type postgres from "postgres";
 import { expect } from "vitest";
 import { parseMigration } from "../../supabase/functions/migration-guard/derive/parse-migration.ts";
 import { backUp, verify } from "../support/backup.ts";
-import { test } from "../support/database.ts";
+import { createDatabase, test as base } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
+
+/** `prepared` is a database with the schema below that the tests of this file share: deriving a plan changes nothing. */
+const test = base.extend("prepared", { scope: "file" }, async ({}, { onCleanup }) => {
+  const database = await createDatabase("with_product");
+  onCleanup(database.drop);
+  await database.sql.unsafe(schema);
+  return database;
+});
 
 type Derived = {
   plan: { schema: string; tables: string[]; enums: string[]; functions: string[] };
@@ -131,12 +139,11 @@ test.for<[migration: string, tables: string[], enums?: string[], functions?: str
   ["alter view named rename to called", [], [], ["count_named()"]],
   ["drop publication pub", ["lonely"]],
   ["alter publication pub add table spans", ["spans", "lonely"]],
-  ["alter table lonely rename to x; create table lonely (); drop table x", ["lonely"]],
+  ["alter table lonely rename to x; create table lonely (); drop table x", ["lonely", "other"]],
   ["create table x (); alter table x rename to y; drop table y; comment on table lonely is ''", ["lonely"]],
 ])(
   "%s needs the tables %j, the enums %j and the functions %j",
-  async ([migration, tables, enums = [], functions = []], { database: { sql } }) => {
-    await sql.unsafe(schema);
+  async ([migration, tables, enums = [], functions = []], { prepared: { sql } }) => {
     const derived = await derive(sql, migration);
     expect(derived.plan).toEqual({ schema: "public", tables: [...tables].sort(), enums, functions });
     expect(derived.warnings.map(({ code }) => code).filter((code) => code !== "other_schema")).toEqual([]);
@@ -176,8 +183,7 @@ test("drop … cascade brings what falls with it, and the functions that mention
   expect(warnings).toEqual([]);
 });
 
-test("each object is told once, with the first line that leads there and the reason", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("each object is told once, with the first line that leads there and the reason", async ({ prepared: { sql } }) => {
   const { objects } = await derive(
     sql,
     "comment on table notes is 'x';\n\nalter table notes rename body to text;\ndrop policy q on notes",
@@ -189,8 +195,7 @@ test("each object is told once, with the first line that leads there and the rea
   ]);
 });
 
-test("names that are not there are warnings with their lines, unless the file says or makes otherwise", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("names that are not there are warnings with their lines, unless the file says or makes otherwise", async ({ prepared: { sql } }) => {
   const derived = await derive(
     sql,
     `drop table if exists nothing;
@@ -225,8 +230,7 @@ test("names that are not there are warnings with their lines, unless the file sa
   );
 });
 
-test("objects of other schemas are named in a warning, and do not come into the plan", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("objects of other schemas are named in a warning, and do not come into the plan", async ({ prepared: { sql } }) => {
   const derived = await derive(sql, "alter table lonely add x int;\nalter table people rename to humans;");
   expect(derived.plan.tables).not.toContain("far");
   expect(derived.warnings).toEqual([{
@@ -237,8 +241,7 @@ test("objects of other schemas are named in a warning, and do not come into the 
   }]);
 });
 
-test("a file that touches one other schema alone says which to ask for, and asking for it derives the plan", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("a file that touches one other schema alone says which to ask for, and asking for it derives the plan", async ({ prepared: { sql } }) => {
   const migration = "drop table app.far; drop function app.near()";
   expect(codes(await derive(sql, migration))).toEqual(["1 other_schema", "null nothing_touched", "null wrong_schema"]);
   expect((await derive(sql, migration, "app")).plan).toEqual({
@@ -256,13 +259,11 @@ test("a file that touches nothing derives an empty plan and says so", async ({ d
   expect(codes(derived)).toEqual(["null nothing_touched"]);
 });
 
-test("what no plan can name is a warning", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("what no plan can name is a warning", async ({ prepared: { sql } }) => {
   expect(codes(await derive(sql, "drop table lonely;\ndrop aggregate total(int)"))).toEqual(["2 not_in_plan"]);
 });
 
-test("functions that are called are warnings, but those of Postgres that change nothing", async ({ database: { sql } }) => {
-  await sql.unsafe(schema);
+test("functions that are called are warnings, but those of Postgres that change nothing", async ({ prepared: { sql } }) => {
   const derived = await derive(
     sql,
     `select now(), lower('A'), random(), count(*) from lonely;
@@ -276,13 +277,8 @@ test("functions that are called are warnings, but those of Postgres that change 
     select pg_sleep(0);
     select migration_guard.assert_ready('v1')`,
   );
-  expect(derived.warnings.filter(({ code }) => code === "effect_unknown").map(({ line }) => line)).toEqual([
-    2,
-    3,
-    4,
-    7,
-    8,
-  ]);
+  const unknown = derived.warnings.filter(({ code }) => code === "effect_unknown").map(({ line }) => line);
+  expect(unknown).toEqual([2, 3, 4, 5, 7, 8]);
 });
 
 test("a function of the app's own that hides one of Postgres is not taken for it", async ({ database: { sql } }) => {
