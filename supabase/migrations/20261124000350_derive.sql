@@ -248,7 +248,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive starts as (
-    select min(f.number) as number, t.cascade and t.action in ('drop', 'data') as deep, f.classid, f.objid, f.objsubid
+    select min(f.number) as number, t.cascade as deep, f.classid, f.objid, f.objsubid
     from unnest(found) as f
     join unnest(touches) as t on t.number = f.number
     where
@@ -313,18 +313,18 @@ as $$
         or (c.statement in ('UPDATE', 'MERGE', 'INSERT … ON CONFLICT DO UPDATE') and o.confupdtype in ('c', 'n', 'd'))
       )
       union all
-      -- Rows that are written to a view are its tables'.
-      select c.statement, d.refobjid, format('the view %s is made of it', c.oid::regclass)
+      -- Rows that are written to a view are its tables'; other rules write where they like.
+      select c.statement, d.refobjid, format('what is written to %s may reach it by rule %I', c.oid::regclass, w.rulename)
       from pg_rewrite as w
       join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
-      join pg_class as v on v.oid = w.ev_class and v.relkind = 'v'
+      join pg_class as v on v.oid = w.ev_class and (v.relkind = 'v' or w.rulename <> '_RETURN')
       where w.ev_class = c.oid and d.refobjid <> c.oid
     ) as x
   )
   select c.number, c.reason, 'pg_class'::regclass::oid, c.oid, 0 from changed as c where c.reason is not null
 $$;
 comment on function migration_guard.derived_rows(migration_guard.touch[], migration_guard.derived[]) is
-  'Tables whose rows change with those of the tables that a migration writes to: by foreign keys, and through views.';
+  'Tables whose rows change with those of the tables that a migration writes to: by foreign keys, through views and by rules.';
 
 create function migration_guard.derived_mentions(
   touches migration_guard.touch[], found migration_guard.derived[], schema_name text
@@ -642,12 +642,21 @@ as $$
   join unnest(touches) as t on t.number = d.number
   where d.schema_name = derived_unplanned_warnings.schema_name and d.kind in ('foreign_table', 'aggregate')
   union all
-  select null, 'nothing_touched', '', 'The file touches nothing that is in the schema of the plan: there is nothing to back up.'
-  where not exists (
-    select from migration_guard.show_derived(found) as d where d.schema_name = derived_unplanned_warnings.schema_name)
+  select null, o.said[1], '', o.said[2]
+  from (
+    select case count(d.kind)
+      when 0 then array['nothing_touched',
+        format('The file touches nothing that is in %I: there is nothing to back up.', derived_unplanned_warnings.schema_name)]
+      else array['empty_plan', format('The file touches nothing in %I that a plan can name: no table, no enum, no function.',
+        derived_unplanned_warnings.schema_name)]
+    end as said
+    from migration_guard.show_derived(found) as d
+    where d.schema_name = derived_unplanned_warnings.schema_name
+    having count(d.kind) filter (where d.kind in ('table', 'enum', 'function', 'procedure')) = 0
+  ) as o
 $$;
 comment on function migration_guard.derived_unplanned_warnings(migration_guard.touch[], migration_guard.derived[], text) is
-  'A warning for each object that a plan cannot name, and one when there is nothing to name.';
+  'A warning for each object that a plan cannot name, and one when there is nothing that it can.';
 
 -- The plan ------------------------------------------------------------------------------------------------------------
 

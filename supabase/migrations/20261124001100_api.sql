@@ -164,6 +164,8 @@ comment on function migration_guard_api.list_names(text) is
 create function migration_guard_api.derive_plan(version text, schema text, touches jsonb) returns jsonb
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
+-- A file of a mebibyte may name thirty thousand objects. See get_checklist.
+set statement_timeout = '55s'
 as $$ select migration_guard.derive_plan(version, schema, touches) $$;
 comment on function migration_guard_api.derive_plan(text, text, jsonb) is
   'POST /v1/plans/{version}/derive. Raises invalid_parameter, or objects_not_found for the schema.';

@@ -132,6 +132,7 @@ test.for<[migration: string, tables: string[], enums?: string[], functions?: str
   ["create table new (id int references lonely, like spans)", ["lonely", "spans"]],
   ["create index on lonely (id)", ["lonely"]],
   ["insert into lonely values (1)", ["lonely"]],
+  ["insert into other values (1)", ["lonely", "other"]],
   ["delete from people", ["marks", "notes", "people"]],
   ["update people set name = 'x'", ["people"]],
   ["truncate notes cascade", ["marks", "notes"]],
@@ -250,6 +251,10 @@ test("a file that touches one other schema alone says which to ask for, and aski
     enums: [],
     functions: ["near()"],
   });
+  expect((await derive(sql, "grant select on all tables in schema app to public", "app")).plan)
+    .toMatchObject({ tables: ["far"], functions: [] });
+  expect((await derive(sql, "grant execute on all functions in schema app to public", "app")).plan)
+    .toMatchObject({ tables: [], functions: ["near()"] });
   expect((await derive(sql, "drop schema app", "app")).plan).toMatchObject({ tables: ["far"], functions: ["near()"] });
 });
 
@@ -257,6 +262,18 @@ test("a file that touches nothing derives an empty plan and says so", async ({ d
   const derived = await derive(sql, "begin; create table a (id int); commit;");
   expect(derived.plan).toEqual({ schema: "public", tables: [], enums: [], functions: [] });
   expect(codes(derived)).toEqual(["null nothing_touched"]);
+});
+
+test("a file that touches nothing that a plan can name says so", async ({ prepared: { sql } }) => {
+  const derived = await derive(sql, "alter sequence free restart");
+  expect(derived.objects.map(({ identity }) => identity)).toEqual(["public.free"]);
+  expect(codes(derived)).toEqual(["null empty_plan"]);
+});
+
+test("an extension that is dropped with cascade brings the tables that use its types", async ({ database: { sql } }) => {
+  await sql`create extension citext schema extensions`;
+  await sql`create table public.uses (id extensions.citext)`;
+  expect((await derive(sql, "drop extension citext cascade")).plan.tables).toEqual(["uses"]);
 });
 
 test("what no plan can name is a warning", async ({ prepared: { sql } }) => {

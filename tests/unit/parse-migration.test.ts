@@ -349,6 +349,20 @@ describe("names that the file changes", () => {
   });
 });
 
+test("a search_path that is set for a transaction ends with it", async () => {
+  const sql = "set search_path = x; begin; set local search_path = y; drop table a; commit; drop table a;";
+  const { touches: found } = await parseMigration(sql);
+  expect(found.map(({ search_path }) => search_path)).toEqual([["y"], ["x"]]);
+});
+
+test("rows that are written to a table that has a trigger of the file's own are a warning", async () => {
+  const sql = `update a set b = 1;
+    create trigger t after update on a execute function f();
+    update b set c = 1;
+    update a set b = 2;`;
+  expect(await warnings(sql)).toEqual(["4 triggers_fire"]);
+});
+
 describe("lines", () => {
   test("are those on which statements begin, whatever comes before them", async () => {
     const sql = [

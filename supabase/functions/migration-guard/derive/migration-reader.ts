@@ -31,6 +31,8 @@ export class MigrationReader {
   readonly scope: Scope;
   line = 1;
   readonly #seen = new Set<string>();
+  /** Names of relations that the file has given a trigger or a rule. */
+  readonly #firing = new Set<string>();
 
   constructor(schema: string) {
     this.scope = new Scope(schema);
@@ -49,6 +51,11 @@ export class MigrationReader {
     const relation = "relname" in name ? nameOfRelation(name) : name as Name;
     const reference = this.scope.resolve("relation", relation);
     this.#touch(statement, action, kind, reference, detail);
+    if (action === "data" && this.#firing.has(reference.name)) {
+      const fires =
+        `It fires a trigger or a rule of ${reference.name} that the file makes: look for yourself what that changes.`;
+      this.warn("triggers_fire", statement, fires);
+    }
     if (detail.new_name !== undefined || detail.new_schema !== undefined) {
       const to = { name: detail.new_name, schema: detail.new_schema };
       this.scope.move("relation", relation, to);
@@ -78,6 +85,9 @@ export class MigrationReader {
     detail: Detail = {},
   ) {
     const parent = this.scope.resolve("relation", "relname" in relation ? nameOfRelation(relation) : relation as Name);
+    if ((kind === "trigger" || kind === "rule") && (action === "create" || action === "alter")) {
+      this.#firing.add(parent.name);
+    }
     this.#memberOf(parent, "table", statement, action, kind, name, detail);
   }
 

@@ -89,15 +89,22 @@ const readers: Readers = {
   },
 
   // Names
-  VariableSetStmt: ({ kind, name, args }, reader) => {
-    if (kind === "VAR_RESET_ALL" || (name === "search_path" && kind !== "VAR_SET_VALUE")) reader.scope.resetPath();
-    else if (name === "search_path") {
+  VariableSetStmt: ({ kind, name, args, is_local }, reader) => {
+    if (kind === "VAR_RESET_ALL" || (name === "search_path" && kind !== "VAR_SET_VALUE")) {
+      reader.scope.setPath(undefined, is_local);
+    } else if (name === "search_path") {
       const schemas = (args ?? []).flatMap((arg) => "A_Const" in arg ? [arg.A_Const.sval?.sval ?? ""] : []);
-      reader.scope.path = schemas.filter((schema) => schema !== "" && schema !== "$user" && schema !== "pg_temp");
+      reader.scope.setPath(
+        schemas.filter((schema) => schema !== "" && schema !== "$user" && schema !== "pg_temp"),
+        is_local,
+      );
     }
   },
+  TransactionStmt: ({ kind }, reader) => {
+    if (kind === "TRANS_STMT_COMMIT" || kind === "TRANS_STMT_ROLLBACK") reader.scope.endTransaction();
+  },
   DiscardStmt: ({ target }, reader) => {
-    if (target === "DISCARD_ALL") reader.scope.resetPath();
+    if (target === "DISCARD_ALL") reader.scope.setPath();
   },
   RenameStmt: (node, reader) => readRename(node, reader),
   AlterObjectSchemaStmt: ({ objectType, relation, object, newschema, missing_ok }, reader) => {
@@ -335,7 +342,6 @@ const readers: Readers = {
 
 /** Statements that change nothing in a schema, and that say nothing of what others mean. */
 const inertStatements = new Set<Tag>([
-  "TransactionStmt",
   "VariableShowStmt",
   "NotifyStmt",
   "ListenStmt",

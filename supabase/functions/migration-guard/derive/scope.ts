@@ -25,6 +25,8 @@ const platformPath = ["public", "extensions"];
 export class Scope {
   path: string[];
   readonly #defaultPath: string[];
+  /** The path that a `set local` has put aside. */
+  #pathAfter: string[] | undefined;
   readonly #known = new Map<string, Reference | "gone">();
   readonly #routines = new Map<string, Routine[]>();
 
@@ -33,8 +35,14 @@ export class Scope {
     this.path = this.#defaultPath;
   }
 
-  resetPath(): void {
-    this.path = this.#defaultPath;
+  /** What `set search_path` says; `local` until the transaction ends. Without a path, the platform's. */
+  setPath(path: string[] = this.#defaultPath, local = false): void {
+    this.#pathAfter = local ? this.#pathAfter ?? this.path : undefined;
+    this.path = path;
+  }
+
+  endTransaction(): void {
+    this.setPath(this.#pathAfter ?? this.path);
   }
 
   resolve(space: Space, { schema, name }: Name, path = this.path): Reference {
