@@ -45,3 +45,13 @@ export function argumentsOf({ args_unspecified, objargs = [] }: ObjectWithArgs, 
   // An aggregate's `*` is an empty node.
   return args_unspecified || types.some((type) => type.pct_type) ? undefined : types.map((type) => typeOf(type, scope));
 }
+
+/** Tables that a definition refers to: a parent, a partition, the target of a foreign key, also one of a new column. */
+export function relationsIn(node: Node | undefined): RangeVar[] {
+  if (!node) return [];
+  if ("RangeVar" in node) return [node.RangeVar];
+  if ("PartitionCmd" in node) return node.PartitionCmd.name ? [node.PartitionCmd.name] : [];
+  if ("Constraint" in node) return node.Constraint.pktable ? [node.Constraint.pktable] : [];
+  if ("TableLikeClause" in node) return node.TableLikeClause.relation ? [node.TableLikeClause.relation] : [];
+  return "ColumnDef" in node ? (node.ColumnDef.constraints ?? []).flatMap(relationsIn) : [];
+}

@@ -1,6 +1,6 @@
-import type { AlterTableCmd, AlterTableStmt, Constraint, Node, RangeVar } from "libpg-query";
+import type { AlterTableCmd, AlterTableStmt, Constraint, RangeVar } from "libpg-query";
 import type { MigrationReader } from "./migration-reader.ts";
-import { nameOf, nameOfRelation } from "./names.ts";
+import { nameOf, nameOfRelation, relationsIn, strings } from "./names.ts";
 import { objectKinds } from "./object-kinds.ts";
 import { readQuery } from "./read-query.ts";
 
@@ -50,12 +50,9 @@ function readCommand({ statement, relation, kind, optional, reader }: Context, c
   const index = indexIn(command);
   if (index !== undefined) reader.relation(statement, "alter", "index", siblingOf(relation, index));
   if (command.subtype === "AT_AddOf" && command.def && "TypeName" in command.def) {
-    reader.type(statement, "alter", "type", nameOf(namesOf(command.def)));
+    reader.type(statement, "alter", "type", nameOf(strings(command.def.TypeName.names)));
   }
 }
-
-const namesOf = (node: Node) =>
-  "TypeName" in node ? (node.TypeName.names ?? []).flatMap((n) => "String" in n ? [n.String.sval ?? ""] : []) : [];
 
 /** An index is in the schema of its table. */
 const siblingOf = ({ schemaname }: RangeVar, name: string) =>
@@ -117,14 +114,4 @@ function indexIn({ subtype, name, def }: AlterTableCmd): string | undefined {
   if (!def) return undefined;
   if ("ReplicaIdentityStmt" in def) return def.ReplicaIdentityStmt.name;
   return "Constraint" in def ? def.Constraint.indexname : undefined;
-}
-
-/** Tables that a definition refers to: a parent, a partition, the target of a foreign key, also one of a new column. */
-export function relationsIn(node: Node | undefined): RangeVar[] {
-  if (!node) return [];
-  if ("RangeVar" in node) return [node.RangeVar];
-  if ("PartitionCmd" in node) return node.PartitionCmd.name ? [node.PartitionCmd.name] : [];
-  if ("Constraint" in node) return node.Constraint.pktable ? [node.Constraint.pktable] : [];
-  if ("TableLikeClause" in node) return node.TableLikeClause.relation ? [node.TableLikeClause.relation] : [];
-  return "ColumnDef" in node ? (node.ColumnDef.constraints ?? []).flatMap(relationsIn) : [];
 }

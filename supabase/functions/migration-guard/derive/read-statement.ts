@@ -1,8 +1,8 @@
 import type { CreateStmt, IntoClause, Node, ObjectType, PublicationObjSpec, RangeVar, RenameStmt } from "libpg-query";
 import type { Detail, MigrationReader } from "./migration-reader.ts";
-import { nameOf, nameOfRelation, signatureOf, strings } from "./names.ts";
+import { nameOf, nameOfRelation, relationsIn, signatureOf, strings } from "./names.ts";
 import { objectKinds } from "./object-kinds.ts";
-import { readAlterTable, relationsIn } from "./read-alter-table.ts";
+import { readAlterTable } from "./read-alter-table.ts";
 import { readQuery } from "./read-query.ts";
 
 type Tag = Node extends infer N ? N extends unknown ? keyof N : never : never;
