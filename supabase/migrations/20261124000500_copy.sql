@@ -98,7 +98,7 @@ as $$
   -- joined by xor and hashed again, because sums of what is linear in the columns hide an exchange between rows; the
   -- sums over all rows depend on no order and, unlike an xor, count duplicates. All of it twice: 128 bits.
   with direct (type, form, hash) as (
-    -- Types whose own hash covers every byte. That of int8 folds its halves into one, so that one of them is hashed beside.
+    -- Types whose own hash covers every byte. That of int8 folds its halves into one: the high one is hashed beside.
     values
       ('bool', 'r.%I::int4', 'hashint4extended(c%1$s, %2$s)'),
       ('int2', 'r.%I', 'hashint2extended(c%1$s, %2$s)'),
@@ -111,6 +111,7 @@ as $$
       ('text', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
       ('varchar', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
       ('refcursor', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
+      ('json', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
       ('xml', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
       ('bytea', 'array[r.%I]', 'hash_array_extended(c%1$s, %2$s)')
   ),
@@ -208,6 +209,8 @@ comment on function migration_guard.assert_still_named(oid, text, text) is
 create function migration_guard.copy_table(job migration_guard.jobs, schema_name text, relation oid) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- Compiling the expressions of hundreds of columns takes longer than evaluating them.
+set jit = off
 as $$
 declare
   reserved constant text[] := '{objects_backup,dependencies_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';

@@ -36,7 +36,7 @@ begin
     create function {schema}.verify_tables() returns table (check_name text, status text, details text)
     language plpgsql stable
     -- The binary form of a text is in the client's encoding.
-    set search_path = pg_catalog, pg_temp set row_security = off set client_encoding = 'UTF8' set quote_all_identifiers = off
+    set search_path = pg_catalog, pg_temp set row_security = off set client_encoding = 'UTF8' set quote_all_identifiers = off set jit = off
     as $body$
     declare
       wanted record;

@@ -155,3 +155,24 @@ test("a sum of Postgres's own record hashes would miss exchanges between rows, a
   expect(await find("text")).toEqual(expect.arrayContaining([expect.stringMatching(/change places/)]));
   expect(await find("numeric")).toEqual(expect.arrayContaining([expect.stringMatching(/becomes/)]));
 });
+
+test("a checksum is computed in parallel, and is the same when it is not", async ({ database: { sql } }) => {
+  await sql`
+    create table public.readings as
+    select n as id, n::bigint * 4294967297 as big, md5(n::text) as note, n / 7.0 as value, now() + n * interval '1 s' as at,
+      array[n, null] as pair, jsonb_build_object('n', n) as doc, n % 2 = 0 as even, md5(n::text)::uuid as key
+    from generate_series(1, 20000) as n`;
+  await sql`analyze public.readings`;
+  const [{ query }] = await sql<[{ query: string }]>`
+    select migration_guard.source_checksum_query('public.readings'::regclass) as query`;
+  const [serial] = await sql.unsafe(query);
+  for (const setting of ["min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"]) {
+    await sql`select set_config(${setting}, '0', false)`;
+  }
+  const plan = (await sql.unsafe(`explain (analyze, costs off) ${query}`)).map((line) => line["QUERY PLAN"]).join("\n");
+  expect(plan).toMatch(/Workers Planned: [1-9]/);
+  expect(plan).toMatch(/Parallel Seq Scan on readings/);
+  expect((await sql.unsafe(query))[0]).toEqual(serial);
+  await sql`set max_parallel_workers_per_gather = 0`;
+  expect((await sql.unsafe(query))[0]).toEqual(serial);
+});
