@@ -762,8 +762,8 @@ as $$
   select o.*
   from migration_guard.catalog_objects as o
   where o.schema_name = schema_inventory.schema_name
-    and not migration_guard.is_extension_member(o.classid, o.objid)
-    and not migration_guard.is_extension_member(coalesce(o.parent_classid, 0), coalesce(o.parent, 0))
+    and not exists (select from pg_depend as e where e.classid = o.classid and e.objid = o.objid and e.deptype = 'e')
+    and not exists (select from pg_depend as e where e.classid = o.parent_classid and e.objid = o.parent and e.deptype = 'e')
 $$;
 comment on function migration_guard.schema_inventory(text) is
   'Every object of a schema, but for those that came with an extension.';

@@ -121,15 +121,6 @@ comment on function migration_guard.plan_functions(migration_guard.plans) is
 
 -- What contains a term -------------------------------------------------------------------------------------------------
 
-create function migration_guard.contains_term(value text, term text) returns boolean
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Names come with the collation C, which knows the case of ASCII letters only.
-  select strpos(lower(value collate "default"), lower(term collate "default")) > 0
-$$;
-comment on function migration_guard.contains_term(text, text) is 'Whether a text has a term in it, in upper or lower case.';
-
 create function migration_guard.plan_matches(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
@@ -142,13 +133,17 @@ as $$
   matches as materialized (
     select c.classid, c.objid, c.objsubid, c.kind
     from candidates as c
+    -- Names come with the collation C, which knows the case of ASCII letters only.
+    cross join (select lower(plan.match collate "default") as text) as term
     where (
         c.kind in ('function', 'procedure', 'aggregate', 'index', 'policy', 'view', 'materialized_view', 'trigger', 'constraint')
-        and (migration_guard.contains_term(c.name, plan.match) or migration_guard.contains_term(c.definition, plan.match))
-        or migration_guard.contains_term(c.comment, plan.match)
+        and (strpos(lower(c.name collate "default"), term.text) > 0 or strpos(lower(c.definition collate "default"), term.text) > 0)
+        or strpos(lower(c.comment collate "default"), term.text) > 0
       )
-      and not migration_guard.is_extension_member(c.classid, c.objid)
-      and not migration_guard.is_extension_member(coalesce(c.parent_classid, 0), coalesce(c.parent, 0))
+      -- What an extension brings is the extension's to migrate.
+      and not exists (
+        select from pg_depend as e
+        where e.deptype = 'e' and (e.classid, e.objid) in ((c.classid, c.objid), (c.parent_classid, c.parent)))
   )
   select c.*
   from candidates as c

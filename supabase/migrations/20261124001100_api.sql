@@ -170,6 +170,25 @@ as $$ select migration_guard.derive_plan(version, schema, touches) $$;
 comment on function migration_guard_api.derive_plan(text, text, jsonb) is
   'POST /v1/plans/{version}/derive. Raises invalid_parameter, or objects_not_found for the schema.';
 
+create function migration_guard_api.preflight_plan(version text, renames jsonb default '[]')
+returns table (can_back_up boolean, estimated_bytes bigint, checks jsonb)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+-- It reads the whole catalog; see get_checklist. A lock that came in between is no reason to wait long.
+set statement_timeout = '25s' set lock_timeout = '2s'
+as $$
+  select c.can_back_up, migration_guard.estimated_backup_bytes(p), c.checks
+  from migration_guard.get_plan(version) as p
+  cross join lateral (
+    select bool_and(f.status <> 'blocked') as can_back_up,
+      jsonb_agg(jsonb_build_object('check_name', f.check_name, 'status', f.status, 'details', f.details, 'items', f.items)
+        order by f.position) as checks
+    from migration_guard.preflight(p, renames) with ordinality as f (check_name, status, details, items, position)
+  ) as c
+$$;
+comment on function migration_guard_api.preflight_plan(text, jsonb) is
+  'POST /v1/plans/{version}/preflight: one row. Raises plan_not_found or invalid_parameter.';
+
 -- Backups -------------------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.create_backup(version text, actor text, request_id text default null) returns migration_guard_api.job

@@ -33,6 +33,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups/{version}/confirm",
     "POST /v1/backups/{version}/verify",
     "POST /v1/plans/{version}/derive",
+    "POST /v1/plans/{version}/preflight",
     "PUT /v1/plans/{version}",
   ]);
 });

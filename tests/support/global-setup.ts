@@ -31,7 +31,7 @@ export default async function setup(project: TestProject) {
     dataDirectory: join(folder, "postgres"),
     port,
     major: process.env.POSTGRES_MAJOR,
-    settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off" },
+    settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off", max_prepared_transactions: "10" },
   });
   await createPlatformRoles(port);
 

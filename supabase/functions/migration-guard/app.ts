@@ -16,6 +16,7 @@ import { health } from "./routes/health.ts";
 import { jobs } from "./routes/jobs.ts";
 import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
+import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
@@ -76,6 +77,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   ready(app);
   plans(app);
   plansDerive(app);
+  preflight(app);
   backups(app);
   jobs(app);
 

@@ -141,6 +141,14 @@ export type Database = {
           "token_expires_at": string;
         }[];
       };
+      "preflight_plan": {
+        Args: { "renames"?: Json; "version": string };
+        Returns: {
+          "can_back_up": boolean;
+          "checks": Json;
+          "estimated_bytes": number;
+        }[];
+      };
       "put_plan": {
         Args: { "actor": string; "plan": Json; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"];

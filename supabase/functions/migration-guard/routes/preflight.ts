@@ -1,0 +1,42 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import type { App } from "../app.ts";
+import { rpc } from "../rpc.ts";
+import { jsonContent, problemResponses, VersionParameter } from "../schemas.ts";
+
+const Check = z.object({
+  check_name: z.string().openapi({ description: "Stable name of the check." }),
+  status: z.enum(["ok", "warning", "blocked"]).openapi({
+    description: "`blocked`: a backup taken now would fail. `warning`: worth a look before the migration.",
+  }),
+  details: z.string().openapi({ description: "What was found, and what can be done about it." }),
+  items: z.array(z.looseObject({})).openapi({ description: "What it was found on, 200 at most." }),
+}).openapi("PreflightCheck");
+
+const Preflight = z.object({
+  can_back_up: z.boolean().openapi({ description: "Whether no check says `blocked`." }),
+  estimated_bytes: z.int().openapi({ description: "About what the backup takes." }),
+  checks: z.array(Check),
+});
+
+const preflightPlan = createRoute({
+  method: "post",
+  path: "/v1/plans/{version}/preflight",
+  tags: ["plans"],
+  summary: "Look, before the backup and the migration, for what could get in their way. Nothing is changed.",
+  request: { params: VersionParameter },
+  responses: {
+    200: jsonContent(Preflight.extend({ version: z.string() }).openapi("Preflight"), "Every check, and what it found."),
+    ...problemResponses(404),
+  },
+});
+
+/** Longest time that reading the catalog may take, in milliseconds; the database ends it at 25 s. */
+const preflightLimit = 26_000;
+
+export function preflight(app: App) {
+  app.openapi(preflightPlan, async (c) => {
+    const { version } = c.req.valid("param");
+    const [answer] = await rpc(c.var.client, "preflight_plan", { version }, z.tuple([Preflight]), preflightLimit);
+    return c.json({ version, ...answer }, 200);
+  });
+}

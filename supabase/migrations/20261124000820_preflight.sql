@@ -1,0 +1,505 @@
+-- Chapter 8, continued. Before the backup: the preflight, which looks for what could get in the way of the backup, or of
+-- the migration after it. It reports and changes nothing; one function a check.
+
+create type migration_guard.preflight_check as (
+  check_name text,
+  -- ok; warning: worth a look; blocked: a backup taken now would fail.
+  status text,
+  -- One or two sentences for the reader.
+  details text,
+  -- What they are about, one JSON object each.
+  items jsonb
+);
+comment on type migration_guard.preflight_check is 'What one check of a preflight has found.';
+
+create function migration_guard.preflight_finding(check_name text, status text, items jsonb, if_none text, if_any text)
+returns migration_guard.preflight_check
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row(check_name, case when found.number = 0 then 'ok' else status end,
+    case when found.number = 0 then if_none else if_any end
+    || case when found.number > 200 then format(' There are %s; the first 200 are listed.', found.number) else '' end,
+    jsonb_path_query_array(found.items, '$[0 to 199]'))::migration_guard.preflight_check
+  from (select coalesce(items, '[]') as items, jsonb_array_length(coalesce(items, '[]')) as number) as found
+$$;
+comment on function migration_guard.preflight_finding(text, text, jsonb, text, text) is
+  'The outcome of a check that collects items: ok with one text when there is none, the status with the other when there are some.';
+
+-- The migration has not run -------------------------------------------------------------------------------------------
+
+create function migration_guard.preflight_names(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('names_exist', 'blocked',
+    jsonb_agg(jsonb_build_object('kind', m.kind, 'name', m.name) order by m.kind, m.name),
+    'Everything that the plan names exists.',
+    'The plan names what is gone, as it is after the migration. A plan that is out of date is stored again.')
+  from migration_guard.plan_missing(plan) as m
+$$;
+comment on function migration_guard.preflight_names(migration_guard.plans) is 'Whether all that a plan names exists now.';
+
+create function migration_guard.preflight_history(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('not_applied', 'blocked',
+    case when migration_guard.has_been_applied(plan.version) then jsonb_build_array(jsonb_build_object('version', plan.version)) end,
+    'The list of applied migrations does not have this one.',
+    'The list of applied migrations has this one already: a backup taken now would not be of the state before it.')
+$$;
+comment on function migration_guard.preflight_history(migration_guard.plans) is
+  'Whether the list of applied migrations is without the version.';
+
+create function migration_guard.preflight_backup(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('no_backup', 'blocked', jsonb_agg(f.item),
+    'There is no backup of the version yet, and none under way.',
+    'There is a backup of the version already, or a job that makes or removes one: it is never touched again.')
+  from (
+    select jsonb_build_object('schema', n.nspname) as item
+    from pg_namespace as n
+    where n.nspname = migration_guard.backup_schema_name(plan.version)
+    union all
+    select jsonb_build_object('job', j.id, 'kind', j.kind, 'status', j.status)
+    from migration_guard.jobs as j
+    where j.version = plan.version and j.kind in ('backup', 'cleanup') and j.status in ('queued', 'running')
+  ) as f
+$$;
+comment on function migration_guard.preflight_backup(migration_guard.plans) is
+  'Whether a version has neither a backup schema nor a job that is about it.';
+
+-- What the worker may do ----------------------------------------------------------------------------------------------
+
+create function migration_guard.missing_privileges(plan migration_guard.plans, worker name)
+returns table (privilege text, object text, is_needed boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'create', format('database %I', current_database()), true
+  where not has_database_privilege(worker, current_database(), 'create')
+  union all
+  select 'usage', format('schema %I', n.nspname), true
+  from pg_namespace as n
+  where n.nspname = plan.schema_name and not has_schema_privilege(worker, n.oid, 'usage')
+  union all
+  select 'select', format('table %I.%I', plan.schema_name, t.name), true
+  from migration_guard.plan_tables(plan) as t
+  where t.oid is not null and not has_table_privilege(worker, t.oid, 'select')
+  union all
+  select distinct 'select', format('sequence %I.%I', n.nspname, s.relname), false
+  from migration_guard.plan_tables(plan) as t
+  join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid
+    and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+  join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+  join pg_namespace as n on n.oid = s.relnamespace
+  where not has_table_privilege(worker, s.oid, 'select')
+$$;
+comment on function migration_guard.missing_privileges(migration_guard.plans, name) is
+  'The privileges that a role lacks for the backup of a plan; without those that are not needed it knows less.';
+
+create function migration_guard.preflight_privileges(plan migration_guard.plans, worker name)
+returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('privileges', case when bool_or(m.is_needed) then 'blocked' else 'warning' end,
+    jsonb_agg(jsonb_build_object('privilege', m.privilege, 'object', m.object) order by m.is_needed desc, m.object),
+    format('The role %s, who runs jobs, has every privilege that the backup wants.', worker),
+    format('The role %s, who runs jobs, lacks privileges: grant them', worker)
+      || case when bool_or(m.is_needed) then '.' else '; without them it cannot read where the sequences stand.' end)
+  from migration_guard.missing_privileges(plan, worker) as m
+$$;
+comment on function migration_guard.preflight_privileges(migration_guard.plans, name) is
+  'Whether a role may read what a plan names, and make the schema of its backup.';
+
+create function migration_guard.preflight_row_security(plan migration_guard.plans, worker name)
+returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with tables as (
+    select c.oid::regclass::text as name, c.relforcerowsecurity as is_forced, pg_get_userbyid(c.relowner) as owner,
+      not (r.rolsuper or r.rolbypassrls) and (c.relforcerowsecurity or not pg_has_role(worker, c.relowner, 'usage')) as hides
+    from migration_guard.plan_tables(plan) as t
+    join pg_class as c on c.oid = t.oid
+    join pg_roles as r on r.rolname = worker
+    where c.relrowsecurity
+  )
+  select migration_guard.preflight_finding('row_security', 'blocked',
+    jsonb_agg(jsonb_build_object('table', t.name, 'forced', t.is_forced, 'owner', t.owner) order by t.name) filter (where t.hides),
+    format('Row security hides nothing from the role %s, who runs jobs: %s of the tables have it, %s force it on their owner.',
+      worker, count(t.name), count(t.name) filter (where t.is_forced)),
+    format('Row security could hide rows from the role %s, who runs jobs, so that the copy would be refused: '
+      'alter role %1$I bypassrls, or take the force off.', worker))
+  from tables as t
+$$;
+comment on function migration_guard.preflight_row_security(migration_guard.plans, name) is
+  'Whether row security, forced or not, would hide a planned table''s rows from a role.';
+
+-- Other sessions ------------------------------------------------------------------------------------------------------
+
+create function migration_guard.relation_locks(relations oid[])
+returns table (relation oid, mode text, granted boolean, pid int, role text, application_name text, age_seconds int, prepared text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select l.relation, l.mode, l.granted, l.pid, coalesce(a.usename, x.owner)::text, a.application_name,
+    extract(epoch from clock_timestamp() - coalesce(a.xact_start, x.prepared))::int, x.gid
+  from pg_locks as l
+  left join pg_stat_activity as a on a.pid = l.pid
+  -- A prepared transaction has no session; the lock on its own id leads to it.
+  left join pg_locks as i
+    on l.pid is null and i.pid is null and i.locktype = 'transactionid' and i.virtualtransaction = l.virtualtransaction and i.granted
+  left join pg_prepared_xacts as x on x.transaction = i.transactionid
+  where l.locktype = 'relation' and l.relation = any (relations)
+    and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+    and l.pid is distinct from pg_backend_pid()
+$$;
+comment on function migration_guard.relation_locks(oid[]) is
+  'The locks that other transactions hold on relations or wait for, and how old these are: what a role may see of them, and no query.';
+
+create function migration_guard.awaited_relations(plan migration_guard.plans) returns oid[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select r.oid from migration_guard.plan_relations(plan) as r (oid)
+    union
+    select c.oid from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where plan.match is not null and n.nspname = plan.schema_name and c.relkind in ('r', 'p', 'v', 'm'))
+$$;
+comment on function migration_guard.awaited_relations(migration_guard.plans) is
+  'The relations whose locks a backup waits for: the tables of the plan, and with a term all of its schema, whose definitions are read.';
+
+create function migration_guard.preflight_locks(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('locks', 'blocked',
+    jsonb_agg(jsonb_build_object('table', k.relation::regclass::text, 'granted', k.granted, 'pid', k.pid, 'user', k.role,
+      'application_name', k.application_name, 'age_seconds', k.age_seconds, 'prepared', k.prepared) order by k.relation, k.pid),
+    'No other session has a lock that the backup would wait for.',
+    'Other sessions have an ACCESS EXCLUSIVE lock or wait for one: a backup waits 10 seconds for them, and fails then.')
+  from migration_guard.relation_locks(migration_guard.awaited_relations(plan)) as k
+  where k.mode = 'AccessExclusiveLock'
+$$;
+comment on function migration_guard.preflight_locks(migration_guard.plans) is
+  'Whether other sessions hold a lock, or wait for one, that keeps a backup from a plan''s tables.';
+
+create function migration_guard.preflight_transactions(plan migration_guard.plans, longer_than interval default '1 minute')
+returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with old as (
+    select k.pid, k.role, k.application_name, k.age_seconds, k.prepared,
+      jsonb_agg(distinct k.relation::regclass::text) as tables
+    from migration_guard.relation_locks(array(select r.oid from migration_guard.plan_relations(plan) as r (oid))) as k
+    where k.granted and (k.age_seconds is null or make_interval(secs => k.age_seconds) >= longer_than or k.prepared is not null)
+    group by k.pid, k.role, k.application_name, k.age_seconds, k.prepared
+  )
+  select migration_guard.preflight_finding('long_transactions', 'warning',
+    jsonb_agg(jsonb_build_object('pid', o.pid, 'user', o.role, 'application_name', o.application_name,
+      'age_seconds', o.age_seconds, 'prepared', o.prepared, 'tables', o.tables) order by o.age_seconds desc nulls last, o.pid)
+      filter (where o.tables is not null),
+    'No transaction has been using the tables of the plan for long.' || reader.note,
+    'Transactions have been using the tables of the plan for long, or are prepared: the migration waits until they end.' || reader.note)
+  from (
+    select case when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then ''
+      else format(' The role %s has no pg_monitor, and cannot see how old the transactions of other roles are.', current_user) end as note
+  ) as reader
+  left join old as o on true
+  group by reader.note
+$$;
+comment on function migration_guard.preflight_transactions(migration_guard.plans, interval) is
+  'Whether old or prepared transactions use a plan''s tables, which would delay the locks of the migration.';
+
+-- Sizes ---------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.plan_sizes(plan migration_guard.plans)
+returns table (name text, bytes bigint, total_bytes bigint, estimated_rows bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parts (name, oid) as (
+    select t.name, t.oid from migration_guard.plan_tables(plan) as t where t.oid is not null
+    union
+    select p.name, i.inhrelid
+    from parts as p
+    join pg_class as c on c.oid = p.oid and c.relkind = 'p'
+    join pg_inherits as i on i.inhparent = p.oid
+  ),
+  locked as materialized (
+    select array(
+      select k.relation from migration_guard.relation_locks(array(select p.oid from parts as p)) as k
+      where k.mode = 'AccessExclusiveLock') as oids
+  )
+  select p.name,
+    -- The size of a file is asked for under a lock; where that would wait, what the last vacuum found has to do.
+    sum(case when c.oid = any (l.oids) then c.relpages * current_setting('block_size')::bigint else pg_table_size(c.oid) end)::bigint,
+    sum(case when c.oid = any (l.oids) then c.relpages * current_setting('block_size')::bigint else pg_total_relation_size(c.oid) end)::bigint,
+    -- A table that was never analyzed says -1, a partitioned one has no rows of its own.
+    case when bool_or(c.reltuples < 0) filter (where c.relkind <> 'p') then null
+      else coalesce(sum(c.reltuples) filter (where c.relkind <> 'p'), 0) end::bigint
+  from parts as p
+  join pg_class as c on c.oid = p.oid
+  cross join locked as l
+  group by p.name
+$$;
+comment on function migration_guard.plan_sizes(migration_guard.plans) is
+  'For each table of a plan, partitions included: the bytes of its rows, those with its indexes, and about how many rows, or null.';
+
+create function migration_guard.estimated_backup_bytes(plan migration_guard.plans) returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select coalesce(sum(s.bytes), 0)::bigint from migration_guard.plan_sizes(plan) as s $$;
+comment on function migration_guard.estimated_backup_bytes(migration_guard.plans) is
+  'About how many bytes the copies of a plan''s tables take: what their rows take, without indexes.';
+
+create function migration_guard.preflight_sizes(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row('sizes', case when count(*) > count(s.estimated_rows) then 'warning' else 'ok' end,
+    format('The backup takes about %s: %s tables with about %s rows. The database has %s; how much room its disk has left cannot be seen from SQL.',
+      pg_size_pretty(coalesce(sum(s.bytes), 0)), count(*), coalesce(sum(s.estimated_rows), 0), pg_size_pretty(pg_database_size(current_database())))
+    || coalesce(format(' Never analyzed, so that their rows are not counted here: %s.',
+      string_agg(s.name, ', ' order by s.name) filter (where s.estimated_rows is null)), ''),
+    coalesce(jsonb_agg(jsonb_build_object('table', s.name, 'bytes', s.bytes, 'total_bytes', s.total_bytes, 'estimated_rows', s.estimated_rows)
+      order by s.bytes desc, s.name), '[]'))::migration_guard.preflight_check
+  from migration_guard.plan_sizes(plan) as s
+$$;
+comment on function migration_guard.preflight_sizes(migration_guard.plans) is
+  'How large a plan''s tables are, and how much a backup of them takes.';
+
+-- What hangs on the plan ----------------------------------------------------------------------------------------------
+
+create function migration_guard.outside_plan(plan migration_guard.plans)
+returns table (classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive held as materialized (
+    select o.classid, o.objid, o.objsubid from migration_guard.plan_objects(plan) as o
+  ),
+  walked (classid, objid, objsubid, is_part) as (
+    select h.classid, h.objid, h.objsubid, true from held as h
+    union
+    select
+      case when r.oid is not null or a.oid is not null then 'pg_class'::regclass::oid else d.classid end,
+      coalesce(r.ev_class, a.adrelid, d.objid),
+      case when r.oid is not null or v.oid is not null then 0 else coalesce(a.adnum, d.objsubid) end,
+      -- What belongs to another object, as an index, a row type or the sequence of an identity does, goes with that.
+      d.deptype <> 'n'
+    from walked as w
+    join pg_depend as d on d.refclassid = w.classid and d.refobjid = w.objid and (w.objsubid = 0 or d.refobjsubid = w.objsubid)
+    -- A view depends on something by its rule, a column by its default.
+    left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid and r.rulename = '_RETURN'
+    left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
+    left join pg_class as v on d.classid = 'pg_class'::regclass and v.oid = d.objid and v.relkind in ('v', 'm')
+  )
+  select distinct w.classid, w.objid, w.objsubid
+  from walked as w
+  where not w.is_part
+    and not exists (
+      select from held as h where h.classid = w.classid and h.objid = w.objid and h.objsubid in (0, w.objsubid))
+$$;
+comment on function migration_guard.outside_plan(migration_guard.plans) is
+  'The objects that depend on those of a plan, directly or by way of others, and are none of them.';
+
+create function migration_guard.preflight_dependents(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('dependents', 'warning',
+    jsonb_agg(jsonb_build_object('kind', i.type, 'identity', i.identity) order by i.type, i.identity),
+    'Nothing outside of the plan depends on what it names.',
+    'Objects outside of the plan depend on what it names: the backup does not hold them, and the migration may change or drop them.')
+  from migration_guard.outside_plan(plan) as o
+  cross join lateral pg_identify_object(o.classid, o.objid, o.objsubid) as i
+  -- A session's temporary view is gone with it.
+  where i.schema is null or i.schema !~ '^pg_temp'
+$$;
+comment on function migration_guard.preflight_dependents(migration_guard.plans) is
+  'Whether views, foreign keys, policies, triggers, functions, columns or other objects outside of a plan depend on its own.';
+
+-- Function bodies -----------------------------------------------------------------------------------------------------
+
+create function migration_guard.names_to_look_for(plan migration_guard.plans, renames jsonb)
+returns table (kind text, name text, item jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.kind, case when r.kind in ('function', 'procedure', 'aggregate') then split_part(r.name, '(', 1) else r.name end,
+    jsonb_build_object('kind', r.kind, 'name', r.name, 'new_name', r.new_name, 'line', r.line)
+  from jsonb_to_recordset(renames) as r (kind text, name text, new_name text, line int)
+  union all
+  select p.kind, p.name, jsonb_build_object('kind', p.kind, 'name', p.name)
+  from (
+    select 'table', t.name from migration_guard.plan_tables(plan) as t
+    union all select 'enum', e.name from migration_guard.plan_enums(plan) as e
+    union all
+    select distinct 'function', f.proname::text
+    from migration_guard.plan_functions(plan) as w join pg_proc as f on f.oid = w.oid
+    union all select 'match', plan.match where plan.match is not null
+  ) as p (kind, name)
+  where renames = '[]'
+$$;
+comment on function migration_guard.names_to_look_for(migration_guard.plans, jsonb) is
+  'What a migration renames or drops; where that is not known, what the plan names, and its term.';
+
+create function migration_guard.functions_naming(plan migration_guard.plans, renames jsonb)
+returns table (identity text, in_plan boolean, names jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with wanted as materialized (
+    select n.kind, n.item, n.name collate "default" as name,
+      -- What may stand without quotes is a word, whose case does not count.
+      n.kind not in ('match', 'enum_value') and n.name collate "default" ~ '^[[:alpha:]_][[:alnum:]_$]*$' and n.name !~ '[A-Z]' as is_word,
+      case n.kind
+        when 'enum_value' then format('''%s''', replace(n.name, '''', ''''''))
+        else format('"%s"', replace(n.name, '"', '""'))
+      end as quoted
+    from migration_guard.names_to_look_for(plan, renames) as n
+  ),
+  held as materialized (
+    select o.objid from migration_guard.plan_objects(plan) as o where o.classid = 'pg_proc'::regclass
+  ),
+  -- A body that was parsed when its function was made follows every rename.
+  bodies as materialized (
+    select p.oid, p.prosrc collate "default" as body
+    from pg_proc as p
+    join pg_language as l on l.oid = p.prolang
+    join pg_namespace as n on n.oid = p.pronamespace
+    where l.lanname not in ('c', 'internal') and p.prosqlbody is null
+      and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+      and not migration_guard.is_of_extension('pg_proc'::regclass, p.oid)
+  ),
+  found as (
+    select b.oid, w.kind, w.name, w.item
+    from bodies as b
+    cross join lateral (select distinct lower(t.word) as word from regexp_split_to_table(b.body, '[^[:alnum:]_$]+') as t (word)) as t
+    join wanted as w on w.is_word and lower(w.name) = t.word
+    union all
+    select b.oid, w.kind, w.name, w.item
+    from bodies as b
+    join wanted as w on not w.is_word
+      and case w.kind when 'match' then strpos(lower(b.body), lower(w.name)) else strpos(b.body, w.quoted) end > 0
+  )
+  select f.oid::regprocedure::text, f.oid in (select h.objid from held as h), jsonb_agg(f.item order by f.kind, f.name)
+  from found as f
+  group by f.oid
+$$;
+comment on function migration_guard.functions_naming(migration_guard.plans, jsonb) is
+  'The functions of all schemas whose text names what a migration renames or drops, and what of it.';
+
+create function migration_guard.preflight_bodies(plan migration_guard.plans, renames jsonb) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('function_bodies', 'warning',
+    jsonb_agg(jsonb_build_object('function', f.identity, 'in_plan', f.in_plan, 'names', f.names) order by f.in_plan, f.identity),
+    case when renames = '[]' then 'No function outside of the plan names in its text what the plan names.'
+      else 'No function names in its text what the migration renames or drops.' end,
+    case when renames = '[]' then 'Functions outside of the plan name in their text what the plan names: a rename breaks them at their next call, not at the migration.'
+      else 'Functions name in their text what the migration renames or drops: unless it replaces them, they break at their next call, not at the migration.' end)
+  from migration_guard.functions_naming(plan, renames) as f
+  where renames <> '[]' or not f.in_plan
+$$;
+comment on function migration_guard.preflight_bodies(migration_guard.plans, jsonb) is
+  'Whether functions name in their text what a migration renames: Postgres does not know of it, and no rename reaches them.';
+
+-- Columns that fill themselves ----------------------------------------------------------------------------------------
+
+create function migration_guard.preflight_columns(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('generated_columns', 'warning',
+    jsonb_agg(jsonb_build_object('column', format('%I.%I.%I', plan.schema_name, t.name, a.attname), 'is', f.says, 'sequence', s.oid::regclass::text)
+      order by t.name, a.attnum),
+    'No column of the plan''s tables is generated or counted by a sequence.',
+    'Columns fill themselves. A statement that puts rows back leaves generated columns out, says `overriding system value` for '
+      'identities that are always generated, and then sets the sequences, which no rollback turns back.')
+  from migration_guard.plan_tables(plan) as t
+  join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid and d.refobjsubid = a.attnum
+    and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+    and exists (select from pg_class as c where c.oid = d.objid and c.relkind = 'S')
+  left join pg_class as s on s.oid = d.objid
+  cross join lateral (
+    select case
+      when a.attgenerated = 's' then 'generated, stored'
+      when a.attgenerated = 'v' then 'generated, virtual'
+      when a.attidentity = 'a' then 'identity, always'
+      when a.attidentity = 'd' then 'identity, by default'
+      when s.oid is not null then 'counted by a sequence of its own'
+    end as says
+  ) as f
+  where f.says is not null
+$$;
+comment on function migration_guard.preflight_columns(migration_guard.plans) is
+  'Whether columns of a plan''s tables are generated, identities, or own a sequence.';
+
+-- All of it -----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.assert_renames(renames jsonb) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(renames) is distinct from 'array'
+    or jsonb_path_exists(renames, 'strict $[*] ? (@.type() != "object")')
+    or exists (
+      select from jsonb_array_elements(renames) as r (item)
+      where jsonb_typeof(r.item -> 'kind') is distinct from 'string' or jsonb_typeof(r.item -> 'name') is distinct from 'string'
+        or r.item ->> 'name' = '' or coalesce(r.item ->> 'line', '1') !~ '^[0-9]{1,9}$'
+    ) then
+    perform migration_guard.fail('invalid_parameter', 'renames is a list of objects with kind, name, new_name and line.');
+  end if;
+end
+$$;
+comment on function migration_guard.assert_renames(jsonb) is
+  'Raises invalid_parameter unless what a migration renames is told as a list of {kind, name, new_name, line}.';
+
+create function migration_guard.preflight(plan migration_guard.plans, renames jsonb default '[]')
+returns setof migration_guard.preflight_check
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+  worker constant name := migration_guard.owner();
+  locks constant migration_guard.preflight_check := migration_guard.preflight_locks(plan);
+  waiting text;
+begin
+  perform migration_guard.assert_renames(renames);
+  return next migration_guard.preflight_history(plan);
+  return next migration_guard.preflight_backup(plan);
+  return next migration_guard.preflight_privileges(plan, worker);
+  return next migration_guard.preflight_row_security(plan, worker);
+  return next locks;
+  return next migration_guard.preflight_transactions(plan);
+  return next migration_guard.preflight_sizes(plan);
+  return next migration_guard.preflight_columns(plan);
+  if locks.status = 'ok' then
+    return next migration_guard.preflight_names(plan);
+    return next migration_guard.preflight_dependents(plan);
+    return next migration_guard.preflight_bodies(plan, renames);
+    -- A check of what no backup holds, such as operators or collations in the schema, belongs here.
+  else
+    -- These read definitions, and would wait for the lock.
+    foreach waiting in array '{names_exist,dependents,function_bodies}'::text[] loop
+      return next row(waiting, 'warning', 'Not looked at while another session has a lock: see `locks`.', '[]'::jsonb)::migration_guard.preflight_check;
+    end loop;
+  end if;
+end
+$$;
+comment on function migration_guard.preflight(migration_guard.plans, jsonb) is
+  'Every check that is worth a look before a backup, and before the migration: what it renames or drops may be told, each as
+{kind, schema, name, parent, new_name, line}. Changes nothing. Raises invalid_parameter.';

@@ -1,0 +1,508 @@
+import type postgres from "postgres";
+import { expect } from "vitest";
+import { backUp, type Plan } from "../support/backup.ts";
+import { test } from "../support/database.ts";
+import { examplePlan } from "../support/example.ts";
+
+type Check = { check_name: string; status: string; details: string; items: Record<string, unknown>[] };
+
+/** Stores a plan, and gives what its preflight finds, by check. */
+async function look(sql: postgres.Sql, plan: Plan, renames: postgres.JSONValue = []): Promise<Record<string, Check>> {
+  await sql`select migration_guard.put_plan('v1', ${sql.json(plan)}, 'test')`;
+  return lookAgain(sql, renames);
+}
+
+async function lookAgain(sql: postgres.Sql, renames: postgres.JSONValue = []): Promise<Record<string, Check>> {
+  const checks = await sql<Check[]>`
+    select c.* from migration_guard.get_plan('v1') as p, migration_guard.preflight(p, ${sql.json(renames)}) as c`;
+  return Object.fromEntries(checks.map((check) => [check.check_name, check]));
+}
+
+const names = (check: Check | undefined, key: string) => check!.items.map((item) => item[key]);
+
+test("nothing is in the way of a plain table that nobody uses", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public.t (id int); insert into public.t values (1); analyze public.t`);
+  const checks = await look(sql, { tables: ["t"] });
+  expect(Object.values(checks).map(({ check_name, status }) => `${check_name} ${status}`)).toEqual([
+    "not_applied ok",
+    "no_backup ok",
+    "privileges ok",
+    "row_security ok",
+    "locks ok",
+    "long_transactions ok",
+    "sizes ok",
+    "generated_columns ok",
+    "names_exist ok",
+    "dependents ok",
+    "function_bodies ok",
+  ]);
+  for (const check of Object.values(checks)) expect(check.details, check.check_name).not.toBe("");
+});
+
+test("a look changes nothing, and works in a transaction that may only read", async ({ example: { sql } }) => {
+  await look(sql, examplePlan);
+  await sql.unsafe(`begin read only`);
+  const checks = await lookAgain(sql);
+  await sql.unsafe(`commit`);
+  expect(checks.names_exist).toMatchObject({ status: "ok" });
+});
+
+// The migration has not run
+
+test("a plan whose names are gone is told, each of them", async ({ example: { sql } }) => {
+  await look(sql, examplePlan);
+  await sql.unsafe(
+    `alter table public.coordinator_notes rename to curator_notes; drop function public.is_coordinator cascade`,
+  );
+  const { names_exist } = await lookAgain(sql);
+  expect(names_exist).toMatchObject({
+    status: "blocked",
+    items: [{ kind: "function", name: "is_coordinator(uuid)" }, { kind: "table", name: "coordinator_notes" }],
+  });
+});
+
+test("a version that is in the list of applied migrations is told", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public.t (id int)`);
+  expect((await look(sql, { tables: ["t"] })).not_applied).toMatchObject({ status: "ok", items: [] });
+  await sql.unsafe(`
+    create schema if not exists supabase_migrations;
+    create table if not exists supabase_migrations.schema_migrations (version text primary key, name text);
+    insert into supabase_migrations.schema_migrations (version, name) values ('20260101000000', 'v1.0_rename');
+  `);
+  expect((await lookAgain(sql)).not_applied).toMatchObject({ status: "blocked", items: [{ version: "v1.0" }] });
+});
+
+test("a backup that is there, or under way, is told", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public.t (id int)`);
+  expect((await look(sql, { tables: ["t"] })).no_backup).toMatchObject({ status: "ok" });
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  expect((await lookAgain(sql)).no_backup).toMatchObject({
+    status: "blocked",
+    items: [{ kind: "backup", status: "queued" }],
+  });
+  await sql`call migration_guard.work()`.simple();
+  expect((await lookAgain(sql)).no_backup).toMatchObject({
+    status: "blocked",
+    items: [{ schema: "migration_backup_v1" }],
+  });
+});
+
+// What the worker may do
+
+test("a table, a schema and a sequence that the worker may not read are told", async ({ database }) => {
+  const { sql } = database;
+  await database.connect("supabase_admin").unsafe(`
+    create schema app;
+    create table app.open (id serial, a int);
+    create table app.closed (id int);
+    grant select on app.open to postgres;
+  `);
+  expect((await look(sql, { schema: "app", tables: ["open", "closed"] })).privileges).toMatchObject({
+    status: "blocked",
+    items: [
+      { privilege: "usage", object: "schema app" },
+      { privilege: "select", object: "table app.closed" },
+      { privilege: "select", object: "sequence app.open_id_seq" },
+    ],
+  });
+});
+
+test("a sequence alone that may not be read is a warning, and with every privilege all is well", async ({ database }) => {
+  const { sql } = database;
+  const admin = database.connect("supabase_admin");
+  await admin.unsafe(`
+    create schema app;
+    grant usage on schema app to postgres;
+    create table app.open (id serial, a int);
+    grant select on app.open to postgres;
+  `);
+  const before = await look(sql, { schema: "app", tables: ["open"] });
+  expect(before.privileges).toMatchObject({
+    status: "warning",
+    items: [{ privilege: "select", object: "sequence app.open_id_seq" }],
+  });
+  await backUp(sql, "v2", { schema: "app", tables: ["open"] });
+  await admin.unsafe(`grant select on sequence app.open_id_seq to postgres`);
+  expect((await lookAgain(sql)).privileges).toMatchObject({ status: "ok", items: [] });
+});
+
+test("a worker that may not make a schema is told", async ({ database }) => {
+  const { sql, name } = database;
+  const admin = database.connect("supabase_admin");
+  await sql.unsafe(`create table public.t (id int)`);
+  await admin.unsafe(`
+    create role worker_${name} nosuperuser;
+    grant worker_${name} to postgres;
+    grant select on public.t to worker_${name};
+  `);
+  const missing = () =>
+    sql`
+    select m.privilege, m.object from migration_guard.get_plan('v1') as p,
+      migration_guard.missing_privileges(p, ${`worker_${name}`}) as m`;
+  await look(sql, { tables: ["t"] });
+  expect(await missing()).toEqual([{ privilege: "create", object: `database ${name}` }]);
+  await admin.unsafe(`grant create on database ${name} to worker_${name}`);
+  expect(await missing()).toEqual([]);
+  await admin.unsafe(`drop owned by worker_${name}; drop role worker_${name}`);
+});
+
+test("row security is told where it would hide rows from the worker, and only there", async ({ database }) => {
+  const { sql, name } = database;
+  await sql.unsafe(`
+    create table public.plain (id int);
+    create table public.secured (id int);
+    create table public.forced (id int);
+    alter table public.secured enable row level security;
+    alter table public.forced enable row level security, force row level security;
+  `);
+  const bypassing = await look(sql, { tables: ["plain", "secured", "forced"] });
+  expect(bypassing.row_security).toMatchObject({ status: "ok", items: [] });
+  expect(bypassing.row_security!.details).toContain("2 of the tables have it, 1 force it");
+
+  const admin = database.connect("supabase_admin");
+  const seen = async () => {
+    const [{ check }] = await sql<[{ check: Check }]>`
+      select to_jsonb(migration_guard.preflight_row_security(p, ${`worker_${name}`})) as check
+      from migration_guard.get_plan('v1') as p`;
+    return check;
+  };
+  await admin.unsafe(`create role worker_${name} nobypassrls`);
+  expect(await seen()).toMatchObject({
+    status: "blocked",
+    items: [
+      { table: "public.forced", forced: true, owner: "postgres" },
+      { table: "public.secured", forced: false, owner: "postgres" },
+    ],
+  });
+  await admin.unsafe(`grant postgres to worker_${name}`);
+  expect(names(await seen(), "table")).toEqual(["public.forced"]);
+  await admin.unsafe(`alter role worker_${name} bypassrls`);
+  expect(await seen()).toMatchObject({ status: "ok" });
+  await admin.unsafe(`drop role worker_${name}`);
+});
+
+// Other sessions
+
+test("a session that holds an exclusive lock is told with all that helps to find it, and nothing waits for it", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`create table public.t (id int default 7); create table public.other (id int)`);
+  await look(sql, { tables: ["t"] });
+  const session = database.connect();
+  const [{ pid }] = await session<[{ pid: number }]>`select pg_backend_pid() as pid`;
+  await session.unsafe(`
+    set application_name = 'the deploy';
+    begin; lock table public.t in access exclusive mode; select 'a secret';
+  `);
+  await sql`set lock_timeout = '1s'`;
+  const checks = await lookAgain(sql);
+  expect(checks.locks).toMatchObject({
+    status: "blocked",
+    items: [{ table: "public.t", granted: true, pid, user: "postgres", application_name: "the deploy" }],
+  });
+  expect(checks.locks!.items[0]!.age_seconds).toBeGreaterThanOrEqual(0);
+  expect(JSON.stringify(checks)).not.toContain("secret");
+  for (const name of ["names_exist", "dependents", "function_bodies"]) {
+    expect(checks[name], name).toMatchObject({ status: "warning", details: expect.stringContaining("Not looked at") });
+  }
+  expect(checks.sizes!.items).toMatchObject([{ table: "t", bytes: 0 }]);
+  await session`rollback`;
+  expect((await lookAgain(sql)).locks).toMatchObject({ status: "ok", items: [] });
+
+  await session.unsafe(`begin; lock table public.other in access exclusive mode`);
+  expect((await lookAgain(sql)).locks).toMatchObject({ status: "ok" });
+  await session`rollback`;
+});
+
+test("a session that waits for an exclusive lock is told, also on a partition and on what a term may be in", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.t (id int) partition by list (id);
+    create table public.t_1 partition of public.t for values in (1);
+    create table public.term (id int);
+  `);
+  await look(sql, { tables: ["t"] });
+  const reader = database.connect();
+  await reader.unsafe(`begin; select from public.t_1`);
+  const waiting = database.connect();
+  const locked = waiting.unsafe(`begin; lock table public.t_1 in access exclusive mode`).catch(() => undefined);
+  const locks = async () => (await lookAgain(sql)).locks!;
+  await expect.poll(locks).toMatchObject({ status: "blocked", items: [{ table: "public.t_1", granted: false }] });
+  await reader`rollback`;
+  await locked;
+  await waiting`rollback`;
+
+  await waiting.unsafe(`begin; lock table public.term in access exclusive mode`);
+  expect(await locks()).toMatchObject({ status: "ok" });
+  await sql`update migration_guard.plans set match = 'term'`;
+  expect(await locks()).toMatchObject({ status: "blocked", items: [{ table: "public.term" }] });
+  await waiting`rollback`;
+});
+
+test("a transaction that has used a table for long is told, and a short one is not", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`create table public.t (id int); create table public.other (id int)`);
+  await look(sql, { tables: ["t"] });
+  const session = database.connect();
+  await session.unsafe(`set application_name = 'a report'; begin; select from public.t`);
+  const seen = async (longerThan: string) => {
+    const [{ check }] = await sql<[{ check: Check }]>`
+      select to_jsonb(migration_guard.preflight_transactions(p, ${longerThan})) as check
+      from migration_guard.get_plan('v1') as p`;
+    return check;
+  };
+  expect(await seen("1 minute")).toMatchObject({ status: "ok", items: [] });
+  expect(await seen("0 seconds")).toMatchObject({
+    status: "warning",
+    items: [{ user: "postgres", application_name: "a report", tables: ["public.t"] }],
+  });
+  await session`rollback`;
+  await session.unsafe(`begin; select from public.other`);
+  expect(await seen("0 seconds")).toMatchObject({ status: "ok", items: [] });
+  await session`rollback`;
+});
+
+test("a prepared transaction that uses a table is told, however young", async ({ database }) => {
+  const { sql, name } = database;
+  await sql.unsafe(`create table public.t (id int)`);
+  await look(sql, { tables: ["t"] });
+  await sql.unsafe(`begin; insert into public.t values (1); prepare transaction 'left_${name}'`);
+  expect((await lookAgain(sql)).long_transactions).toMatchObject({
+    status: "warning",
+    items: [{ prepared: `left_${name}`, pid: null, user: "postgres", tables: ["public.t"] }],
+  });
+  await sql.unsafe(`rollback prepared 'left_${name}'`);
+  expect((await lookAgain(sql)).long_transactions).toMatchObject({ status: "ok" });
+});
+
+test("who cannot see how old other sessions are is told so, and shown them", async ({ database }) => {
+  const { sql, name } = database;
+  const admin = database.connect("supabase_admin");
+  await sql.unsafe(`create table public.t (id int)`);
+  await look(sql, { tables: ["t"] });
+  expect((await lookAgain(sql)).long_transactions!.details).not.toContain("pg_monitor");
+  await admin.unsafe(`
+    create role blind_${name} login password 'postgres';
+    grant usage on schema migration_guard to blind_${name};
+    grant execute on all functions in schema migration_guard to blind_${name};
+    grant select on all tables in schema migration_guard to blind_${name};
+  `);
+  const session = database.connect();
+  await session.unsafe(`begin; select from public.t`);
+  const [{ check }] = await database.connect(`blind_${name}`)<[{ check: Check }]>`
+    select to_jsonb(migration_guard.preflight_transactions(p)) as check from migration_guard.plans as p`;
+  expect(check).toMatchObject({ status: "warning", items: [{ age_seconds: null, tables: ["public.t"] }] });
+  expect(check.details).toContain("pg_monitor");
+  await session`rollback`;
+  await admin.unsafe(`drop owned by blind_${name}`);
+});
+
+// Sizes
+
+test("sizes are those of the rows, partitions and long values included, and come near to what the backup takes", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.parted (id int, filler text) partition by range (id);
+    create table public.low partition of public.parted for values from (0) to (500);
+    create table public.high partition of public.parted default;
+    insert into public.parted select n, repeat('x', 200) from generate_series(1, 2000) as n;
+    create table public.long (id int primary key, document text);
+    insert into public.long
+      select n, (select string_agg(md5(n::text || m), '') from generate_series(1, 600) as m) from generate_series(1, 50) as n;
+    create table public.empty (id int);
+    analyze;
+  `);
+  const { sizes } = await look(sql, { tables: ["parted", "long", "empty"] });
+  expect(sizes).toMatchObject({ status: "ok" });
+  const byTable = Object.fromEntries(sizes!.items.map((item) => [item.table, item]));
+  expect(byTable.parted).toMatchObject({ estimated_rows: 2000 });
+  expect(byTable.long).toMatchObject({ estimated_rows: 50 });
+  expect(byTable.empty).toMatchObject({ estimated_rows: 0 });
+  expect(byTable.long!.total_bytes).toBeGreaterThan(byTable.long!.bytes as number);
+  expect(sizes!.details).toMatch(/3 tables with about 2050 rows.*cannot be seen from SQL/);
+
+  const [{ estimate }] = await sql<[{ estimate: number }]>`
+    select migration_guard.estimated_backup_bytes(p)::int as estimate from migration_guard.get_plan('v1') as p`;
+  await backUp(sql, "v1", { tables: ["parted", "long", "empty"] });
+  const [{ taken }] = await sql<[{ taken: number }]>`
+    select sum(backup_bytes)::int as taken from migration_backup_v1.tables_backup`;
+  expect(estimate / taken).toBeGreaterThan(0.8);
+  expect(estimate / taken).toBeLessThan(1.25);
+});
+
+test("a table that was never analyzed is named, since its rows are unknown", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public.fresh (id int); insert into public.fresh values (1)`);
+  const { sizes } = await look(sql, { tables: ["fresh"] });
+  expect(sizes).toMatchObject({ status: "warning", items: [{ table: "fresh", estimated_rows: null }] });
+  expect(sizes!.details).toContain("Never analyzed, so that their rows are not counted here: fresh.");
+  await sql`analyze public.fresh`;
+  expect((await lookAgain(sql)).sizes).toMatchObject({ status: "ok", items: [{ table: "fresh", estimated_rows: 1 }] });
+});
+
+test("a plan without tables takes nothing", async ({ example: { sql } }) => {
+  expect((await look(sql, { enums: ["user_role"] })).sizes).toMatchObject({ status: "ok", items: [] });
+});
+
+// What hangs on the plan
+
+test("whatever depends on the plan and is outside of it is told, each once, by whatever way it depends", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create type public.mood as enum ('fine');
+    create function public.is_fine(int) returns boolean language sql as 'select true';
+    create table public.planned (id int primary key, name text, kind public.mood);
+    create index by_name on public.planned (name);
+    create policy own on public.planned using (public.is_fine(id));
+    create sequence public.shared owned by public.planned.id;
+    create view public.direct as select name from public.planned;
+    create view public.indirect as select name from public.direct;
+    create materialized view public.kept as select id from public.planned;
+    create index by_id on public.kept (id);
+    create table public.outside (
+      planned_id int references public.planned, mood public.mood, ticket int default nextval('public.shared'),
+      positive int constraint positive check (public.is_fine(positive)));
+    create policy elsewhere on public.outside using (exists (select from public.planned as p where p.id = planned_id));
+    create index fine_ones on public.outside (planned_id) where mood = 'fine';
+    create function public.of_row(public.planned) returns int language sql as 'select 1';
+    create function public.atomic() returns bigint language sql begin atomic; select count(*) from public.planned; end;
+    create function public.stamp() returns trigger language plpgsql as $$ begin return new; end $$;
+    create trigger on_outside before insert on public.outside for each row execute function public.stamp();
+    create table public.unrelated (id int);
+    create view public.of_unrelated as select * from public.unrelated;
+    create temporary view passing as select * from public.planned;
+  `);
+  const { dependents } = await look(sql, { tables: ["planned"], enums: ["mood"], functions: ["is_fine", "stamp"] });
+  expect(dependents!.status).toBe("warning");
+  expect(dependents!.items.map(({ kind, identity }) => `${kind} ${identity}`).sort()).toEqual([
+    "function public.atomic()",
+    "function public.of_row(public.planned)",
+    "index public.fine_ones",
+    "materialized view public.kept",
+    "table column public.outside.mood",
+    "table column public.outside.ticket",
+    "table constraint outside_planned_id_fkey on public.outside",
+    "table constraint positive on public.outside",
+    "trigger on_outside on public.outside",
+    "view public.direct",
+    "view public.indirect",
+  ]);
+});
+
+test("nothing depends on a plan that names all of it", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create type public.mood as enum ('fine');
+    create table public.a (id int generated always as identity primary key, parent int references public.a, mood public.mood);
+    create table public.b (a int references public.a check (a > 0));
+    create function public.f() returns trigger language plpgsql as $$ begin return new; end $$;
+    create trigger t before insert on public.b for each row execute function public.f();
+    create policy p on public.b using (exists (select from public.a));
+    create table public.parted (id int primary key) partition by range (id);
+    create table public.part partition of public.parted default;
+  `);
+  const { dependents } = await look(sql, { tables: "*", enums: ["mood"], functions: ["f"] });
+  expect(dependents).toMatchObject({ status: "ok", items: [] });
+});
+
+test("of more dependents than can be read the first 200 are listed, and all are counted", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.t (id int);
+    do $$ begin for i in 1..210 loop execute format('create view public.v_%s as select id from public.t', i); end loop; end $$;
+  `);
+  const { dependents } = await look(sql, { tables: ["t"] });
+  expect(dependents!.items).toHaveLength(200);
+  expect(dependents!.details).toContain("There are 210; the first 200 are listed.");
+});
+
+// Function bodies
+
+test("bodies outside of the plan that name what it names are told, and those that follow by themselves are not", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.people (id int);
+    create table public."Odd ""Name""" (id int);
+    create table public.люди (id int);
+    create type public.mood as enum ('fine');
+    create function public.planned() returns bigint language sql as 'select count(*) from public.people';
+    create schema app;
+    create function app.names_table() returns bigint language plpgsql as $$ begin return (select count(*) from PEOPLE); end $$;
+    create function app.names_odd() returns bigint language sql as $$ select count(*) from public."Odd ""Name""" $$;
+    create function app.names_cyrillic() returns bigint language sql as 'select count(*) from public.люди';
+    create function app.names_enum() returns text language plpgsql as $$ declare m public.mood; begin return m; end $$;
+    create function app.calls() returns bigint language plpgsql as $$ begin return public.planned(); end $$;
+    create function app.follows() returns bigint language sql begin atomic; select count(*) from public.people; end;
+    create function app.longer_word() returns text language sql as $$ select 'people_of_old, townspeople, $people' $$;
+    create function app.has_the_term() returns text language sql as $$ select 'Zebrafish' $$;
+  `);
+  const plan = { tables: ["people", 'Odd "Name"', "люди"], enums: ["mood"], functions: ["planned"] };
+  const { function_bodies } = await look(sql, plan);
+  expect(function_bodies!.status).toBe("warning");
+  expect(names(function_bodies, "function"))
+    .toEqual(["app.calls()", "app.names_cyrillic()", "app.names_enum()", "app.names_odd()", "app.names_table()"]);
+  expect(function_bodies!.items[4]).toMatchObject({ in_plan: false, names: [{ kind: "table", name: "people" }] });
+
+  await sql`create function public.zebra_of_the_plan() returns int language sql as 'select 1'`;
+  expect(names((await look(sql, { match: "zebra" })).function_bodies, "function")).toEqual(["app.has_the_term()"]);
+  expect((await look(sql, { enums: ["mood"], functions: ["planned"], tables: [] })).function_bodies!.items)
+    .not.toContainEqual(expect.objectContaining({ function: "app.names_table()" }));
+});
+
+test("what the migration renames or drops is looked for in every function, of the plan or not", async ({ example: { sql } }) => {
+  const renames = [
+    { kind: "enum_value", schema: "public", name: "coordinator", parent: "user_role", new_name: "curator", line: 12 },
+    { kind: "column", schema: "public", name: "coordinator_id", parent: "profiles", new_name: "curator_id", line: 20 },
+    { kind: "function", schema: "public", name: "is_client_coordinator(uuid, uuid)", new_name: null, line: 30 },
+  ];
+  await sql.unsafe(`
+    create schema app;
+    create function app.reads() returns bigint language sql as
+      $$ select count(*) from public.profiles where coordinator_id is null $$;
+    create function app.talks() returns text language sql as $$ select 'our coordinator is here' $$;
+    create function app.asks() returns boolean language sql as $$ select public.is_client_coordinator(null, null) $$;
+  `);
+  const { function_bodies } = await look(sql, examplePlan, renames);
+  expect(function_bodies!.status).toBe("warning");
+  const byFunction = Object.fromEntries(function_bodies!.items.map((item) => [item.function, item]));
+  expect(byFunction["app.reads()"]).toEqual({
+    function: "app.reads()",
+    in_plan: false,
+    names: [{ kind: "column", name: "coordinator_id", new_name: "curator_id", line: 20 }],
+  });
+  expect(byFunction["app.asks()"]).toMatchObject({ names: [{ kind: "function", new_name: null }] });
+  // A value of an enum stands in a body as a literal of its own.
+  expect(byFunction["app.talks()"]).toBeUndefined();
+  expect(byFunction["is_coordinator(uuid)"] ?? byFunction["public.is_coordinator(uuid)"]).toMatchObject({
+    in_plan: true,
+  });
+  const nothing = [{ kind: "table", schema: "public", name: "nobody_names_it", new_name: "x", line: 1 }];
+  expect((await lookAgain(sql, nothing)).function_bodies).toMatchObject({ status: "ok", items: [] });
+});
+
+test.for<[string, postgres.JSONValue]>([
+  ["no list", { kind: "table", name: "t" }],
+  ["a list of texts", ["t"]],
+  ["one without a name", [{ kind: "table" }]],
+  ["one without a kind", [{ name: "t" }]],
+  ["one with an empty name", [{ kind: "table", name: "" }]],
+  ["one whose line is a text", [{ kind: "table", name: "t", line: "twelve" }]],
+  ["null", null],
+])("renames that are %s are refused", async ([, renames], { database: { sql } }) => {
+  await sql.unsafe(`create table public.t (id int)`);
+  await look(sql, { tables: ["t"] });
+  await expect(lookAgain(sql, renames)).rejects.toMatchObject({ code: "MG003" });
+});
+
+// Columns that fill themselves
+
+test("generated, identity and serial columns are told, with their sequences", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.t (
+      a int generated always as identity, b int generated by default as identity, c serial, d int,
+      e int generated always as (d * 2) stored, f text default 'plain');
+  `);
+  const { generated_columns } = await look(sql, { tables: ["t"] });
+  expect(generated_columns).toMatchObject({
+    status: "warning",
+    items: [
+      { column: "public.t.a", is: "identity, always", sequence: "public.t_a_seq" },
+      { column: "public.t.b", is: "identity, by default", sequence: "public.t_b_seq" },
+      { column: "public.t.c", is: "counted by a sequence of its own", sequence: "public.t_c_seq" },
+      { column: "public.t.e", is: "generated, stored", sequence: null },
+    ],
+  });
+});
