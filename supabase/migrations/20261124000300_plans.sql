@@ -133,7 +133,7 @@ as $$
   matches as materialized (
     select c.classid, c.objid, c.objsubid, c.kind
     from candidates as c
-    -- Names come with the collation C, which knows the case of ASCII letters only.
+    -- Names come with the collation C, which knows the case of ASCII letters only; the database's own may know more.
     cross join (select lower(plan.match collate "default") as text) as term
     where (
         c.kind in ('function', 'procedure', 'aggregate', 'index', 'policy', 'view', 'materialized_view', 'trigger', 'constraint')

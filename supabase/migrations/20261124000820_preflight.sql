@@ -329,6 +329,14 @@ comment on function migration_guard.preflight_dependents(migration_guard.plans) 
 
 -- Function bodies -----------------------------------------------------------------------------------------------------
 
+create function migration_guard.word_end() returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+-- Every character of ASCII but letters, digits, _ and $; whatever is beyond ASCII may be in an identifier, in any locale.
+as $$ select '[\x01-#%-/:-@\[-^`{-\x7f]+' $$;
+comment on function migration_guard.word_end() is
+  'The regular expression of what stands between the words of a function''s text, as Postgres itself reads identifiers.';
+
 create function migration_guard.names_to_look_for(plan migration_guard.plans, renames jsonb)
 returns table (kind text, name text, item jsonb)
 language sql stable
@@ -360,7 +368,7 @@ as $$
   with wanted as materialized (
     select n.kind, n.item, n.name collate "default" as name,
       -- What may stand without quotes is a word, whose case does not count.
-      n.kind not in ('match', 'enum_value') and n.name collate "default" ~ '^[[:alpha:]_][[:alnum:]_$]*$' and n.name !~ '[A-Z]' as is_word,
+      n.kind not in ('match', 'enum_value') and n.name !~ '^[0-9$]|[A-Z]' and n.name !~ migration_guard.word_end() as is_word,
       case n.kind
         when 'enum_value' then format('''%s''', replace(n.name, '''', ''''''))
         else format('"%s"', replace(n.name, '"', '""'))
@@ -383,7 +391,7 @@ as $$
   found as (
     select b.oid, w.kind, w.name, w.item
     from bodies as b
-    cross join lateral (select distinct lower(t.word) as word from regexp_split_to_table(b.body, '[^[:alnum:]_$]+') as t (word)) as t
+    cross join lateral (select distinct lower(t.word) as word from regexp_split_to_table(b.body, migration_guard.word_end()) as t (word)) as t
     join wanted as w on w.is_word and lower(w.name) = t.word
     union all
     select b.oid, w.kind, w.name, w.item
