@@ -505,4 +505,9 @@ test("generated, identity and serial columns are told, with their sequences", as
       { column: "public.t.e", is: "generated, stored", sequence: null },
     ],
   });
+  const [{ version }] = await sql<[{ version: number }]>`select current_setting('server_version_num')::int as version`;
+  // Columns that are computed when they are read came with 18.
+  if (version < 180000) return;
+  await sql`alter table public.t add column g int generated always as (d * 3) virtual`;
+  expect((await lookAgain(sql)).generated_columns!.items[4]).toMatchObject({ is: "generated, virtual" });
 });
