@@ -264,45 +264,57 @@ $$;
 comment on function migration_guard.existing_names(text) is
   'One row: the schemas, and what a plan could name in one of them. functions and signatures go together, place by place.';
 
+create function migration_guard.outside_plan(plan migration_guard.plans)
+returns table (classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive held as materialized (
+    select o.classid, o.objid, o.objsubid from migration_guard.plan_objects(plan) as o
+  ),
+  walked (classid, objid, objsubid, is_part) as (
+    select h.classid, h.objid, h.objsubid, true from held as h
+    union
+    select
+      case when r.oid is not null or a.oid is not null then 'pg_class'::regclass::oid else d.classid end,
+      coalesce(r.ev_class, a.adrelid, d.objid),
+      case when r.oid is not null or v.oid is not null then 0 else coalesce(a.adnum, d.objsubid) end,
+      -- What belongs to another object, as an index, a row type or the sequence of an identity does, goes with that.
+      d.deptype <> 'n'
+    from walked as w
+    join pg_depend as d on d.refclassid = w.classid and d.refobjid = w.objid and (w.objsubid = 0 or d.refobjsubid = w.objsubid)
+    -- A view depends on something by its rule, a column by its default.
+    left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid and r.rulename = '_RETURN'
+    left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
+    left join pg_class as v on d.classid = 'pg_class'::regclass and v.oid = d.objid and v.relkind in ('v', 'm')
+  )
+  select distinct w.classid, w.objid, w.objsubid
+  from walked as w
+  where not w.is_part
+    and not exists (
+      select from held as h where h.classid = w.classid and h.objid = w.objid and h.objsubid in (0, w.objsubid))
+$$;
+comment on function migration_guard.outside_plan(migration_guard.plans) is
+  'The objects that depend on those of a plan, directly or by way of others, and are none of them.';
+
 create function migration_guard.plan_dependents(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive planned as materialized (
-    select distinct p.classid, p.objid from migration_guard.plan_objects(plan) as p
-  ),
-  dependencies as materialized (
-    select * from migration_guard.catalog_dependencies
-  ),
-  dependents as (
-    select d.classid, d.objid
-    from planned as p
-    join dependencies as d on d.refclassid = p.classid and d.refobjid = p.objid
-    union
-    select d.classid, d.objid
-    from dependents as f
-    join dependencies as d on d.refclassid = f.classid and d.refobjid = f.objid
-    -- A table outlives a column or a default that goes.
-    where not exists (select from pg_class as c where c.oid = f.objid and f.classid = 'pg_class'::regclass and c.relkind in ('r', 'p', 'f'))
-  ),
-  -- As arrays, which reach into the views.
-  ids as materialized (
-    select
-      array(select d.objid from dependents as d where d.classid = 'pg_class'::regclass) as relations,
-      array(select d.objid from dependents as d where d.classid <> 'pg_class'::regclass) as others
-  )
+  with dependents as materialized (select * from migration_guard.outside_plan(plan)),
+  -- As an array, which reaches into the views.
+  ids as materialized (select array(select d.objid from dependents as d) as oids)
   select o.*
   from migration_guard.catalog_objects as o
-  where o.objid = any ((select i.relations || i.others from ids as i)::oid[])
+  where o.objid = any ((select i.oids from ids as i)::oid[])
     and exists (select from dependents as d where d.classid = o.classid and d.objid = o.objid)
-    and not exists (select from planned as p where p.classid = o.classid and p.objid = o.objid)
-    -- Backups and the product depend on nothing; what they have in common with a plan is Postgres's.
     and not migration_guard.is_extension_member(o.classid, o.objid)
     and o.schema_name !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
 $$;
 comment on function migration_guard.plan_dependents(migration_guard.plans) is
-  'What depends on a plan''s objects, in any schema, and is not of the plan: what a migration could break or drop by cascade.';
+  'The catalog objects that depend on a plan''s, in any schema, and are not of the plan: what a migration could break, or drop
+by cascade.';
 
 -- Storing and removing ------------------------------------------------------------------------------------------------
 

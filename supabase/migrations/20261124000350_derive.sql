@@ -640,7 +640,7 @@ as $$
     format('A plan cannot name the %s %s: note by yourself what it was before.', replace(d.kind, '_', ' '), d.identity)
   from migration_guard.show_derived(found) as d
   join unnest(touches) as t on t.number = d.number
-  where d.schema_name = derived_unplanned_warnings.schema_name and d.kind in ('foreign_table', 'aggregate')
+  where d.schema_name = derived_unplanned_warnings.schema_name and d.kind = 'foreign_table'
   union all
   select null, o.said[1], '', o.said[2]
   from (
@@ -652,7 +652,7 @@ as $$
     end as said
     from migration_guard.show_derived(found) as d
     where d.schema_name = derived_unplanned_warnings.schema_name
-    having count(d.kind) filter (where d.kind in ('table', 'enum', 'function', 'procedure')) = 0
+    having count(d.kind) filter (where d.kind in ('table', 'enum', 'function', 'procedure', 'aggregate')) = 0
   ) as o
 $$;
 comment on function migration_guard.derived_unplanned_warnings(migration_guard.touch[], migration_guard.derived[], text) is
@@ -678,7 +678,7 @@ as $$
     'schema', derived_plan.schema_name,
     'tables', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind = 'table'), '[]'),
     'enums', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind = 'enum'), '[]'),
-    'functions', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind in ('function', 'procedure')), '[]'))
+    'functions', coalesce(jsonb_agg(n.name order by n.name) filter (where n.kind in ('function', 'procedure', 'aggregate')), '[]'))
   from names as n
 $$;
 comment on function migration_guard.derived_plan(migration_guard.derived[], text) is

@@ -75,22 +75,22 @@ comment on function migration_guard.preflight_backup(migration_guard.plans) is
 -- What the worker may do ----------------------------------------------------------------------------------------------
 
 create function migration_guard.missing_privileges(plan migration_guard.plans, worker name)
-returns table (privilege text, object text, is_needed boolean)
+returns table (privilege text, object text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select 'create', format('database %I', current_database()), true
+  select 'create', format('database %I', current_database())
   where not has_database_privilege(worker, current_database(), 'create')
   union all
-  select 'usage', format('schema %I', n.nspname), true
+  select 'usage', format('schema %I', n.nspname)
   from pg_namespace as n
   where n.nspname = plan.schema_name and not has_schema_privilege(worker, n.oid, 'usage')
   union all
-  select 'select', format('table %I.%I', plan.schema_name, t.name), true
+  select 'select', format('table %I.%I', plan.schema_name, t.name)
   from migration_guard.plan_tables(plan) as t
   where t.oid is not null and not has_table_privilege(worker, t.oid, 'select')
   union all
-  select distinct 'select', format('sequence %I.%I', n.nspname, s.relname), false
+  select distinct 'select', format('sequence %I.%I', n.nspname, s.relname)
   from migration_guard.plan_tables(plan) as t
   join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid
     and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i')
@@ -99,18 +99,17 @@ as $$
   where not has_table_privilege(worker, s.oid, 'select')
 $$;
 comment on function migration_guard.missing_privileges(migration_guard.plans, name) is
-  'The privileges that a role lacks for the backup of a plan; without those that are not needed it knows less.';
+  'The privileges that a role lacks for the backup of a plan.';
 
 create function migration_guard.preflight_privileges(plan migration_guard.plans, worker name)
 returns migration_guard.preflight_check
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.preflight_finding('privileges', case when bool_or(m.is_needed) then 'blocked' else 'warning' end,
-    jsonb_agg(jsonb_build_object('privilege', m.privilege, 'object', m.object) order by m.is_needed desc, m.object),
+  select migration_guard.preflight_finding('privileges', 'blocked',
+    jsonb_agg(jsonb_build_object('privilege', m.privilege, 'object', m.object) order by m.object),
     format('The role %s, who runs jobs, has every privilege that the backup wants.', worker),
-    format('The role %s, who runs jobs, lacks privileges: grant them', worker)
-      || case when bool_or(m.is_needed) then '.' else '; without them it cannot read where the sequences stand.' end)
+    format('The role %s, who runs jobs, lacks privileges: grant them.', worker))
   from migration_guard.missing_privileges(plan, worker) as m
 $$;
 comment on function migration_guard.preflight_privileges(migration_guard.plans, name) is
@@ -170,10 +169,10 @@ as $$
     select r.oid from migration_guard.plan_relations(plan) as r (oid)
     union
     select c.oid from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-    where plan.match is not null and n.nspname = plan.schema_name and c.relkind in ('r', 'p', 'v', 'm'))
+    where n.nspname = plan.schema_name and c.relkind in ('r', 'p', 'v', 'm'))
 $$;
 comment on function migration_guard.awaited_relations(migration_guard.plans) is
-  'The relations whose locks a backup waits for: the tables of the plan, and with a term all of its schema, whose definitions are read.';
+  'The relations whose locks a backup waits for: the tables of the plan, and all of its schema, whose definitions are read.';
 
 create function migration_guard.preflight_locks(plan migration_guard.plans) returns migration_guard.preflight_check
 language sql stable
@@ -278,39 +277,6 @@ comment on function migration_guard.preflight_sizes(migration_guard.plans) is
 
 -- What hangs on the plan ----------------------------------------------------------------------------------------------
 
-create function migration_guard.outside_plan(plan migration_guard.plans)
-returns table (classid oid, objid oid, objsubid int)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  with recursive held as materialized (
-    select o.classid, o.objid, o.objsubid from migration_guard.plan_objects(plan) as o
-  ),
-  walked (classid, objid, objsubid, is_part) as (
-    select h.classid, h.objid, h.objsubid, true from held as h
-    union
-    select
-      case when r.oid is not null or a.oid is not null then 'pg_class'::regclass::oid else d.classid end,
-      coalesce(r.ev_class, a.adrelid, d.objid),
-      case when r.oid is not null or v.oid is not null then 0 else coalesce(a.adnum, d.objsubid) end,
-      -- What belongs to another object, as an index, a row type or the sequence of an identity does, goes with that.
-      d.deptype <> 'n'
-    from walked as w
-    join pg_depend as d on d.refclassid = w.classid and d.refobjid = w.objid and (w.objsubid = 0 or d.refobjsubid = w.objsubid)
-    -- A view depends on something by its rule, a column by its default.
-    left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid and r.rulename = '_RETURN'
-    left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
-    left join pg_class as v on d.classid = 'pg_class'::regclass and v.oid = d.objid and v.relkind in ('v', 'm')
-  )
-  select distinct w.classid, w.objid, w.objsubid
-  from walked as w
-  where not w.is_part
-    and not exists (
-      select from held as h where h.classid = w.classid and h.objid = w.objid and h.objsubid in (0, w.objsubid))
-$$;
-comment on function migration_guard.outside_plan(migration_guard.plans) is
-  'The objects that depend on those of a plan, directly or by way of others, and are none of them.';
-
 create function migration_guard.preflight_dependents(plan migration_guard.plans) returns migration_guard.preflight_check
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -318,7 +284,7 @@ as $$
   select migration_guard.preflight_finding('dependents', 'warning',
     jsonb_agg(jsonb_build_object('kind', i.type, 'identity', i.identity) order by i.type, i.identity),
     'Nothing outside of the plan depends on what it names.',
-    'Objects outside of the plan depend on what it names: the backup does not hold them, and the migration may change or drop them.')
+    'Objects outside of the plan depend on what it names: a backup has their definitions and none of their rows, and the migration may change or drop them.')
   from migration_guard.outside_plan(plan) as o
   cross join lateral pg_identify_object(o.classid, o.objid, o.objsubid) as i
   -- A session's temporary view is gone with it.
@@ -360,7 +326,7 @@ $$;
 comment on function migration_guard.names_to_look_for(migration_guard.plans, jsonb) is
   'What a migration renames or drops; where that is not known, what the plan names, and its term.';
 
-create function migration_guard.functions_naming(plan migration_guard.plans, renames jsonb)
+create function migration_guard.functions_naming(plan migration_guard.plans, renames jsonb, replaced text[])
 returns table (identity text, in_plan boolean, names jsonb)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -386,7 +352,8 @@ as $$
     join pg_namespace as n on n.oid = p.pronamespace
     where l.lanname not in ('c', 'internal') and p.prosqlbody is null
       and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
-      and not migration_guard.is_of_extension('pg_proc'::regclass, p.oid)
+      and not (n.nspname = plan.schema_name and p.proname = any (replaced))
+      and not migration_guard.is_extension_member('pg_proc'::regclass, p.oid)
   ),
   found as (
     select b.oid, w.kind, w.name, w.item
@@ -403,24 +370,40 @@ as $$
   from found as f
   group by f.oid
 $$;
-comment on function migration_guard.functions_naming(migration_guard.plans, jsonb) is
-  'The functions of all schemas whose text names what a migration renames or drops, and what of it.';
+comment on function migration_guard.functions_naming(migration_guard.plans, jsonb, text[]) is
+  'The functions of all schemas whose text names what a migration renames or drops, and what of it; but for those of the
+plan''s schema whose names the migration makes or drops itself.';
 
-create function migration_guard.preflight_bodies(plan migration_guard.plans, renames jsonb) returns migration_guard.preflight_check
+create function migration_guard.preflight_bodies(plan migration_guard.plans, renames jsonb, replaced text[]) returns migration_guard.preflight_check
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.preflight_finding('function_bodies', 'warning',
     jsonb_agg(jsonb_build_object('function', f.identity, 'in_plan', f.in_plan, 'names', f.names) order by f.in_plan, f.identity),
     case when renames = '[]' then 'No function outside of the plan names in its text what the plan names.'
-      else 'No function names in its text what the migration renames or drops.' end,
+      else 'No function that the migration leaves alone names in its text what it renames or drops.' end,
     case when renames = '[]' then 'Functions outside of the plan name in their text what the plan names: a rename breaks them at their next call, not at the migration.'
-      else 'Functions name in their text what the migration renames or drops: unless it replaces them, they break at their next call, not at the migration.' end)
-  from migration_guard.functions_naming(plan, renames) as f
+      else 'Functions that the migration neither makes nor drops name in their text what it renames or drops: they break at their next call, not at the migration.' end)
+  from migration_guard.functions_naming(plan, renames, replaced) as f
   where renames <> '[]' or not f.in_plan
 $$;
-comment on function migration_guard.preflight_bodies(migration_guard.plans, jsonb) is
+comment on function migration_guard.preflight_bodies(migration_guard.plans, jsonb, text[]) is
   'Whether functions name in their text what a migration renames: Postgres does not know of it, and no rename reaches them.';
+
+-- What no backup holds ------------------------------------------------------------------------------------------------
+
+create function migration_guard.preflight_kinds(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('kinds_covered', 'warning',
+    jsonb_agg(jsonb_build_object('identity', u.identity) order by u.identity),
+    'Every object of the schema is of a kind that a backup holds.',
+    'No backup holds these objects of the schema: keep what makes them with the migration.')
+  from migration_guard.uncovered_objects(plan.schema_name) as u (identity)
+$$;
+comment on function migration_guard.preflight_kinds(migration_guard.plans) is
+  'Whether a plan''s schema has objects of kinds that no backup holds.';
 
 -- Columns that fill themselves ----------------------------------------------------------------------------------------
 
@@ -475,7 +458,7 @@ $$;
 comment on function migration_guard.assert_renames(jsonb) is
   'Raises invalid_parameter unless what a migration renames is told as a list of {kind, name, new_name, line}.';
 
-create function migration_guard.preflight(plan migration_guard.plans, renames jsonb default '[]')
+create function migration_guard.preflight(plan migration_guard.plans, renames jsonb default '[]', replaced text[] default '{}')
 returns setof migration_guard.preflight_check
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -495,11 +478,11 @@ begin
   return next migration_guard.preflight_transactions(plan);
   return next migration_guard.preflight_sizes(plan);
   return next migration_guard.preflight_columns(plan);
+  return next migration_guard.preflight_kinds(plan);
   if locks.status = 'ok' then
     return next migration_guard.preflight_names(plan);
     return next migration_guard.preflight_dependents(plan);
-    return next migration_guard.preflight_bodies(plan, renames);
-    -- A check of what no backup holds, such as operators or collations in the schema, belongs here.
+    return next migration_guard.preflight_bodies(plan, renames, replaced);
   else
     -- These read definitions, and would wait for the lock.
     foreach waiting in array '{names_exist,dependents,function_bodies}'::text[] loop
@@ -508,6 +491,6 @@ begin
   end if;
 end
 $$;
-comment on function migration_guard.preflight(migration_guard.plans, jsonb) is
+comment on function migration_guard.preflight(migration_guard.plans, jsonb, text[]) is
   'Every check that is worth a look before a backup, and before the migration: what it renames or drops may be told, each as
-{kind, schema, name, parent, new_name, line}. Changes nothing. Raises invalid_parameter.';
+{kind, schema, name, parent, new_name, line}, and the names of the functions that it makes or drops. Changes nothing. Raises invalid_parameter.';

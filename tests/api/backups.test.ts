@@ -232,3 +232,21 @@ test("a plan of every table and a term comes back as it was stored, and its cont
   const failed = await call("POST", "/v1/backups", { json: { version: "v4" }, wait: 60 });
   expect(failed.json.error).toMatchObject({ code: "insufficient_privilege", contacts: plan.contacts });
 });
+
+test("a verification holds against the manifest that the backup's job returned, and not against another", async ({ freshApi }) => {
+  const { call } = freshApi;
+  await call("PUT", "/v1/plans/v10.0", { json: examplePlan });
+  const { json: { result: { manifest } } } = await call("POST", "/v1/backups", {
+    json: { version: "v10.0" },
+    wait: 60,
+  });
+  expect(manifest).toMatch(/^[0-9a-f]{64}$/);
+  expect((await call("GET", "/v1/backups/v10.0")).json.manifest).toBe(manifest);
+  const verify = (json?: unknown) => call("POST", "/v1/backups/v10/verify", { json, wait: 60 });
+  expect((await verify({ expected_manifest: manifest })).json.result).toMatchObject({ ok: true, manifest });
+  expect((await verify({ expected_manifest: "f".repeat(64) })).json.result).toMatchObject({ ok: false, failed: 1 });
+  expect((await verify()).json.result).toMatchObject({ ok: true });
+  for (const wrong of [{ expected_manifest: "abc" }, { expected: manifest }, { expected_manifest: null }]) {
+    expect((await verify(wrong)).json, JSON.stringify(wrong)).toMatchObject({ status: 400, code: "invalid_request" });
+  }
+});

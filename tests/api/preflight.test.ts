@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { test } from "../support/api.ts";
-import { examplePlan } from "../support/example.ts";
+import { exampleFile, examplePlan } from "../support/example.ts";
 
 type Check = { check_name: string; status: string; details: string; items: unknown[] };
 
@@ -51,4 +51,42 @@ test("a preflight answers while a table is locked, and says by whom", async ({ f
     status: "blocked",
     items: [{ table: "public.profiles", granted: true, pid }],
   });
+});
+
+test("with the migration file a preflight names the functions that the migration would break, and no others", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await call("PUT", "/v1/plans/v10.0", { json: examplePlan });
+  const headers = { "content-type": "application/sql" };
+  const bodies = async (body: string) => {
+    const { status, json } = await call("POST", "/v1/plans/v10/preflight", { body, headers });
+    expect(status).toBe(200);
+    return json.checks.find(({ check_name }: Check) => check_name === "function_bodies") as Check;
+  };
+  const migration = exampleFile("migrations", "v10.0_coordinator_to_curator.sql");
+  // It replaces each function that says coordinator.
+  expect(await bodies(migration)).toMatchObject({ status: "ok", items: [] });
+
+  await database.sql`create function public.note_count() returns bigint language plpgsql
+    as $$ begin return (select count(*) from public.coordinator_notes); end $$`;
+  const line = migration.split("\n").findIndex((text) => text.includes("coordinator_notes rename to")) + 1;
+  expect(await bodies(migration)).toMatchObject({
+    status: "warning",
+    items: [{
+      function: "public.note_count()",
+      names: [{ kind: "table", name: "coordinator_notes", new_name: "curator_notes", line }],
+    }],
+  });
+});
+
+test("a preflight refuses a file that is no SQL, and a body that is declared as something else", async ({ api }) => {
+  const { call } = api;
+  await call("PUT", "/v1/plans/v10.0", { json: examplePlan });
+  const sent = (body: string, type: string) =>
+    call("POST", "/v1/plans/v10/preflight", { body, headers: { "content-type": type } });
+  expect((await sent("select 1;\nselekt 2", "application/sql")).json).toMatchObject({
+    status: 400,
+    code: "invalid_migration",
+    errors: [{ line: 2 }],
+  });
+  expect((await sent("{}", "application/json")).json).toMatchObject({ status: 415, code: "unsupported_media_type" });
 });

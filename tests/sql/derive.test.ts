@@ -277,7 +277,11 @@ test("an extension that is dropped with cascade brings the tables that use its t
 });
 
 test("what no plan can name is a warning", async ({ prepared: { sql } }) => {
-  expect(codes(await derive(sql, "drop table lonely;\ndrop aggregate total(int)"))).toEqual(["2 not_in_plan"]);
+  expect(codes(await derive(sql, "drop table lonely;\ndrop foreign table far"))).toEqual(["2 not_in_plan"]);
+});
+
+test("an aggregate is a function to a plan", async ({ prepared: { sql } }) => {
+  expect((await derive(sql, "drop aggregate total(int)")).plan.functions).toEqual(["total(integer)"]);
 });
 
 test("functions that are called are warnings, but those of Postgres that change nothing", async ({ prepared: { sql } }) => {

@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { backUp, type Plan } from "../support/backup.ts";
+import { backUp, type Plan, tryBackUp } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
@@ -32,6 +32,7 @@ test("nothing is in the way of a plain table that nobody uses", async ({ databas
     "long_transactions ok",
     "sizes ok",
     "generated_columns ok",
+    "kinds_covered ok",
     "names_exist ok",
     "dependents ok",
     "function_bodies ok",
@@ -107,7 +108,7 @@ test("a table, a schema and a sequence that the worker may not read are told", a
   });
 });
 
-test("a sequence alone that may not be read is a warning, and with every privilege all is well", async ({ database }) => {
+test("a sequence that may not be read is in the way, and with every privilege all is well", async ({ database }) => {
   const { sql } = database;
   const admin = database.connect("supabase_admin");
   await admin.unsafe(`
@@ -118,10 +119,12 @@ test("a sequence alone that may not be read is a warning, and with every privile
   `);
   const before = await look(sql, { schema: "app", tables: ["open"] });
   expect(before.privileges).toMatchObject({
-    status: "warning",
+    status: "blocked",
     items: [{ privilege: "select", object: "sequence app.open_id_seq" }],
   });
-  await backUp(sql, "v2", { schema: "app", tables: ["open"] });
+  expect(await tryBackUp(sql, "v2", { schema: "app", tables: ["open"] })).toMatchObject({
+    error: { code: "insufficient_privilege" },
+  });
   await admin.unsafe(`grant select on sequence app.open_id_seq to postgres`);
   expect((await lookAgain(sql)).privileges).toMatchObject({ status: "ok", items: [] });
 });
@@ -213,12 +216,12 @@ test("a session that holds an exclusive lock is told with all that helps to find
   await session`rollback`;
 });
 
-test("a session that waits for an exclusive lock is told, also on a partition and on what a term may be in", async ({ database }) => {
+test("a session that waits for an exclusive lock is told, also on a partition and on another table of the schema", async ({ database }) => {
   const { sql } = database;
   await sql.unsafe(`
     create table public.t (id int) partition by list (id);
     create table public.t_1 partition of public.t for values in (1);
-    create table public.term (id int);
+    create table public.other (id int);
   `);
   await look(sql, { tables: ["t"] });
   const reader = database.connect();
@@ -226,15 +229,17 @@ test("a session that waits for an exclusive lock is told, also on a partition an
   const waiting = database.connect();
   const locked = waiting.unsafe(`begin; lock table public.t_1 in access exclusive mode`).catch(() => undefined);
   const locks = async () => (await lookAgain(sql)).locks!;
-  await expect.poll(locks).toMatchObject({ status: "blocked", items: [{ table: "public.t_1", granted: false }] });
+  await expect.poll(locks, { timeout: 60_000 }).toMatchObject({
+    status: "blocked",
+    items: [{ table: "public.t_1", granted: false }],
+  });
   await reader`rollback`;
   await locked;
   await waiting`rollback`;
 
-  await waiting.unsafe(`begin; lock table public.term in access exclusive mode`);
   expect(await locks()).toMatchObject({ status: "ok" });
-  await sql`update migration_guard.plans set match = 'term'`;
-  expect(await locks()).toMatchObject({ status: "blocked", items: [{ table: "public.term" }] });
+  await waiting.unsafe(`begin; lock table public.other in access exclusive mode`);
+  expect(await locks()).toMatchObject({ status: "blocked", items: [{ table: "public.other" }] });
   await waiting`rollback`;
 });
 
@@ -510,4 +515,35 @@ test("generated, identity and serial columns are told, with their sequences", as
   if (version < 180000) return;
   await sql`alter table public.t add column g int generated always as (d * 3) virtual`;
   expect((await lookAgain(sql)).generated_columns!.items[4]).toMatchObject({ is: "generated, virtual" });
+});
+
+test("functions that the migration itself makes or drops are no matter, those of other schemas are", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create schema other;
+    create table public.notes (id int);
+    create function public.count_notes() returns bigint language sql as 'select count(*) from public.notes';
+    create function public.first_note() returns int language sql as 'select id from public.notes limit 1';
+    create function other.count_notes() returns bigint language sql as 'select count(*) from public.notes';
+  `);
+  await look(sql, { tables: ["notes"] });
+  const renames = [{ kind: "table", name: "notes", new_name: "remarks", line: 1 }];
+  const bodies = async (replaced: string[]) => {
+    const [check] = await sql<Check[]>`
+      select c.* from migration_guard.get_plan('v1') as p, migration_guard.preflight(p, ${
+      sql.json(renames)
+    }, ${replaced}) as c
+      where c.check_name = 'function_bodies'`;
+    return names(check, "function");
+  };
+  expect(await bodies([])).toEqual(["other.count_notes()", "public.count_notes()", "public.first_note()"]);
+  expect(await bodies(["count_notes"])).toEqual(["other.count_notes()", "public.first_note()"]);
+});
+
+test("objects of a kind that no backup holds are told before the backup", async ({ database: { sql } }) => {
+  await sql.unsafe(`create table public.t (id int); create text search configuration public.plain (copy = simple)`);
+  const { kinds_covered } = await look(sql, { tables: ["t"] });
+  expect(kinds_covered).toMatchObject({
+    status: "warning",
+    items: [{ identity: "text search configuration public.plain" }],
+  });
 });

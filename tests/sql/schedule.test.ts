@@ -196,7 +196,7 @@ test.concurrent.for([
   { what: "in background workers", "cron.use_background_workers": "on" },
 ])("pg_cron verifies a backup $what, finds damage, and stops when told or when the backup is gone", {
   timeout: 400_000,
-}, async ({ what: _what, ...settings }, { onTestFinished, skip }) => {
+}, async ({ what: _what, ...settings }, { expect, onTestFinished, skip }) => {
   if (!binariesWithCron()) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
   const { admin, sql } = await startWithCron(settings, onTestFinished);
   const schedule = async (every: string) =>

@@ -537,13 +537,18 @@ test.for(sessions)("a verification says the same in a session with %o", async (s
   expect(expected.filter(({ status }) => status !== "OK")).toEqual([]);
 
   const odd = database.connect();
-  for (const [name, value] of Object.entries(settings)) await odd`select set_config(${name}, ${value}, false)`;
+  // Before 16 it went by another name.
+  const hasNewName = (await odd`select from pg_settings where name = 'debug_parallel_query'`).length > 0;
+  const known = Object.entries(settings).map(([name, value]) =>
+    [name === "debug_parallel_query" && !hasNewName ? "force_parallel_mode" : name, value] as const
+  );
+  for (const [name, value] of known) await odd`select set_config(${name}, ${value}, false)`;
   expect([...await verifyBackupIntegrity(odd)]).toEqual(expected);
   const checks = await odd`select c.check_name, c.status
     from migration_guard.backups as b, migration_guard.integrity_checks(b) as c`;
   expect(checks.filter(({ status }) => status !== "OK")).toEqual([]);
   // A function's settings end with it.
-  for (const [name, value] of Object.entries(settings)) {
+  for (const [name, value] of known) {
     expect(await odd`select current_setting(${name}) as value`).toEqual([{ value }]);
   }
 });

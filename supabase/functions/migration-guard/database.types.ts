@@ -142,7 +142,7 @@ export type Database = {
         }[];
       };
       "preflight_plan": {
-        Args: { "renames"?: Json; "version": string };
+        Args: { "renames"?: Json; "replaced"?: (string)[]; "version": string };
         Returns: {
           "can_back_up": boolean;
           "checks": Json;

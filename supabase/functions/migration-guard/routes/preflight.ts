@@ -1,7 +1,10 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { jsonContent, problemResponses, VersionParameter } from "../schemas.ts";
+import { changedNames } from "../derive/changed-names.ts";
+import { parseMigration } from "../derive/parse-migration.ts";
+import { migrationText } from "../migration-text.ts";
+import { jsonContent, migrationBody, problemResponses, VersionParameter } from "../schemas.ts";
 
 const Check = z.object({
   check_name: z.string().openapi({ description: "Stable name of the check." }),
@@ -23,10 +26,12 @@ const preflightPlan = createRoute({
   path: "/v1/plans/{version}/preflight",
   tags: ["plans"],
   summary: "Look, before the backup and the migration, for what could get in their way. Nothing is changed.",
-  request: { params: VersionParameter },
+  description:
+    "With the migration file as the body, functions are searched for the names that it renames or drops; without,\nfor those of the plan.",
+  request: { params: VersionParameter, body: migrationBody(false) },
   responses: {
     200: jsonContent(Preflight.extend({ version: z.string() }).openapi("Preflight"), "Every check, and what it found."),
-    ...problemResponses(404),
+    ...problemResponses(404, 413, 415),
   },
 });
 
@@ -36,7 +41,9 @@ const preflightLimit = 26_000;
 export function preflight(app: App) {
   app.openapi(preflightPlan, async (c) => {
     const { version } = c.req.valid("param");
-    const [answer] = await rpc(c.var.client, "preflight_plan", { version }, z.tuple([Preflight]), preflightLimit);
+    const changes = changedNames((await parseMigration(await migrationText(c.req))).touches);
+    const parameters = { version, ...changes };
+    const [answer] = await rpc(c.var.client, "preflight_plan", parameters, z.tuple([Preflight]), preflightLimit);
     return c.json({ version, ...answer }, 200);
   });
 }
