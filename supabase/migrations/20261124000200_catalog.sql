@@ -851,11 +851,14 @@ create function migration_guard.uncovered_objects(schema_name text) returns seto
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  -- By kind alone: the views above would read every definition, and wait for the locks on its table.
   select c.identity
   from migration_guard.schema_contents(schema_name) as c
-  where c.classid <> 'pg_extension'::regclass
+  where c.classid not in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_constraint'::regclass, 'pg_statistic_ext'::regclass,
+      'pg_default_acl'::regclass, 'pg_publication_namespace'::regclass, 'pg_extension'::regclass)
+    and not (c.classid = 'pg_type'::regclass
+      and exists (select from pg_type as t where t.oid = c.objid and t.typtype in ('e', 'd', 'c', 'r', 'm')))
     and not migration_guard.is_extension_member(c.classid, c.objid)
-    and not exists (select from migration_guard.catalog_objects as o where o.classid = c.classid and o.objid = c.objid and o.schema_name = uncovered_objects.schema_name)
 $$;
 comment on function migration_guard.uncovered_objects(text) is
   'What is in a schema and of a kind that no backup holds: operators, text search configurations, casts and the like.';

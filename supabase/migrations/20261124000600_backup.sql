@@ -572,13 +572,15 @@ declare
 begin
   perform migration_guard.assert_locked(relations);
   perform migration_guard.create_backup_schema(schema_name);
+  -- Before the rows, because it may meet a lock on any table of the schema, and what fails had better fail early.
+  perform migration_guard.report_progress(job, 'recording the catalog', 0, cardinality(relations));
+  perform migration_guard.record_objects(schema_name, plan);
   foreach relation in array relations loop
     perform migration_guard.report_progress(job, 'copying ' || relation::regclass, done, cardinality(relations));
     perform migration_guard.copy_table(job, schema_name, relation);
     done := done + 1;
   end loop;
-  perform migration_guard.report_progress(job, 'recording the catalog', done, done);
-  perform migration_guard.record_objects(schema_name, plan);
+  perform migration_guard.report_progress(job, 'recording the metadata', done, done);
   perform migration_guard.assert_unchanged(schema_name, plan);
   perform migration_guard.create_catalog_views(schema_name);
   perform migration_guard.create_rebuild_script(schema_name);

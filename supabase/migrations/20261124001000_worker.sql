@@ -132,6 +132,21 @@ comment on function migration_guard.prepare_table_locks(migration_guard.jobs) is
   'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names. Returns
 null, or the SQLSTATE of what kept it from a table.';
 
+create function migration_guard.lock_holders(job migration_guard.jobs) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s is locked by %s', k.relation::regclass, case
+      when k.prepared is not null then format('the prepared transaction %s (%s)', k.prepared, coalesce(k.role, '?'))
+      else format('session %s (%s, %s)', k.pid, coalesce(k.role, 'unknown user'), coalesce(nullif(k.application_name, ''), 'no application name'))
+    end || coalesce(' for ' || k.age_seconds || ' seconds', '')), '; ' order by k.relation, k.pid)
+  from migration_guard.plans as p
+  cross join lateral migration_guard.relation_locks(migration_guard.awaited_relations(p)) as k
+  where p.version = job.version and k.granted and k.mode = 'AccessExclusiveLock'
+$$;
+comment on function migration_guard.lock_holders(migration_guard.jobs) is
+  'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
+
 create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -163,6 +178,9 @@ begin
   exception when query_canceled or others then
     get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail;
   end;
+  if state = '55P03' then
+    detail := migration_guard.lock_holders(job);
+  end if;
   raise log 'migration_guard: job % failed: % (%)', job.id, message, state;
   update migration_guard.jobs as j
   set status = 'failed', finished_at = clock_timestamp(), error = migration_guard.job_error(state, message, detail)
@@ -179,7 +197,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('code', code.code, 'message', case
       when state like 'MG%' then message
-      when code.code = 'lock_timeout' then 'A table could not be locked in 10 seconds: somebody else is altering it. Nothing was changed; try again.'
+      when code.code = 'lock_timeout' then 'A table could not be locked in 10 seconds: '
+        || coalesce(detail, 'somebody else was altering it') || '. Nothing was changed; try again.'
       when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
       when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
       when code.code = 'disk_full' then 'The database''s disk is full. Nothing was changed.'

@@ -42,7 +42,7 @@ test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ f
 
   const checklist = await call("GET", "/v1/backups/v10.0/checklist");
   expect(checklist.json).toMatchObject({ ready: true });
-  expect(checklist.json.items).toHaveLength(6);
+  expect(checklist.json.items.filter(({ required }: { required: boolean }) => required)).toHaveLength(6);
 
   const confirmed = await call("POST", "/v1/backups/v10.0/confirm", { json: { note: "All is well." } });
   expect(confirmed.json).toMatchObject({

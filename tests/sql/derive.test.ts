@@ -276,8 +276,14 @@ test("an extension that is dropped with cascade brings the tables that use its t
   expect((await derive(sql, "drop extension citext cascade")).plan.tables).toEqual(["uses"]);
 });
 
-test("what no plan can name is a warning", async ({ prepared: { sql } }) => {
-  expect(codes(await derive(sql, "drop table lonely;\ndrop foreign table far"))).toEqual(["2 not_in_plan"]);
+test("what no plan can name is a warning", async ({ database: { sql, connect } }) => {
+  await connect("supabase_admin").unsafe(`
+    create foreign data wrapper elsewhere;
+    create server far_away foreign data wrapper elsewhere;
+    create foreign table public.afar (id int) server far_away;
+  `);
+  await sql`create table public.lonely (id int)`;
+  expect(codes(await derive(sql, "drop table lonely;\ndrop foreign table afar"))).toEqual(["2 not_in_plan"]);
 });
 
 test("an aggregate is a function to a plan", async ({ prepared: { sql } }) => {

@@ -146,11 +146,32 @@ test("a backup that waits for a locked table keeps no other version from its bac
   expect(await readJob(sql, waits)).toMatchObject({ status: "succeeded" });
 });
 
-test("a backup waits for no table that its plan does not name", async ({ example }) => {
+test("a backup waits for no table outside of its plan's schema", async ({ example }) => {
+  const { sql } = example;
+  await sql`create schema app`;
+  await sql`create table app.kept as select 1 as id`;
+  const holder = await hold(example, "lock table public.profiles, public.coordinator_notes, public.daily_logs");
+  await backUp(sql, "v10", { schema: "app", tables: ["kept"] });
+  await holder.release();
+});
+
+test("a table of the schema that is locked fails the backup before it copies a row, and the error says by whom", async ({ example }) => {
   const { sql } = example;
   await createSmall(sql);
-  const holder = await hold(example, "lock table public.profiles, public.coordinator_notes, public.daily_logs");
-  await backUp(sql, "v10", small);
+  await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
+  const holder = await hold(example, "lock table public.profiles");
+  await enqueueBackup(sql, "v10");
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({
+    status: "failed",
+    error: {
+      code: "lock_timeout",
+      message: expect.stringMatching(
+        /public\.profiles is locked by session \d+ \(postgres, .*\) for \d+ seconds\. Nothing/,
+      ),
+    },
+  });
+  expect(await exists(sql, "migration_backup_v10")).toBe(false);
   await holder.release();
 });
 
@@ -256,9 +277,10 @@ test.for([
   "a backup that is cancelled %s fails, leaves nothing, and its worker goes on",
   async ([, statement], { example }) => {
     const { sql } = example;
-    await createSmall(sql);
+    await sql`create schema app`;
+    await sql`create table app.kept as select 1 as id`;
     await sql`select migration_guard.put_plan('v10', ${sql.json(examplePlan)}, 'test')`;
-    await sql`select migration_guard.put_plan('v11', ${sql.json(small)}, 'test')`;
+    await sql`select migration_guard.put_plan('v11', '{"schema": "app", "tables": ["kept"]}', 'test')`;
     const cancelled = await enqueueBackup(sql, "v10");
     const next = await enqueueBackup(sql, "v11");
     const holder = await hold(example, statement!);

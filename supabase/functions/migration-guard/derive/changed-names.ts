@@ -8,7 +8,9 @@ const isRoutine = (kind: string) => ["function", "procedure", "aggregate", "rout
  */
 export function changedNames(touches: Touch[]) {
   const gone = touches.filter(({ action, is_new }) => (action === "rename" || action === "drop") && !is_new);
-  const replaced = touches.filter(({ action, kind }) => isRoutine(kind) && (action === "create" || action === "drop"));
+  const replaced = touches.filter(({ action, kind, statement }) =>
+    isRoutine(kind) && (statement.startsWith("CREATE ") || action === "drop")
+  );
   return {
     renames: gone.map(({ kind, schema, name, parent, new_name, line }) => ({
       kind,
