@@ -234,10 +234,11 @@ test("a backup fails when an enum type is altered while it is taken, rather than
 
 test("a backup fails when a composite type or a function is altered while it is taken", async ({ database }) => {
   for (
-    const [version, change] of [["v1", "alter type public.addr drop attribute street"], [
-      "v2",
-      "create or replace function public.f() returns int language sql as 'select 2'",
-    ]]
+    const [version, made, change] of [
+      ["v1", "a_backup", "alter type public.addr drop attribute street"],
+      // The catalog is recorded next: the snapshot knows the old function, and Postgres prints the new one.
+      ["v2", "objects_backup", "create or replace function public.f() returns int language sql as 'select 2'"],
+    ]
   ) {
     const { sql } = database;
     if (version === "v1") {
@@ -250,7 +251,7 @@ test("a backup fails when a composite type or a function is altered while it is 
     const admin = database.connect("supabase_admin");
     await admin`drop event trigger if exists stop`;
     await admin`drop function if exists extensions.stop()`;
-    const goOn = await stopAfterMaking(database, "a_backup");
+    const goOn = await stopAfterMaking(database, made!);
     const worker = await startWorker(database);
     await worker.waits();
     await database.connect().unsafe(change!);
@@ -258,6 +259,24 @@ test("a backup fails when a composite type or a function is altered while it is 
     expect(await worker.ended).toBeUndefined();
     expect(await lastJob(sql), change).toMatchObject({ status: "failed", error: { code: "types_changed" } });
   }
+});
+
+test("a function that is replaced while rows are copied is in the backup as it was at the snapshot", async ({ database }) => {
+  const { sql } = database;
+  await sql`create function public.f() returns int language sql as 'select 1'`;
+  await sql`create table public.a (id int)`;
+  await sql`select migration_guard.put_plan('v1', ${sql.json({ tables: ["a"], functions: ["f"] })}, 'test')`;
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  const goOn = await stopAfterMaking(database, "a_backup");
+  const worker = await startWorker(database);
+  await worker.waits();
+  await database.connect()`create or replace function public.f() returns int language sql as 'select 2'`;
+  await goOn();
+  expect(await worker.ended).toBeUndefined();
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded" });
+  expect(await sql`select function_definition from migration_backup_v1.functions_backup`)
+    .toMatchObject([{ function_definition: expect.stringContaining("select 1") }]);
+  await expect(sql`select migration_guard.assert_ready('v1')`).rejects.toMatchObject({ code: "MG012" });
 });
 
 test("a schema that takes another's place while a backup is taken is not copied for it", async ({ database }) => {
