@@ -132,7 +132,14 @@ select
     case
       when not a.attnotnull or c.relkind not in ('r', 'p', 'f') then null
       when o.oid is null and i.is_internal then format('alter table only %s alter column %I set not null', r.identity, a.attname)
-      when not o.conislocal then null
+      -- An heir may have looked at its rows already where its parent has not.
+      when not o.conislocal then (
+        select format('alter table %s validate constraint %I', r.identity, o.conname)
+        from pg_catalog.pg_inherits as h
+        join pg_catalog.pg_attribute as pa on pa.attrelid = h.inhparent and pa.attname = a.attname
+        join pg_catalog.pg_constraint as po on po.conrelid = pa.attrelid and po.contype = 'n' and po.conkey[1] = pa.attnum and not po.convalidated
+        where h.inhrelid = a.attrelid and o.convalidated
+        limit 1)
       when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
       when i.is_internal then format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
     end,
@@ -310,7 +317,13 @@ select
   format('alter table %s%I.%I add constraint %I %s', case when o.contype in ('p', 'u') then 'only ' else '' end, n.nspname, c.relname, o.conname,
     pg_catalog.pg_get_constraintdef(o.oid))
   || case when p.parent_index is null then '' else format(E';\nalter index %s attach partition %I.%I', p.parent_index, xn.nspname, x.relname) end as definition,
-  '{}'::text[] as settings,
+  migration_guard.compact(array[(
+    select format('alter table %I.%I validate constraint %I', n.nspname, c.relname, o.conname)
+    from pg_catalog.pg_inherits as h
+    join pg_catalog.pg_constraint as po on po.conrelid = h.inhparent and po.contype = 'c' and po.conname = o.conname and not po.convalidated
+    where h.inhrelid = o.conrelid and o.contype = 'c' and o.convalidated and not o.conislocal
+    limit 1
+  )]) as settings,
   case when o.contype in ('p', 'u') then false else o.conparentid <> 0 or not o.conislocal end as is_internal,
   null::text as owner, pg_catalog.obj_description(o.oid, 'pg_constraint') as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_constraint as o

@@ -52,7 +52,7 @@ async function stopAfterMaking(database: TestDatabase, relation: string): Promis
         perform pg_advisory_xact_lock_shared(2024);
       end if;
     end $$;
-    create event trigger stop on ddl_command_end when tag in ('CREATE TABLE AS', 'CREATE VIEW')
+    create event trigger stop on ddl_command_end when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'CREATE VIEW')
       execute function extensions.stop();
     select pg_advisory_lock(2024);
   `);

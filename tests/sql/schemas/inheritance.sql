@@ -110,3 +110,9 @@ create table app.employee (salary numeric) inherits (other.people);
 -- Indexes, triggers, policies and keys are not inherited: each has its own.
 alter table app.fish add primary key (id);
 create index on app.bird (name);
+
+-- A check that the parent has not looked at yet, and the heir has.
+create table app.unlooked (id integer);
+create table app.looked () inherits (app.unlooked);
+alter table app.unlooked add constraint looked_at check (id > 0) not valid;
+alter table app.looked validate constraint looked_at;
