@@ -43,7 +43,9 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   const [
     ,
     ready,
+    derived,
     plan,
+    preflight,
     backup,
     verified,
     metadata,
@@ -56,6 +58,11 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     removed,
   ] = outputs;
   expect(JSON.parse(ready!)).toMatchObject({ status: "ready", worker: "function" });
+  expect(JSON.parse(derived!)).toMatchObject({
+    plan: { tables: expect.arrayContaining(["profiles", "coordinator_notes"]) },
+    warnings: [],
+  });
+  expect(JSON.parse(preflight!)).toMatchObject({ can_back_up: true });
   expect(JSON.parse(plan!)).toMatchObject({ version: "v10.0", actor: "default" });
   expect(JSON.parse(backup!)).toMatchObject({ status: "succeeded", result: { tables_backed_up: 4 } });
   expect(JSON.parse(verified!)).toMatchObject({ status: "succeeded", result: { ok: true } });
@@ -67,7 +74,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   // The plan is drawn before the two weeks have passed in this test, so that it shows the guard that blocks.
   expect(JSON.parse(cleanupPlan!)).toMatchObject({ allowed: false });
   expect(JSON.parse(removed!)).toMatchObject({ status: "succeeded", result: { removed: true } });
-  expect(outputs).toHaveLength(13);
+  expect(outputs).toHaveLength(15);
 
   const [left] = await database
     .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;
