@@ -90,6 +90,7 @@ select * from (values
   ('40P01', 'deadlock'),
   ('42501', 'insufficient_privilege'),
   ('53100', 'disk_full'),
+  ('54000', 'row_too_wide'),
   ('55P03', 'lock_timeout'),
   ('57014', 'query_canceled')
 ) as codes (sqlstate, code);
@@ -120,6 +121,23 @@ end
 $$;
 comment on function migration_guard.fail(text, text, jsonb) is
   'Raises one of the product''s errors: a stable code, one sentence for the reader, and what a program may need as JSON.';
+
+-- Reading what belongs to others ---------------------------------------------------------------------------------------
+
+create function migration_guard.refuse_views(refuse boolean) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- A table or sequence that is read by its name may have become a view in the meantime, whose functions would run with the
+  -- rights of whoever reads. Minor versions before August 2024 do not have the setting.
+  if exists (select from pg_settings as s where s.name = 'restrict_nonsystem_relation_kind') then
+    perform set_config('restrict_nonsystem_relation_kind', case when refuse then 'view' else '' end, true);
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_views(boolean) is
+  'Whether this transaction refuses to read from any view that is not Postgres''s own, until it is called again.';
 
 -- Versions ------------------------------------------------------------------------------------------------------------
 

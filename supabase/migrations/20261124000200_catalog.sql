@@ -13,7 +13,8 @@
 -- grants                      Statements that give its privileges; empty where they are what Postgres gives by default.
 -- sort_order                  The place of a column or of an enum value among its siblings.
 --
--- Definitions are deparsed: read them with search_path = pg_catalog, pg_temp and quote_all_identifiers = off.
+-- Definitions are deparsed, and depend on the session's settings: the functions that read them for a backup, or compare them
+-- with one (schema_inventory, plan_objects, plan_dependents), pin these.
 
 -- What the views are made with ----------------------------------------------------------------------------------------
 
@@ -30,10 +31,10 @@ as $$
     group by g.grantor, g.grantee, g.is_grantable
   ),
   statements as (
-    select 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
+    select false as is_passed_on, 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
     where column_name is null
     union all
-    select g.position,
+    select g.grantor <> owner, g.position,
       -- Only who granted a privilege can be the one who did.
       case when g.grantor <> owner then format('set role %I; ', pg_get_userbyid(g.grantor)) else '' end
       || format('grant %s on %s to %s', g.privileges, target, g.grantee)
@@ -43,7 +44,7 @@ as $$
   )
   select case
     when acl is null or (acl @> acl_default and acl_default @> acl) then '{}'
-    else array(select s.statement from statements as s order by s.position, s.statement)
+    else array(select s.statement from statements as s order by s.is_passed_on, s.position, s.statement)
   end
 $$;
 comment on function migration_guard.grant_statements(text, aclitem[], aclitem[], oid, text) is
@@ -84,6 +85,30 @@ set search_path = pg_catalog, pg_temp
 as $$ select array_remove(statements, null) $$;
 comment on function migration_guard.compact(text[]) is 'A list of statements without those that are null.';
 
+create function migration_guard.extension_statements(classid oid, objid oid, target text) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select format('alter %s depends on extension %I', target, e.extname)
+    from pg_depend as d
+    join pg_extension as e on e.oid = d.refobjid
+    where d.classid = extension_statements.classid and d.objid = extension_statements.objid
+      and d.refclassid = 'pg_extension'::regclass and d.deptype = 'x'
+    order by e.extname)
+$$;
+comment on function migration_guard.extension_statements(oid, oid, text) is
+  'The statements that tie an object to extensions with which it goes.';
+
+create function migration_guard.has_disabled_foreign_keys(relation oid) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(bool_and(t.tgenabled = 'D'), false) from pg_trigger as t where t.tgrelid = relation and t.tgisinternal
+$$;
+comment on function migration_guard.has_disabled_foreign_keys(oid) is
+  'Whether all triggers by which Postgres keeps the foreign keys of a table are disabled, as by disable trigger all.';
+
 -- The schema itself, its relations ------------------------------------------------------------------------------------
 
 create view migration_guard.catalog_schemas with (security_invoker = true) as
@@ -113,8 +138,8 @@ select
     migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(a.attfdwoptions)),
     case when a.attcollation <> t.typcollation then format('collate %I.%I', k.nspname, l.collname) end,
     case
-      -- A partition has it from its root.
-      when a.attidentity <> '' and not c.relispartition then format('generated %s as identity (sequence name %s)',
+      -- From 17 on a partition has it from its root.
+      when a.attidentity <> '' and q.sequence is not null then format('generated %s as identity (sequence name %s)',
         case a.attidentity when 'a' then 'always' else 'by default' end, q.sequence)
       when a.attgenerated = 's' then format('generated always as (%s) stored', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
       when a.attgenerated = 'v' then format('generated always as (%s) virtual', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
@@ -200,7 +225,7 @@ select
     migration_guard.phrase('tablespace %I', s.spcname::text),
     migration_guard.phrase('server %I', v.srvname::text),
     migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(f.ftoptions))
-  ) || case when c.relispartition then
+  ) || case when c.relispartition and h.parents is not null then
     format(E';\nalter table only %s attach partition %s %s', h.parents, r.identity, pg_catalog.pg_get_expr(c.relpartbound, c.oid))
     else '' end as definition,
   migration_guard.compact(array[
@@ -208,7 +233,8 @@ select
       case when c.relrowsecurity then 'enable' else 'disable' end, case when c.relforcerowsecurity then 'force' else 'no force' end) end,
     -- That by an index is a setting of the index.
     case when c.relreplident <> 'i' and c.relkind <> 'f' then format('alter table only %s replica identity %s', r.identity,
-      case c.relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end) end
+      case c.relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end) end,
+    case when migration_guard.has_disabled_foreign_keys(c.oid) then format('alter table only %s disable trigger all', r.identity) end
   ]) as settings,
   false as is_internal,
   pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
@@ -252,7 +278,9 @@ select
     case when s.seqcycle then 'cycle' else 'no cycle' end
   ) as definition,
   migration_guard.compact(array[
-    case when w.deptype = 'a' then format('alter sequence %s owned by %s', r.identity, w.column_identity) end
+    case when w.deptype = 'a' then format('alter sequence %s owned by %s', r.identity, w.column_identity) end,
+    case when w.deptype = 'i' and c.relpersistence <> w.relpersistence
+      then format('alter sequence %s set %s', r.identity, case c.relpersistence when 'u' then 'unlogged' else 'logged' end) end
   ]) as settings,
   false as is_internal,
   case when w.deptype is null then pg_catalog.pg_get_userbyid(c.relowner)::text end as owner,
@@ -264,7 +292,7 @@ join pg_catalog.pg_class as c on c.oid = s.seqrelid
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
 cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as r
 left join lateral (
-  select d.deptype, tc.oid as relid, tc.relname::text as relname, format('%I.%I.%I', tn.nspname, tc.relname, ta.attname) as column_identity
+  select d.deptype, tc.relpersistence, tc.oid as relid, tc.relname::text as relname, format('%I.%I.%I', tn.nspname, tc.relname, ta.attname) as column_identity
   from pg_catalog.pg_depend as d
   join pg_catalog.pg_class as tc on tc.oid = d.refobjid
   join pg_catalog.pg_namespace as tn on tn.oid = tc.relnamespace
@@ -292,7 +320,7 @@ select
   ) as definition,
   migration_guard.compact(array[
     case when c.relkind = 'm' and c.relispopulated then 'refresh materialized view ' || r.identity end
-  ]) as settings,
+  ]) || migration_guard.extension_statements('pg_catalog.pg_class'::regclass, c.oid, 'materialized view ' || r.identity) as settings,
   false as is_internal,
   pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
   migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner) as grants,
@@ -358,7 +386,7 @@ select
   ]) || array(
     select format('alter index %s alter column %s set statistics %s', r.identity, a.attnum, a.attstattarget)
     from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attstattarget >= 0 order by a.attnum
-  ) as settings,
+  ) || migration_guard.extension_statements('pg_catalog.pg_class'::regclass, i.indexrelid, 'index ' || r.identity) as settings,
   k.is_internal,
   null::text as owner, pg_catalog.obj_description(i.indexrelid, 'pg_class') as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_index as i
@@ -391,9 +419,13 @@ select
   'pg_catalog.pg_class'::regclass::oid as parent_classid, t.tgrelid as parent, c.relname::text as parent_name,
   pg_catalog.pg_get_triggerdef(t.oid) as definition,
   migration_guard.compact(array[
-    case when t.tgenabled <> 'O' then format('alter table only %I.%I %s trigger %I', n.nspname, c.relname,
-      case t.tgenabled when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always' end, t.tgname) end
-  ]) as settings,
+    case
+      when t.tgenabled <> 'O' then format('alter table only %I.%I %s trigger %I', n.nspname, c.relname,
+        case t.tgenabled when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always' end, t.tgname)
+      -- What the table says of all its triggers is not said of this one.
+      when migration_guard.has_disabled_foreign_keys(t.tgrelid) then format('alter table only %I.%I enable trigger %I', n.nspname, c.relname, t.tgname)
+    end
+  ]) || migration_guard.extension_statements('pg_catalog.pg_trigger'::regclass, t.oid, format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname)) as settings,
   -- That of a partitioned table is on its partitions, too.
   t.tgparentid <> 0 as is_internal,
   null::text as owner, pg_catalog.obj_description(t.oid, 'pg_trigger') as comment, '{}'::text[] as grants, null::real as sort_order
@@ -535,7 +567,7 @@ select
   n.nspname::text as schema_name, p.proname::text as name, r.identity,
   null::oid as parent_classid, null::oid as parent, null::text as parent_name,
   pg_catalog.pg_get_functiondef(p.oid) as definition,
-  '{}'::text[] as settings,
+  migration_guard.extension_statements('pg_catalog.pg_proc'::regclass, p.oid, r.kind || ' ' || r.identity) as settings,
   -- The constructors of a range come with it.
   exists (
     select from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
@@ -771,6 +803,8 @@ comment on function migration_guard.is_extension_member(oid, oid) is
 create function migration_guard.schema_inventory(schema_name text) returns setof migration_guard.catalog_objects
 language sql stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
 as $$
   select o.*
   from migration_guard.catalog_objects as o

@@ -229,6 +229,8 @@ create function migration_guard.plan_objects(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
 as $$
   with named as materialized (select o.* from migration_guard.plan_named_objects(plan) as o)
   select n.* from named as n
@@ -301,6 +303,8 @@ create function migration_guard.plan_dependents(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
 language sql stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
 as $$
   with dependents as materialized (select * from migration_guard.outside_plan(plan)),
   -- As an array, which reaches into the views.

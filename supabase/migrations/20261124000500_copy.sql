@@ -227,8 +227,10 @@ begin
   backup_table := migration_guard.backup_object_name(source.relname, '_backup', reserved);
 
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
+  perform migration_guard.refuse_views(true);
   execute migration_guard.source_checksum_query(relation) into source_rows, source_checksum;
   execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.projection(relation));
+  perform migration_guard.refuse_views(false);
   execute migration_guard.copy_checksum_query(format('%I.%I', schema_name, backup_table)::regclass) into copy_rows, copy_checksum;
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
 

@@ -173,9 +173,9 @@ begin
       manifest text
     );
     comment on table %1$I.backup_metadata is 'One row: what the backup holds, who took it and when, and the checksum over all of it.';
-    comment on column %1$I.backup_metadata.tables is 'For each copied table the columns, row count and checksum that it must have.';
+    comment on column %1$I.backup_metadata.tables is 'For each copied table the columns with their types, row count and checksum that it must have.';
     comment on column %1$I.backup_metadata.objects is 'For each kind of object the identities that must be there, with the checksum of each definition.';
-    comment on column %1$I.backup_metadata.manifest is 'SHA-256 over objects_backup, tables_backup and this row.'
+    comment on column %1$I.backup_metadata.manifest is 'SHA-256 over objects_backup, dependencies_backup, tables_backup and this row.'
   $ddl$, schema_name);
 end
 $$;
@@ -191,7 +191,7 @@ begin
       (classid, objid, objsubid, kind, schema_name, name, identity, parent_classid, parent, parent_name, definition, settings,
        is_internal, owner, comment, grants, sort_order, in_plan, checksum)
     select distinct on (o.classid, o.objid, o.objsubid) o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity,
-      o.parent_classid, o.parent, o.parent_name, o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order,
+      o.parent_classid, o.parent, o.parent_name, coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order,
       o.in_plan, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order)
     from (
       select p.*, true as in_plan from migration_guard.plan_objects($1) as p
@@ -202,6 +202,8 @@ begin
     ) as o
     order by o.classid, o.objid, o.objsubid, o.in_plan desc
   $insert$, schema_name) using plan;
+  execute format('analyze %I.objects_backup', schema_name);
+  perform migration_guard.assert_recorded_whole(schema_name);
   perform migration_guard.record_sequence_positions(schema_name);
   perform migration_guard.record_dependencies(schema_name);
   perform migration_guard.record_creation_order(schema_name);
@@ -209,6 +211,32 @@ end
 $$;
 comment on function migration_guard.record_objects(text, migration_guard.plans) is
   'Writes the catalog of a plan''s schema into a backup schema, and what elsewhere depends on the plan''s objects.';
+
+create function migration_guard.assert_recorded_whole(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed text;
+begin
+  -- The catalog's tables were read as of the snapshot; definitions and pg_identify_object tell the present.
+  execute format($query$
+    select string_agg(o.identity, ', ' order by o.identity) from %I.objects_backup as o
+    where o.definition = ''
+      or case
+        when o.kind in ('function', 'procedure') then position(format('%%I.%%I(', o.schema_name, o.name) in o.definition) = 0
+        when o.kind in ('schema', 'table', 'foreign_table', 'column', 'attribute', 'constraint', 'index', 'sequence', 'trigger', 'rule', 'policy', 'view',
+          'materialized_view', 'enum', 'domain', 'composite_type', 'range_type', 'statistics')
+          then (pg_identify_object(o.classid, o.objid, o.objsubid)).identity is distinct from o.identity
+        else false end
+  $query$, schema_name) into changed;
+  if changed is not null then
+    perform migration_guard.fail('types_changed', format('Altered during the backup: %s.', changed));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_recorded_whole(text) is
+  'Raises types_changed when an object was renamed or dropped after the snapshot, so that its definition is not what its name says.';
 
 create function migration_guard.record_sequence_positions(schema_name text) returns void
 language plpgsql volatile
@@ -222,7 +250,12 @@ begin
     'select o.classid, o.objid, o.identity from %I.objects_backup as o
      where case when o.kind = ''sequence'' then o.in_plan or has_sequence_privilege(o.objid, ''select'') end order by o.identity', schema_name)
   loop
+    perform migration_guard.refuse_views(true);
     execute format('select s.last_value, s.is_called from %s as s', sequence.identity) into position;
+    perform migration_guard.refuse_views(false);
+    if to_regclass(sequence.identity)::oid is distinct from sequence.objid then
+      perform migration_guard.fail('types_changed', format('The sequence %s was altered during the backup.', sequence.identity));
+    end if;
     execute format('update %I.objects_backup as o set last_value = $3, is_called = $4 where o.classid = $1 and o.objid = $2', schema_name)
       using sequence.classid, sequence.objid, position.last_value, position.is_called;
   end loop;
@@ -321,7 +354,7 @@ begin
       join %1$I.dependencies_backup as d on d.refclassid = l.classid and d.refobjid = l.objid and not d.is_setting
       join %1$I.objects_backup as r on r.classid = l.classid and r.objid = l.objid and r.objsubid = 0 and not r.needs_shell
       -- A circle would go on for ever.
-      where l.level < 100
+      where l.level < 1000
     )
     select l.classid, l.objid, max(l.level) from levels as l group by l.classid, l.objid
   $query$, schema_name);
@@ -336,7 +369,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Mostly there is none, and the levels tell that cheaply.
-  if not exists (select from migration_guard.creation_levels(schema_name) as l where l.level >= 100) then
+  if not exists (select from migration_guard.creation_levels(schema_name) as l where l.level >= 1000) then
     return;
   end if;
   return query execute format($query$
@@ -422,7 +455,7 @@ begin
       migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
       (select coalesce(jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
          jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum,
-           'columns', jsonb_path_query_array(t.columns, '$[*].name'))), '{}')
+           'columns', jsonb_path_query_array(t.columns, '$[*].name'), 'types', jsonb_path_query_array(t.columns, '$[*].stored_type'))), '{}')
        from %1$I.tables_backup as t),
       (select coalesce(jsonb_object_agg(k.kind, k.objects), '{}')
        from (select x.kind, jsonb_object_agg(x.identity, x.checksum) as objects from %1$I.objects_backup as x group by x.kind) as k)

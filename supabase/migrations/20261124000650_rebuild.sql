@@ -19,6 +19,35 @@ begin
     comment on function {schema}.shell_definition({schema}.objects_backup) is
       'What stands for a view or a type until what that needs is there: a view of the same columns, a shell type.';
 
+    create function {schema}.reset_privileges(schema_name text) returns text
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+    as $body$
+      select format($do$do $reset$
+      declare
+        given record;
+      begin
+        for given in
+          select distinct o.object, case when a.grantee = 0 then 'public' else pg_catalog.format('%%I', pg_catalog.pg_get_userbyid(a.grantee)) end as grantee
+          from (
+            select case c.relkind when 'S' then 'sequence ' else 'table ' end || c.oid::regclass as object, c.relacl as acl, c.relowner as owner
+            from pg_catalog.pg_class as c where c.relnamespace = %1$L::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+            union all
+            select 'routine ' || p.oid::regprocedure, p.proacl, p.proowner from pg_catalog.pg_proc as p where p.pronamespace = %1$L::regnamespace
+            union all
+            select 'type ' || t.oid::regtype, t.typacl, t.typowner from pg_catalog.pg_type as t where t.typnamespace = %1$L::regnamespace and t.typelem = 0
+          ) as o
+          cross join lateral pg_catalog.aclexplode(o.acl) as a
+          -- Everybody may use functions and types by default.
+          where a.grantee <> o.owner and (a.grantee <> 0 or o.object ~ '^(table|sequence) ')
+        loop
+          execute pg_catalog.format('revoke all on %%s from %%s', given.object, given.grantee);
+        end loop;
+      end $reset$$do$, quote_ident(schema_name))
+    $body$;
+    comment on function {schema}.reset_privileges(text) is
+      'A statement that takes from everybody but the owners what they may do with what is in a schema, beyond Postgres''s defaults.';
+
     create function {schema}.rebuild_script() returns table (step int, kind text, identity text, statement text)
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -47,7 +76,8 @@ begin
         from objects as o
         where not o.is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
         union all
-        select 3, o.position, o.place, s.number::int, o.kind, o.identity, s.statement
+        -- A materialized view is filled at the end, by its owner: its query may call anybody's function.
+        select case when o.kind = 'materialized_view' and s.statement ~ '^refresh' then 10 else 3 end, o.position, o.place, s.number::int, o.kind, o.identity, s.statement
         from objects as o cross join lateral unnest(o.settings) with ordinality as s (statement, number)
         union all
         select 4, o.position, o.place, 0, o.kind, o.identity, format('alter %s owner to %I', o.target, o.owner)
@@ -56,14 +86,18 @@ begin
         select 5, o.position, o.place, 0, o.kind, o.identity, format('comment on %s is %L', o.target, o.comment)
         from objects as o where o.comment is not null
         union all
-        select 6, o.position, o.place, g.number::int, o.kind, o.identity, g.statement
+        -- What default privileges have given to the new objects here.
+        select 6, 0, 0, 0, 'schema', o.identity, {schema}.reset_privileges(o.name)
+        from objects as o where o.kind = 'schema'
+        union all
+        select 7, o.position, o.place, g.number::int, o.kind, o.identity, g.statement
         from objects as o cross join lateral unnest(o.grants) with ordinality as g (statement, number)
         union all
-        select 7, o.position, o.place, 0, o.kind, o.identity, format('select pg_catalog.setval(%L, %s, %L)', o.identity, o.last_value, o.is_called)
+        select 8, o.position, o.place, 0, o.kind, o.identity, format('select pg_catalog.setval(%L, %s, %L)', o.identity, o.last_value, o.is_called)
         from objects as o where o.last_value is not null
         union all
         -- Last, since nothing that is made here is to have them.
-        select 8, o.position, o.place, 0, o.kind, o.identity, o.definition
+        select 9, o.position, o.place, 0, o.kind, o.identity, o.definition
         from objects as o where o.kind = 'default_privilege'
       )
       select (row_number() over (order by s.part, s.position, s.place, s.identity, s.number))::int, s.kind, s.identity, s.statement
@@ -76,4 +110,4 @@ begin
 end
 $create$;
 comment on function migration_guard.create_rebuild_script(text) is
-  'Makes the functions of a backup schema that put its statements in order: shell_definition, rebuild_script.';
+  'Makes the functions of a backup schema that put its statements in order: shell_definition, reset_privileges, rebuild_script.';

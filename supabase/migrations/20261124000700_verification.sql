@@ -41,6 +41,7 @@ begin
     declare
       wanted record;
       found_columns jsonb;
+      found_forms jsonb;
       found_types oid[];
       found_rows bigint;
       found_checksum text;
@@ -50,7 +51,7 @@ begin
         -- Both lists name the tables: one that was taken out of either still has its check.
         select coalesce(m.key, format('%I.%I', t.source_schema, t.source_table)) as source,
           coalesce(m.value ->> 'backup_table', t.backup_table) as backup_table,
-          (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value -> 'columns' as columns,
+          m.value -> 'types' as types, (m.value ->> 'row_count')::bigint as row_count, m.value ->> 'checksum' as checksum, m.value -> 'columns' as columns,
           m.value is not null as is_expected, m.checksum_algorithm, substring(m.server_version from '^[0-9]+') as major
         from (select e.key, e.value, b.checksum_algorithm, b.server_version from {schema}.backup_metadata as b, jsonb_each(b.tables) as e) as m
         full join {schema}.tables_backup as t on format('%I.%I', t.source_schema, t.source_table) = m.key
@@ -72,8 +73,9 @@ begin
           details := format('its checksum is by %s, and this function computes %s: it cannot tell', wanted.checksum_algorithm, {algorithm});
         else
           -- A checksum covers values, not the names that they go by.
-          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]'), coalesce(array_agg(a.atttypid order by a.attnum), '{}')
-          into found_columns, found_types
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]'), coalesce(array_agg(a.atttypid order by a.attnum), '{}'),
+            coalesce(jsonb_agg(format_type(a.atttypid, a.atttypmod) || case when a.attgenerated <> '' then ' generated' else '' end order by a.attnum), '[]')
+          into found_columns, found_types, found_forms
           from pg_catalog.pg_attribute as a
           where a.attrelid = to_regclass(format('{schema}.%I', wanted.backup_table)) and a.attnum > 0 and not a.attisdropped;
           execute {schema}.checksum_query(
@@ -81,6 +83,8 @@ begin
           into found_rows, found_checksum;
           if found_columns is distinct from wanted.columns then
             details := format('expected the columns %s, found %s', wanted.columns, found_columns);
+          elsif found_forms is distinct from wanted.types then
+            details := format('expected columns of the types %s, found %s', wanted.types, found_forms);
           elsif (found_rows, found_checksum) is not distinct from (wanted.row_count, wanted.checksum) then
             status := 'OK';
             details := format('%s rows, checksum %s', found_rows, found_checksum)
@@ -118,7 +122,7 @@ begin
           case
             when f.identity is null then 'missing'
             when e.identity is null then 'unexpected'
-            when e.checksum <> f.checksum or f.recorded <> f.checksum then 'changed'
+            when e.checksum is distinct from f.checksum or f.recorded is distinct from f.checksum then 'changed'
             else 'same'
           end as state
         from expected as e
@@ -160,6 +164,13 @@ begin
            from {schema}.objects_backup as b) as o
       ) as c
       union all
+      select 'catalogs', case when count(*) filter (where c.oid is null) = 0 then 'OK' else 'FAIL' end,
+        coalesce('expected plain tables, without heirs, rules, triggers or row security: ' || string_agg(k.name, ', ' order by k.name) filter (where c.oid is null),
+          'each is a plain table')
+      from unnest('{objects_backup,dependencies_backup,tables_backup,backup_metadata}'::text[]) as k (name)
+      left join pg_class as c on c.relnamespace = '{schema}'::regnamespace and c.relname = k.name and c.relkind = 'r' and c.relpersistence = 'p'
+        and not (c.relhassubclass or c.relispartition or c.relhasrules or c.relhastriggers or c.relrowsecurity)
+      union all
       select 'manifest',
         case when (select m.manifest from {schema}.backup_metadata as m order by m.backup_id limit 1) = {schema}.compute_manifest() then 'OK' else 'FAIL' end,
         format('expected %s, found %s',
@@ -185,10 +196,10 @@ begin
       end loop;
     exception when lock_not_available then
       raise exception using errcode = 'lock_not_available', message = format('%s is locked by %s', wanted::regclass, coalesce((
-        select string_agg(format('session %s (%s, %s, for %s seconds)', a.pid, coalesce(a.usename, 'unknown user'),
+        select string_agg(format('session %s%s (%s, %s, for %s seconds)', a.pid, case when l.granted then '' else ', which waits for it itself,' end, coalesce(a.usename, 'unknown user'),
             coalesce(nullif(a.application_name, ''), 'no application name'), coalesce(floor(extract(epoch from clock_timestamp() - a.xact_start))::text, '?')), ', ')
         from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-        where l.locktype = 'relation' and l.relation = wanted and l.granted and l.mode = 'AccessExclusiveLock'
+        where l.locktype = 'relation' and l.relation = wanted and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid()
           and l.database = (select d.oid from pg_database as d where d.datname = current_database())
       ), 'a session that is gone by now'));
     end
@@ -303,6 +314,16 @@ begin
   check_name := 'registered manifest';
   status := case when manifest = backup.manifest then 'OK' else 'FAIL' end;
   details := format('expected %s, found %s', backup.manifest, coalesce(manifest, 'none'));
+  return next;
+
+  check_name := 'contents';
+  select case when count(*) = 0 then 'OK' else 'FAIL' end,
+    coalesce(string_agg(case when f.identity is null then 'missing ' else 'unexpected ' end || coalesce(f.identity, m.identity), '; '
+      order by coalesce(f.identity, m.identity)), 'nothing but what the backup made is here')
+  into status, details
+  from (select c.identity from migration_guard.schema_contents(backup.schema_name) as c) as f
+  full join unnest(backup.members) as m (identity) on m.identity = f.identity
+  where f.identity is null or m.identity is null;
   return next;
 
   check_name := 'closed';

@@ -29,6 +29,8 @@ begin
     for leftover in
       select c.oid::regclass::text from pg_class as c
       where c.relname = 'migration_guard_tables' and c.relkind = 'v' and c.relpersistence = 't' and not pg_table_is_visible(c.oid)
+        -- Anybody can make a view of that name, and nobody but a superuser can reach it.
+        and c.relowner = current_user::regrole and has_schema_privilege(c.relnamespace, 'usage')
     loop
       execute format('drop view if exists %s', leftover);
     end loop;
@@ -138,11 +140,11 @@ set search_path = pg_catalog, pg_temp
 as $$
   select string_agg(format('%s is locked by %s', k.relation::regclass, case
       when k.prepared is not null then format('the prepared transaction %s (%s)', k.prepared, coalesce(k.role, '?'))
-      else format('session %s (%s, %s)', k.pid, coalesce(k.role, 'unknown user'), coalesce(nullif(k.application_name, ''), 'no application name'))
+      else format('session %s%s (%s, %s)', k.pid, case when k.granted then '' else ', which waits for it itself,' end, coalesce(k.role, 'unknown user'), coalesce(nullif(k.application_name, ''), 'no application name'))
     end || coalesce(' for ' || k.age_seconds || ' seconds', '')), '; ' order by k.relation, k.pid)
   from migration_guard.plans as p
   cross join lateral migration_guard.relation_locks(migration_guard.awaited_relations(p)) as k
-  where p.version = job.version and k.granted and k.mode = 'AccessExclusiveLock'
+  where p.version = job.version and k.mode = 'AccessExclusiveLock'
 $$;
 comment on function migration_guard.lock_holders(migration_guard.jobs) is
   'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
@@ -201,6 +203,7 @@ as $$
         || coalesce(detail, 'somebody else was altering it') || '. Nothing was changed; try again.'
       when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
       when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
+      when code.code = 'row_too_wide' then 'A row does not fit into its copy, which has values of the database''s own types as text. Nothing was changed.'
       when code.code = 'disk_full' then 'The database''s disk is full. Nothing was changed.'
       when code.code = 'deadlock' then 'The job was in a deadlock with another session. Nothing was changed; try again.'
       else format('The database refused it with SQLSTATE %s; its log has the whole message. Nothing was changed.', state)

@@ -204,3 +204,100 @@ test("a function of the schema that is replaced while the backup is taken does n
     select definition from migration_backup_v1.objects_backup where name = 'outside'`;
   expect(definition).toContain("select 2");
 });
+
+test("a view that takes a sequence's place while a backup is taken is not read with the owner's rights", async ({ database }) => {
+  const { sql, name } = database;
+  const admin = database.connect("supabase_admin");
+  await sql`create table public.t (id int)`;
+  await admin.unsafe(`
+    create role mallory_${name} login password 'postgres';
+    grant create, usage on schema public to mallory_${name};
+  `);
+  const mallory = database.connect(`mallory_${name}`);
+  await mallory.unsafe(`
+    create table public.a (id int default 1);
+    create sequence public.zseq;
+    grant select on public.zseq to public;
+    create function public.evil() returns bigint language plpgsql as $$ begin
+      create table public.pwned as select current_user::text as who; return 666; end $$;
+    grant execute on function public.evil() to public;
+  `);
+  await sql`select migration_guard.put_plan('v1', '{"tables": ["t"]}', 'test')`;
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  await mallory.unsafe(`begin; lock table public.a in access exclusive mode`);
+  const done = work(database.connect());
+  const isWaiting = () => sql`select from pg_locks where relation = 'public.a'::regclass and not granted`;
+  await expect.poll(isWaiting, { timeout: 60_000 }).toHaveLength(1);
+  await mallory.unsafe(`
+    alter sequence public.zseq rename to zseq2;
+    create view public.zseq as select public.evil() as last_value, true as is_called;
+    grant select on public.zseq to public;
+    commit;
+  `);
+  await done;
+  expect(await lastJob(sql)).toMatchObject({ status: "failed" });
+  expect(await sql`select to_regclass('public.pwned') as pwned`).toEqual([{ pwned: null }]);
+  await admin.unsafe(`drop owned by mallory_${name}; drop role mallory_${name}`);
+});
+
+test("an object that is renamed between the snapshot and the record makes the backup fail, not half old and half new", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.t (id int);
+    create table public.a (id int default 1);
+    create table public.b (id int);
+    create index b_id on public.b (id);
+  `);
+  await sql`select migration_guard.put_plan('v1', '{"tables": ["t"]}', 'test')`;
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  const other = database.connect();
+  await other.unsafe(`begin; lock table public.a in access exclusive mode`);
+  const done = work(database.connect());
+  const isWaiting = () => sql`select from pg_locks where relation = 'public.a'::regclass and not granted`;
+  await expect.poll(isWaiting, { timeout: 60_000 }).toHaveLength(1);
+  await sql`alter index public.b_id rename to b_other`;
+  await other`commit`;
+  await done;
+  expect(await lastJob(sql)).toMatchObject({
+    status: "failed",
+    error: { code: "types_changed", message: expect.stringContaining("public.b_id") },
+  });
+});
+
+test("the checklist compares definitions the same way in any session", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.t (
+      at timestamptz default '2020-06-01 12:00+00' check (at > '2019-01-01 00:00+00'), took interval default '1 day 02:00', path text default 'a\\b'
+    );
+    create index on public.t (at) where at > '2020-01-01 00:00+00';
+  `);
+  await backUp(sql, "v1", { tables: ["t"] });
+  for (
+    const [name, value] of [
+      ["timezone", "Europe/Berlin"],
+      ["datestyle", "SQL, DMY"],
+      ["intervalstyle", "iso_8601"],
+      ["standard_conforming_strings", "off"],
+      ["quote_all_identifiers", "on"],
+    ] as const
+  ) {
+    const session = database.connect();
+    await session`select set_config(${name}, ${value}, false)`;
+    await session`select migration_guard.assert_ready('v1')`;
+  }
+});
+
+test("views that stand on one another, hundreds of them, come in their order", async ({ database: { sql } }) => {
+  await sql`create table public.t (id int)`;
+  await sql.unsafe(`do $$ begin
+    create view public.w300 as select * from public.t;
+    for n in reverse 299..1 loop
+      execute format('create view public.w%s as select * from public.w%s', n, n + 1);
+    end loop;
+  end $$`);
+  await backUp(sql, "v1", { tables: ["t"] });
+  const views = await sql<{ identity: string }[]>`
+    select identity from migration_backup_v1.rebuild_script() where statement ~ '^create or replace view' order by step`;
+  expect(views.map(({ identity }) => identity)).toEqual(Array.from({ length: 300 }, (_, n) => `public.w${300 - n}`));
+});

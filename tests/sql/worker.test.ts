@@ -459,3 +459,13 @@ test("an error with a code of its own tells no data either", async ({ database }
   expect(error).toMatchObject({ code: "check_violation" });
   expect(JSON.stringify(error)).not.toMatch(/secret|row|insert/i);
 });
+
+test("a temporary view of somebody else's that has the worker's name for one stops no job", async ({ database }) => {
+  const { sql } = database;
+  await createSmall(sql);
+  const other = database.connect("supabase_admin");
+  await other`create temporary view migration_guard_tables as select 1 as locked`;
+  const mine = database.connect();
+  await mine`create temporary view migration_guard_tables as select 1 as locked`;
+  await backUp(sql, "v10", small);
+});
