@@ -287,41 +287,65 @@ $$;
 comment on function migration_guard.derived_dependents(migration_guard.touch[], migration_guard.derived[]) is
   'What depends on objects that a migration renames, drops or defines anew; deep where cascade drops the dependents, too.';
 
+create function migration_guard.derived_writes(touches migration_guard.touch[], found migration_guard.derived[])
+returns table (number int, statement text, oid oid, is_heir boolean, reason text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive written (number, statement, oid, is_heir, reason) as (
+    select t.number, case when t.cascade then 'TRUNCATE CASCADE' else t.statement end, f.objid, false, null::text
+    from unnest(found) as f
+    join unnest(touches) as t on t.number = f.number and t.action = 'data'
+    where f.classid = 'pg_class'::regclass
+    union
+    select w.number, x.statement, x.oid, x.is_heir, x.reason collate "default"
+    from written as w
+    cross join lateral (
+      -- Rows of partitions and heirs are the parent's, too, but none is inserted into an heir.
+      select w.statement, i.inhrelid as oid, true as is_heir, format('its rows are rows of %s', i.inhparent::regclass) as reason
+      from pg_inherits as i
+      join pg_class as c on c.oid = i.inhparent
+        and (c.relkind = 'p' or (c.relkind in ('r', 'f')
+          and w.statement not in ('INSERT', 'COPY … FROM', 'INSERT … ON CONFLICT DO UPDATE')))
+      where i.inhparent = w.oid
+      union all
+      -- A foreign key passes changes on to the rows that refer to a changed one.
+      select
+        case when w.statement = 'TRUNCATE CASCADE' then w.statement when o.confdeltype = 'c' then 'DELETE' else 'UPDATE' end,
+        o.conrelid, false, format('its foreign key %I follows changes of %s', o.conname, o.confrelid::regclass)
+      from pg_constraint as o
+      left join pg_constraint as p on p.oid = o.conparentid
+      -- A partition has its parent's foreign key once more.
+      where o.contype = 'f' and o.confrelid = w.oid and p.confrelid is distinct from o.confrelid and (
+        w.statement = 'TRUNCATE CASCADE'
+        or (w.statement in ('DELETE', 'MERGE') and o.confdeltype in ('c', 'n', 'd'))
+        or (w.statement in ('UPDATE', 'MERGE', 'INSERT … ON CONFLICT DO UPDATE') and o.confupdtype in ('c', 'n', 'd'))
+      )
+      union all
+      -- Rows that are written to a view are its tables'; other rules write where and what they like.
+      select case r.rulename when '_RETURN' then w.statement else 'MERGE' end,
+        d.refobjid, false, format('what is written to %s may reach it by rule %I', w.oid::regclass, r.rulename)
+      from pg_rewrite as r
+      join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+      join pg_class as v on v.oid = r.ev_class and (v.relkind = 'v' or r.rulename <> '_RETURN')
+      where r.ev_class = w.oid and d.refobjid <> w.oid
+    ) as x
+  )
+  select w.number, w.statement, w.oid, w.is_heir, w.reason from written as w
+$$;
+comment on function migration_guard.derived_writes(migration_guard.touch[], migration_guard.derived[]) is
+  'Each relation that a migration writes to, and how: as the file says (then without a reason), as a partition or an heir
+of one, by foreign keys, through views and by rules.';
+
 create function migration_guard.derived_rows(touches migration_guard.touch[], found migration_guard.derived[])
 returns setof migration_guard.derived
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive changed (number, statement, oid, reason) as (
-    select t.number,
-      case when t.cascade then 'TRUNCATE CASCADE' else t.statement end, f.objid, null::text
-    from unnest(found) as f
-    join unnest(touches) as t on t.number = f.number and t.action = 'data'
-    where f.classid = 'pg_class'::regclass
-    union
-    select c.number, x.statement, x.oid, x.reason collate "default"
-    from changed as c
-    cross join lateral (
-      -- A foreign key passes changes on to the rows that refer to a changed one.
-      select
-        case when c.statement = 'TRUNCATE CASCADE' then c.statement when o.confdeltype = 'c' then 'DELETE' else 'UPDATE' end as statement,
-        o.conrelid as oid, format('its foreign key %I follows changes of %s', o.conname, o.confrelid::regclass) as reason
-      from pg_constraint as o
-      where o.contype = 'f' and o.confrelid = c.oid and (
-        c.statement = 'TRUNCATE CASCADE'
-        or (c.statement in ('DELETE', 'MERGE') and o.confdeltype in ('c', 'n', 'd'))
-        or (c.statement in ('UPDATE', 'MERGE', 'INSERT … ON CONFLICT DO UPDATE') and o.confupdtype in ('c', 'n', 'd'))
-      )
-      union all
-      -- Rows that are written to a view are its tables'; other rules write where they like.
-      select c.statement, d.refobjid, format('what is written to %s may reach it by rule %I', c.oid::regclass, w.rulename)
-      from pg_rewrite as w
-      join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
-      join pg_class as v on v.oid = w.ev_class and (v.relkind = 'v' or w.rulename <> '_RETURN')
-      where w.ev_class = c.oid and d.refobjid <> c.oid
-    ) as x
-  )
-  select c.number, c.reason, 'pg_class'::regclass::oid, c.oid, 0 from changed as c where c.reason is not null
+  select w.number, w.reason, 'pg_class'::regclass::oid, w.oid, 0
+  from migration_guard.derived_writes(touches, found) as w
+  -- The rows of a partition are planned with its root; heirs come with their parents in any case.
+  where w.reason is not null and not w.is_heir
 $$;
 comment on function migration_guard.derived_rows(migration_guard.touch[], migration_guard.derived[]) is
   'Tables whose rows change with those of the tables that a migration writes to: by foreign keys, through views and by rules.';
@@ -537,36 +561,34 @@ $$;
 comment on function migration_guard.derived_call_warnings(migration_guard.touch[]) is
   'A warning for each function that a migration calls, but those of Postgres that change nothing.';
 
-create function migration_guard.derived_trigger_warnings(touches migration_guard.touch[], found migration_guard.derived[])
+create function migration_guard.derived_trigger_warnings(touches migration_guard.touch[])
 returns table (line int, code text, statement text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with written as (
-    select f.number, f.objid as oid from unnest(found) as f where f.classid = 'pg_class'::regclass and f.objsubid = 0
-    union
-    select r.number, r.objid from migration_guard.derived_rows(touches, found) as r
-  )
   select t.line, 'triggers_fire', t.statement,
     format('It fires triggers of %s (%s): what their functions change is not known before they run.', w.oid::regclass,
-      string_agg(format('%I', g.tgname), ', ' order by g.tgname))
-  from written as w
-  join unnest(touches) as t on t.number = w.number and t.action = 'data'
+      string_agg(distinct format('%I', g.tgname), ', '))
+  from migration_guard.derived_writes(touches, array(select o from migration_guard.touched_objects(touches) as o)) as w
+  join unnest(touches) as t on t.number = w.number
+  join pg_class as c on c.oid = w.oid
   join pg_trigger as g on g.tgrelid = w.oid and not g.tgisinternal and g.tgenabled in ('O', 'A')
-  -- Bits of tgtype: insert 4, delete 8, update 16, truncate 32. What a foreign key passes on is a delete or an update.
+    -- A partition has its parent's triggers once more, and its own ones for a whole statement fire when it is named.
+    and (not w.is_heir or (g.tgparentid = 0 and (g.tgtype & 1 = 1 or w.statement like 'TRUNCATE%')))
+  -- Bits of tgtype: row 1, insert 4, delete 8, update 16, truncate 32.
   where (g.tgtype & case
-    when not exists (
-      select from unnest(found) as f where f.number = w.number and f.objid = w.oid and f.reason = t.statement) then 56
-    when t.statement in ('INSERT', 'COPY … FROM') then 4
-    when t.statement = 'UPDATE' then 16
-    when t.statement = 'DELETE' then 8
-    when t.statement = 'TRUNCATE' then 32
+    when w.statement in ('INSERT', 'COPY … FROM') then 4
+    when w.statement = 'INSERT … ON CONFLICT DO UPDATE' then 20
+    -- A row that moves to another partition is deleted and inserted.
+    when w.statement = 'UPDATE' and not (w.is_heir and c.relispartition) then 16
+    when w.statement = 'DELETE' then 8
+    when w.statement in ('TRUNCATE', 'TRUNCATE CASCADE') then 32
     else 28
   end) <> 0
   group by t.number, t.line, t.statement, w.oid
 $$;
-comment on function migration_guard.derived_trigger_warnings(migration_guard.touch[], migration_guard.derived[]) is
-  'A warning for each table whose triggers fire when a migration writes to it.';
+comment on function migration_guard.derived_trigger_warnings(migration_guard.touch[]) is
+  'A warning for each table whose triggers fire when a migration writes to it, its partitions and heirs included.';
 
 create function migration_guard.derived_missing_warnings(touches migration_guard.touch[])
 returns table (line int, code text, statement text, detail text)
@@ -717,7 +739,7 @@ begin
         union all
         select * from migration_guard.derived_missing_warnings(read)
         union all
-        select * from migration_guard.derived_trigger_warnings(read, found)
+        select * from migration_guard.derived_trigger_warnings(read)
         union all
         select * from migration_guard.derived_schema_warnings(read, found, schema_name)
         union all

@@ -328,6 +328,44 @@ test("triggers that fire are warnings, where a foreign key passes the change on,
   ]]);
 });
 
+const heirs = `
+  create schema app;
+  create table app.part (id int primary key, v text) partition by range (id);
+  create table app.part1 partition of app.part for values from (0) to (10);
+  create table app.refheir (id int references app.part1 on delete cascade);
+  create table app.refroot (id int references app.part on delete cascade) partition by range (id);
+  create table app.refroot1 partition of app.refroot default;
+  create table app.par (id int);
+  create table app.chi (primary key (id)) inherits (app.par);
+  create table app.refchi (id int references app.chi on delete cascade);
+  create function app.fire() returns trigger language plpgsql as $$ begin return null; end $$;
+  create trigger on_part after insert on app.part for each row execute function app.fire();
+  create trigger on_part1 after update on app.part1 for each row execute function app.fire();
+  create trigger on_part1_statement after delete on app.part1 execute function app.fire();
+  create trigger on_refroot1 after delete on app.refroot1 for each row execute function app.fire();
+  create trigger on_chi after insert or delete on app.chi for each row execute function app.fire();`;
+
+test.for<[migration: string, tables: string[], triggers: string[]]>([
+  ["delete from part", ["part", "refheir", "refroot"], ["refroot1: on_refroot1"]],
+  ["delete from part1", ["part", "part1", "refheir", "refroot"], [
+    "part1: on_part1_statement",
+    "refroot1: on_refroot1",
+  ]],
+  ["update part set v = 'x'", ["part"], ["part1: on_part1"]],
+  ["insert into part values (1)", ["part"], ["part: on_part"]],
+  ["insert into part values (1); update part set v = 'x'", ["part"], ["part: on_part", "part1: on_part1"]],
+  ["delete from par", ["chi", "par", "refchi"], ["chi: on_chi"]],
+  ["insert into par values (1)", ["chi", "par"], []],
+])("%s changes rows of %j and fires %j", async ([migration, tables, triggers], { database: { sql } }) => {
+  await sql.unsafe(heirs);
+  const { plan, warnings } = await derive(sql, migration, "app");
+  expect(plan.tables).toEqual(tables);
+  expect(
+    warnings.map(({ code, detail }) => `${code} ${detail.replace(/^.* of app\.(\w+) \((.*)\).*$/, "$1: $2")}`).sort(),
+  )
+    .toEqual(triggers.map((trigger) => `triggers_fire ${trigger}`).sort());
+});
+
 test("names are looked up as they are spelled, and never run", async ({ database: { sql } }) => {
   const names = ['Mixed "Case".table', "x; drop table y", "пользователи", "a".repeat(63), "tab\tle"];
   const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
