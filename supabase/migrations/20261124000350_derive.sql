@@ -97,28 +97,36 @@ $$;
 comment on function migration_guard.touched_types(migration_guard.touch[]) is
   'The type that each touch names, or that the attribute, value or constraint belongs to.';
 
+create function migration_guard.touched_arguments(signature jsonb) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(string_agg(coalesce((
+    select case when (a.argument ->> 'array')::boolean then y.typarray else y.oid end::text
+    from pg_type as y
+    join pg_namespace as n on n.oid = y.typnamespace
+    cross join lateral (
+      select case
+        when a.argument ? 'schema' then array[a.argument ->> 'schema']
+        else array['pg_catalog'] || array(select jsonb_array_elements_text(a.argument -> 'search_path'))
+      end as schemas
+    ) as s
+    where y.typname = (a.argument ->> 'name')::name and n.nspname = any (s.schemas)
+    order by array_position(s.schemas, n.nspname::text)
+    limit 1
+  ), '?'), ' ' order by a.position), '')
+  from jsonb_array_elements(signature) with ordinality as a (argument, position)
+$$;
+comment on function migration_guard.touched_arguments(jsonb) is
+  'The types of a signature as their OIDs, one after the other, with ? for one that is not there.';
+
 create function migration_guard.touched_routines(touches migration_guard.touch[]) returns table (number int, oid oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with wanted as (
-    select t.number, t.schemas, t.name, t.signature is null as any_arguments, (
-      select coalesce(string_agg(coalesce((
-        select case when (a.argument ->> 'array')::boolean then y.typarray else y.oid end::text
-        from pg_type as y
-        join pg_namespace as n on n.oid = y.typnamespace
-        cross join lateral (
-          select case
-            when a.argument ? 'schema' then array[a.argument ->> 'schema']
-            else array['pg_catalog'] || array(select jsonb_array_elements_text(a.argument -> 'search_path'))
-          end as schemas
-        ) as s
-        where y.typname = (a.argument ->> 'name')::name and n.nspname = any (s.schemas)
-        order by array_position(s.schemas, n.nspname::text)
-        limit 1
-      ), '?'), ' ' order by a.position), '')
-      from jsonb_array_elements(t.signature) with ordinality as a (argument, position)
-    ) as arguments
+    select t.number, t.schemas, t.name, t.signature is null as any_arguments,
+      migration_guard.touched_arguments(t.signature) as arguments
     from unnest(touches) as t
     where t.kind in ('function', 'procedure', 'aggregate', 'routine')
   )
@@ -219,6 +227,45 @@ $$;
 comment on function migration_guard.touched_others(migration_guard.touch[]) is
   'The schemas, extensions, publications and statistics that the touches name, and what is in a schema as a whole.';
 
+create function migration_guard.touched_outside(touches migration_guard.touch[])
+returns table (number int, classid oid, objid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with named (kind, name, namespace, arguments, classid, oid) as (
+    select 'collation', o.collname, o.collnamespace, null::text, o.tableoid, o.oid from pg_collation as o
+    union all select 'conversion', o.conname, o.connamespace, null, o.tableoid, o.oid from pg_conversion as o
+    union all select 'operator', o.oprname, o.oprnamespace, concat_ws(' ', nullif(o.oprleft, 0), nullif(o.oprright, 0)), o.tableoid, o.oid
+      from pg_operator as o
+    union all select 'operator_class', o.opcname, o.opcnamespace, null, o.tableoid, o.oid from pg_opclass as o
+    union all select 'operator_family', o.opfname, o.opfnamespace, null, o.tableoid, o.oid from pg_opfamily as o
+    union all select 'text_search_configuration', o.cfgname, o.cfgnamespace, null, o.tableoid, o.oid from pg_ts_config as o
+    union all select 'text_search_dictionary', o.dictname, o.dictnamespace, null, o.tableoid, o.oid from pg_ts_dict as o
+    union all select 'text_search_parser', o.prsname, o.prsnamespace, null, o.tableoid, o.oid from pg_ts_parser as o
+    union all select 'text_search_template', o.tmplname, o.tmplnamespace, null, o.tableoid, o.oid from pg_ts_template as o
+    union all select 'access_method', o.amname, null, null, o.tableoid, o.oid from pg_am as o
+    union all select 'foreign_data_wrapper', o.fdwname, null, null, o.tableoid, o.oid from pg_foreign_data_wrapper as o
+    union all select 'language', o.lanname, null, null, o.tableoid, o.oid from pg_language as o
+    union all select 'server', o.srvname, null, null, o.tableoid, o.oid from pg_foreign_server as o
+    -- A cast has no name but its types.
+    union all select 'cast', '', null, concat_ws(' ', o.castsource, o.casttarget), o.tableoid, o.oid from pg_cast as o
+  )
+  select s.number, s.classid, s.oid
+  from (
+    select t.number, o.classid, o.oid, p.place, min(p.place) over (partition by t.number) as first_place
+    from unnest(touches) as t
+    join named as o on o.kind = t.kind and o.name = t.name::name
+      and (t.signature is null or o.arguments = migration_guard.touched_arguments(t.signature))
+    left join pg_namespace as n on n.oid = o.namespace
+    cross join lateral (
+      select case when o.namespace is null then 1 else array_position(t.schemas, n.nspname::text) end as place) as p
+    where p.place is not null
+  ) as s
+  where s.place = s.first_place
+$$;
+comment on function migration_guard.touched_outside(migration_guard.touch[]) is
+  'The objects that the touches name of the kinds that no backup holds, but that others may depend on.';
+
 create function migration_guard.touched_objects(touches migration_guard.touch[]) returns setof migration_guard.derived
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -234,6 +281,8 @@ as $$
     select m.number, m.classid, m.objid, m.objsubid from migration_guard.touched_members(touches) as m
     union all
     select o.number, o.classid, o.objid, o.objsubid from migration_guard.touched_others(touches) as o
+    union all
+    select e.number, e.classid, e.objid, 0 from migration_guard.touched_outside(touches) as e
   ) as f
   join unnest(touches) as t on t.number = f.number and t.action <> 'call'
 $$;
@@ -376,7 +425,7 @@ as $$
       w.name ~ '^[a-z_][a-z0-9_$]*$' as any_case
     from (
       select min(n.number) as number, n.name, regexp_replace(n.name, '([!-/:-@\[-^`{-~])', '\\\1', 'g') as word
-      from names as n where n.name is not null
+      from names as n where n.name <> ''
       group by n.name
     ) as w
   )
@@ -505,7 +554,7 @@ as $$
       when f.classid = 'pg_proc'::regclass then case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end
       when f.classid = 'pg_constraint'::regclass and i.type = 'domain constraint' then 'domain_constraint'
       when f.classid = 'pg_constraint'::regclass then 'constraint'
-      else replace(i.type, ' ', '_')
+      else translate(i.type, ' -', '__')
     end,
     coalesce(n.nspname, i.schema), coalesce(c.relname, y.typname, p.proname, i.name),
     case when e.oid is null then i.identity else format('%L of %s', e.enumlabel, e.enumtypid::regtype) end
@@ -595,16 +644,27 @@ returns table (line int, code text, statement text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select t.line, 'not_found', t.statement,
+  select t.line, o.code, t.statement,
     case
+      when o.code = 'effect_unknown' then format(
+        'The %s was not found: what cascade drops with it is not known here.', concat_ws(' ', replace(t.kind, '_', ' '), nullif(t.name, '')))
       when t.parent is not null then format('There is no %s %I of %I', replace(t.kind, '_', ' '), t.name, t.parent)
       else format('There is no %s %I', replace(t.kind, '_', ' '), t.name)
     end
     || case
+      when o.code = 'effect_unknown' then ''
       when t.kind in ('schema', 'extension', 'publication') then '.'
       else format(' in %s, and the file does not make one.', array_to_string(array_remove(t.schemas, 'pg_catalog'), ', '))
     end
   from unnest(touches) as t
+  -- What a file makes of these kinds, or how some are named, is not read.
+  cross join lateral (
+    select case
+      when t.kind in ('access_method', 'cast', 'collation', 'conversion', 'event_trigger', 'foreign_data_wrapper', 'language',
+        'server', 'transform') or t.kind like 'operator%' or t.kind like 'text_search%' then 'effect_unknown'
+      else 'not_found'
+    end as code
+  ) as o
   where not t.optional and t.action <> 'call'
     -- A value or a column that is added is not there yet.
     and t.action <> 'create'
@@ -612,6 +672,8 @@ as $$
       select from migration_guard.touched_members(touches) as m where m.number = t.number
       union all
       select from migration_guard.touched_others(touches) as o where o.number = t.number
+      union all
+      select from migration_guard.touched_outside(touches) as e where e.number = t.number
       union all
       select from migration_guard.touched_routines(touches) as r where r.number = t.number
       union all
@@ -668,7 +730,8 @@ as $$
   from (
     select case count(d.kind)
       when 0 then array['nothing_touched',
-        format('The file touches nothing that is in %I: there is nothing to back up.', derived_unplanned_warnings.schema_name)]
+        format('Nothing was found in %I that the file touches. If no other warning says that it may, there is nothing to back up.',
+          derived_unplanned_warnings.schema_name)]
       else array['empty_plan', format('The file touches nothing in %I that a plan can name: no table, no enum, no function.',
         derived_unplanned_warnings.schema_name)]
     end as said

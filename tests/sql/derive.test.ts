@@ -276,6 +276,78 @@ test("an extension that is dropped with cascade brings the tables that use its t
   expect((await derive(sql, "drop extension citext cascade")).plan.tables).toEqual(["uses"]);
 });
 
+const outside = `
+  create schema app;
+  set search_path = app, public;
+  create collation coll (locale = 'C');
+  create table collated (id int, t text collate coll);
+  create function same(int, int) returns boolean language sql immutable as 'select true';
+  create operator === (function = same, leftarg = int, rightarg = int);
+  create table compared (a int, check (a === 1));
+  create operator family fam using btree;
+  create operator class cls for type int using btree family fam as operator 1 <, operator 3 =, function 1 btint4cmp(int, int);
+  create table sorted (a int);
+  create index by_cls on sorted (a cls);
+  create text search configuration conf (copy = pg_catalog.simple);
+  create table searched (t text, v tsvector generated always as (to_tsvector('app.conf', t)) stored);
+  create type wrapped as (i int);
+  create function wrap(int) returns wrapped language sql immutable as 'select row($1)::wrapped';
+  create cast (int as wrapped) with function wrap(int);
+  create view cast_view as select 1::wrapped as w;
+  reset search_path;`;
+
+test.for<[migration: string, tables: string[]]>([
+  ["drop collation app.coll cascade", ["collated"]],
+  ["set search_path = app; drop collation coll cascade", ["collated"]],
+  ["drop operator app.=== (int, int) cascade", ["compared"]],
+  ["drop operator class app.cls using btree cascade", ["sorted"]],
+  ["drop operator family app.fam using btree cascade", ["sorted"]],
+  ["drop text search configuration app.conf cascade", ["searched"]],
+])(
+  "%s brings the tables %j, and says that it is in no backup itself",
+  async ([migration, tables], { database: { sql, connect } }) => {
+    await connect("supabase_admin").unsafe(outside);
+    const derived = await derive(sql, migration, "app");
+    expect(derived.plan.tables).toEqual(tables);
+    expect(codes(derived)).toEqual(["1 outside_the_backup"]);
+  },
+);
+
+test("a language that is dropped with cascade brings its functions, a server its foreign tables", async ({ database: { sql, connect } }) => {
+  await connect("supabase_admin").unsafe(`
+    create trusted language own handler plpgsql_call_handler;
+    create function public.spoken() returns int language own as 'begin return 1; end';
+    create foreign data wrapper elsewhere;
+    create server far_away foreign data wrapper elsewhere;
+    create foreign table public.afar (id int) server far_away;`);
+  await sql`create view public.seen as select spoken() as one`;
+  const { plan, objects } = await derive(sql, "drop language own cascade");
+  expect(plan.functions).toEqual(["spoken()"]);
+  expect(objects).toContainEqual({ kind: "view", identity: "public.seen", reason: "dropped with own", line: 1 });
+  for (const kind of ["server far_away", "foreign data wrapper elsewhere"]) {
+    expect(codes(await derive(sql, `drop ${kind} cascade`)))
+      .toEqual(["1 not_in_plan", "1 outside_the_backup", "null empty_plan"]);
+  }
+});
+
+test("what cascade would take along of a thing that is not there is not known", async ({ database: { sql, connect } }) => {
+  await connect("supabase_admin").unsafe(outside);
+  const derived = await derive(
+    sql,
+    `drop collation app.nothing cascade;
+    drop operator app.=== (text, text) cascade;
+    drop cast (text as app.wrapped) cascade;
+    drop transform for int language plpgsql cascade`,
+    "app",
+  );
+  expect(codes(derived)).toEqual([
+    ...[1, 2, 3, 4].flatMap((line) => [`${line} effect_unknown`, `${line} outside_the_backup`]),
+    "null nothing_touched",
+  ]);
+  expect(codes(await derive(sql, "drop cast (int as app.wrapped) cascade", "app")))
+    .toEqual(["1 outside_the_backup", "null nothing_touched"]);
+});
+
 test("what no plan can name is a warning", async ({ database: { sql, connect } }) => {
   await connect("supabase_admin").unsafe(`
     create foreign data wrapper elsewhere;

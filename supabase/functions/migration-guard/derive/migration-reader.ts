@@ -1,5 +1,5 @@
 import type { Node, ObjectType, ObjectWithArgs, RangeVar } from "libpg-query";
-import { argumentsOf, nameOf, nameOfRelation, strings } from "./names.ts";
+import { argumentsOf, nameOf, nameOfRelation, strings, typeOf } from "./names.ts";
 import { objectKinds } from "./object-kinds.ts";
 import { type Name, type Reference, Scope, type Space } from "./scope.ts";
 import type { Touch, TypeName, Warning } from "./touch.ts";
@@ -170,7 +170,26 @@ export class MigrationReader {
         break;
       case "outside":
         this.outside(statement, kind.replaceAll("_", " "));
+        if (detail.cascade) this.#dependedOn(statement, action, kind, node, detail);
     }
+  }
+
+  /** An object that no backup holds, and that takes along what depends on it. */
+  #dependedOn(statement: string, action: Action, kind: string, node: Node, detail: Detail): void {
+    const types = "List" in node
+      ? (node.List.items ?? []).flatMap((item) => "TypeName" in item ? [item.TypeName] : [])
+      : [];
+    const given = "ObjectWithArgs" in node
+      ? { parts: strings(node.ObjectWithArgs.objname), signature: argumentsOf(node.ObjectWithArgs, this.scope) }
+      : kind === "cast"
+      ? { parts: [""], signature: types.map((type) => typeOf(type, this.scope)) }
+      // A class and a family of operators are named after their access method.
+      : { parts: partsOf(node).slice(kind.startsWith("operator_") ? 1 : 0), signature: undefined };
+    const { schema, name } = nameOf(given.parts);
+    const place = schema === undefined
+      ? { search_path: this.scope.path.map((candidate) => this.scope.schema(candidate).name) }
+      : { schema: this.scope.schema(schema).name };
+    this.#touch(statement, action, kind, { ...place, name, signature: given.signature }, detail);
   }
 
   #memberOf(
