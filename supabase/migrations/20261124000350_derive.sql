@@ -292,12 +292,12 @@ comment on function migration_guard.touched_objects(migration_guard.touch[]) is
 -- What a change of them reaches --------------------------------------------------------------------------------------
 
 create function migration_guard.derived_dependents(touches migration_guard.touch[], found migration_guard.derived[])
-returns table (number int, deep boolean, classid oid, objid oid, objsubid int)
+returns table (number int, dropped boolean, classid oid, objid oid, objsubid int)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive starts as (
-    select min(f.number) as number, t.cascade as deep, f.classid, f.objid, f.objsubid
+    select min(f.number) as number, t.cascade as deep, t.cascade and t.action = 'drop' as dropped, f.classid, f.objid, f.objsubid
     from unnest(found) as f
     join unnest(touches) as t on t.number = f.number
     where
@@ -308,11 +308,11 @@ as $$
         and not (t.action = 'rename'
           and t.kind in ('index', 'sequence', 'constraint', 'domain_constraint', 'trigger', 'policy', 'rule', 'statistics')))
       or (t.action in ('create', 'alter') and f.classid in ('pg_type'::regclass, 'pg_proc'::regclass))
-    group by deep, f.classid, f.objid, f.objsubid
-  ), reached (number, deep, classid, objid, objsubid, goes_on) as (
-    select s.number, s.deep, s.classid, s.objid, s.objsubid, true from starts as s
+    group by deep, dropped, f.classid, f.objid, f.objsubid
+  ), reached (number, deep, dropped, classid, objid, objsubid, goes_on) as (
+    select s.number, s.deep, s.dropped, s.classid, s.objid, s.objsubid, true from starts as s
     union
-    select r.number, r.deep, x.classid, x.objid, x.objsubid, x.goes_on
+    select r.number, r.deep, r.dropped, x.classid, x.objid, x.objsubid, x.goes_on
     from reached as r
     join pg_depend as d
       on d.refclassid = r.classid and d.refobjid = r.objid and (r.objsubid = 0 or d.refobjsubid = r.objsubid)
@@ -329,12 +329,12 @@ as $$
     ) as x
     where r.goes_on
   )
-  select distinct on (r.classid, r.objid, r.objsubid, r.deep) r.number, r.deep, r.classid, r.objid, r.objsubid
+  select distinct on (r.classid, r.objid, r.objsubid, r.dropped) r.number, r.dropped, r.classid, r.objid, r.objsubid
   from reached as r
-  order by r.classid, r.objid, r.objsubid, r.deep, r.number
+  order by r.classid, r.objid, r.objsubid, r.dropped, r.number
 $$;
 comment on function migration_guard.derived_dependents(migration_guard.touch[], migration_guard.derived[]) is
-  'What depends on objects that a migration renames, drops or defines anew; deep where cascade drops the dependents, too.';
+  'What depends on objects that a migration renames, drops or defines anew; dropped where cascade drops the dependents, too.';
 
 create function migration_guard.derived_writes(touches migration_guard.touch[], found migration_guard.derived[])
 returns table (number int, statement text, oid oid, is_heir boolean, reason text)
@@ -418,7 +418,7 @@ as $$
       when 'pg_proc'::regclass then (select p.proname from pg_proc as p where p.oid = d.objid)
       when 'pg_type'::regclass then (select y.typname from pg_type as y where y.oid = d.objid)
     end
-    from migration_guard.derived_dependents(touches, found) as d where d.deep
+    from migration_guard.derived_dependents(touches, found) as d where d.dropped
   ), patterns as (
     select w.number, w.name, w.word, format('(^|[^[:alnum:]_$])%s($|[^[:alnum:]_$])', w.word) as pattern,
       -- What needs quotes is written in one way, anything else in any case, but not in quotes.
@@ -511,7 +511,7 @@ declare
 begin
   found := found
     || array(
-      select row(d.number, case when d.deep then 'dropped with ' else 'depends on ' end || t.name, d.classid, d.objid, d.objsubid)::migration_guard.derived
+      select row(d.number, case when d.dropped then 'dropped with ' else 'depends on ' end || t.name, d.classid, d.objid, d.objsubid)::migration_guard.derived
       from migration_guard.derived_dependents(touches, found) as d
       join unnest(touches) as t on t.number = d.number
       -- What an extension has made is the extension's.
@@ -568,8 +568,9 @@ as $$
   left join pg_proc as p on f.classid = 'pg_proc'::regclass and p.oid = f.objid
   left join pg_namespace as n on n.oid = coalesce(c.relnamespace, y.typnamespace, p.pronamespace,
     (select r.relnamespace from pg_class as r where r.oid = migration_guard.derived_owner(f.classid, f.objid)))
-  -- A table's own type, an array's and a toast table say nothing that the table, the element and the column do not.
-  where coalesce(c.relkind, 'r') <> 't'
+  -- A table's own type, an array's and a toast table with its index say nothing that the table, the element and the
+  -- column do not.
+  where coalesce(n.nspname, '') !~ '^pg_toast'
     and (y.oid is null or (y.typtype <> 'p' and y.typelem = 0 and not exists (
       select from pg_class as r where r.oid = y.typrelid and r.relkind <> 'c')))
     and not (coalesce(c.relkind, 'r') = 'c' and f.objsubid = 0)

@@ -184,6 +184,31 @@ test("drop … cascade brings what falls with it, and the functions that mention
   expect(warnings).toEqual([]);
 });
 
+test.for<[migration: string, schema: string]>([
+  ["drop table app.log cascade", "app"],
+  ["drop schema app cascade", "app"],
+  ["alter type app.comp rename attribute a to z cascade", "app"],
+])("%s warns of nothing that is stored out of line", async ([migration, schemaName], { database: { sql } }) => {
+  await sql.unsafe(`
+    create schema app;
+    create table app.log (id int, v text);
+    create type app.comp as (a int, b text);
+    create table app.typed of app.comp;`);
+  const { objects, warnings } = await derive(sql, migration, schemaName);
+  expect(warnings).toEqual([]);
+  expect(objects.filter(({ identity }) => identity.includes("pg_toast"))).toEqual([]);
+});
+
+test("an attribute that is renamed with cascade drops no table", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create type comp as (a int);
+    create table typed of comp;
+    create function mentions() returns int language sql as $$ select 1 as typed $$`);
+  const { plan, objects } = await derive(sql, "alter type comp rename attribute a to z cascade");
+  expect(objects).toContainEqual({ kind: "table", identity: "public.typed", reason: "depends on a", line: 1 });
+  expect(plan).toMatchObject({ tables: ["typed"], functions: [] });
+});
+
 test("each object is told once, with the first line that leads there and the reason", async ({ prepared: { sql } }) => {
   const { objects } = await derive(
     sql,
