@@ -611,6 +611,55 @@ $$;
 comment on function migration_guard.derived_call_warnings(migration_guard.touch[]) is
   'A warning for each function that a migration calls, but those of Postgres that change nothing.';
 
+create function migration_guard.derived_run_warnings(touches migration_guard.touch[])
+returns table (line int, code text, statement text, detail text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive written as materialized (
+    select distinct w.number, w.statement, w.oid
+    from migration_guard.derived_writes(touches, array(select o from migration_guard.touched_objects(touches) as o)) as w
+    where not w.is_heir
+  ), queried (number, oid) as (
+    select w.number, w.oid from written as w
+    union
+    select q.number, v.oid
+    from queried as q
+    join pg_rewrite as r on r.ev_class = q.oid
+    join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class as v on v.oid = d.refobjid and v.relkind = 'v'
+  ), sources (number, classid, objid, place) as (
+    select q.number, 'pg_rewrite'::regclass::oid, r.oid, format(case r.rulename when '_RETURN' then '%s' else 'a rule of %s' end, q.oid::regclass)
+    from queried as q join pg_rewrite as r on r.ev_class = q.oid
+    union all
+    select w.number, 'pg_attrdef'::regclass, a.oid, format('a default of %s', w.oid::regclass)
+    from written as w
+    join pg_attrdef as a on a.adrelid = w.oid
+    where w.statement in ('INSERT', 'INSERT … ON CONFLICT DO UPDATE', 'COPY … FROM', 'MERGE')
+    union all
+    select w.number, 'pg_constraint'::regclass, o.oid, format('a check of %s', w.oid::regclass)
+    from written as w
+    join pg_constraint as o on o.conrelid = w.oid and o.contype = 'c'
+    where w.statement <> 'DELETE' and w.statement not like 'TRUNCATE%'
+  )
+  select t.line, 'effect_unknown', t.statement,
+    format('It runs %s (%s): what that changes is not known before it runs. Name it in the plan by yourself.',
+      p.oid::regprocedure, string_agg(distinct s.place, ', '))
+  from sources as s
+  join unnest(touches) as t on t.number = s.number
+  join pg_depend as d on d.classid = s.classid and d.objid = s.objid and d.refclassid = 'pg_proc'::regclass
+  join pg_proc as p on p.oid = d.refobjid and p.provolatile = 'v' and p.pronamespace <> 'pg_catalog'::regnamespace
+  -- Volatile, and yet they change nothing.
+  where not exists (
+    select from pg_depend as m
+    join pg_extension as e on e.oid = m.refobjid and e.extname in ('uuid-ossp', 'pgcrypto')
+    where m.classid = 'pg_proc'::regclass and m.objid = p.oid and m.refclassid = 'pg_extension'::regclass and m.deptype = 'e')
+  group by t.number, t.line, t.statement, p.oid
+$$;
+comment on function migration_guard.derived_run_warnings(migration_guard.touch[]) is
+  'A warning for each volatile function that runs when a migration writes to a table, a view or a materialized view: one of
+its query, of a rule, a default or a check.';
+
 create function migration_guard.derived_trigger_warnings(touches migration_guard.touch[])
 returns table (line int, code text, statement text, detail text)
 language sql stable
@@ -802,6 +851,8 @@ begin
         select * from migration_guard.derived_call_warnings(read)
         union all
         select * from migration_guard.derived_missing_warnings(read)
+        union all
+        select * from migration_guard.derived_run_warnings(read)
         union all
         select * from migration_guard.derived_trigger_warnings(read)
         union all

@@ -405,6 +405,42 @@ test("functions that are called are warnings, but those of Postgres that change 
   expect(unknown).toEqual([2, 3, 4, 5, 7, 8]);
 });
 
+test("functions behind materialized views, views, defaults, rules and checks are warnings where they are volatile", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create extension if not exists "uuid-ossp" schema extensions;
+    create table log (id int);
+    create function dangerous() returns int language sql volatile as 'delete from public.log returning id';
+    create function harmless() returns int language sql stable as 'select 1';
+    create view vdanger as select dangerous() as x;
+    create materialized view mdanger as select x from vdanger;
+    create materialized view mharmless as select harmless() as x;
+    create table dflt (id int default dangerous(), u uuid default extensions.uuid_generate_v4(), h int default harmless(), v text);
+    create view vdflt as select * from dflt;
+    create table ruled (id int);
+    create rule r as on delete to ruled do also select dangerous();
+    create table checked (id int check (id <> dangerous()));`);
+  const derived = await derive(
+    sql,
+    `refresh materialized view mdanger;
+    refresh materialized view mharmless;
+    insert into dflt (v) values ('a');
+    update dflt set v = 'b';
+    delete from dflt;
+    insert into vdflt (v) values ('a');
+    delete from ruled;
+    update checked set id = 1;
+    truncate checked`,
+  );
+  expect(derived.warnings.map(({ line, code, detail }) => [line, code, detail.match(/^It runs (\S+ \(.*?\)):/)?.[1]]))
+    .toEqual([
+      [1, "effect_unknown", "public.dangerous() (public.vdanger)"],
+      [3, "effect_unknown", "public.dangerous() (a default of public.dflt)"],
+      [6, "effect_unknown", "public.dangerous() (a default of public.dflt)"],
+      [7, "effect_unknown", "public.dangerous() (a rule of public.ruled)"],
+      [8, "effect_unknown", "public.dangerous() (a check of public.checked)"],
+    ]);
+});
+
 test("a function of the app's own that hides one of Postgres is not taken for it", async ({ database: { sql } }) => {
   await sql`create function public.lower(int) returns int language sql as 'select 1'`;
   expect(codes(await derive(sql, "select lower(1)"))).toContain("1 effect_unknown");
