@@ -34,6 +34,28 @@ create table migration_guard.plans (
 );
 comment on table migration_guard.plans is 'What the backup of each migration must hold.';
 
+create function migration_guard.is_reserved_schema(name text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select name ~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+$$;
+comment on function migration_guard.is_reserved_schema(text) is
+  'Whether a schema is the system''s or the product''s own, backups included, and so none that a migration is planned for.';
+
+create function migration_guard.assert_schema_plannable(schema_name text) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if migration_guard.is_reserved_schema(schema_name) then
+    perform migration_guard.fail('invalid_plan',
+      format('The schema %s belongs to the system or to this product: there is no plan for it.', schema_name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_schema_plannable(text) is 'Raises invalid_plan for a schema of the system or of the product.';
+
 create function migration_guard.plan_tables(plan migration_guard.plans)
 returns table (name text, oid oid)
 language sql stable
@@ -249,7 +271,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    array(select n.nspname::text from pg_namespace as n where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1),
+    array(select n.nspname::text from pg_namespace as n where not migration_guard.is_reserved_schema(n.nspname) order by 1),
     array(
       select c.relname::text from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
       where n.nspname = schema_name and c.relkind in ('r', 'p') and c.relpersistence <> 't' order by 1),
@@ -314,7 +336,7 @@ as $$
   where o.objid = any ((select i.oids from ids as i)::oid[])
     and exists (select from dependents as d where d.classid = o.classid and d.objid = o.objid)
     and not migration_guard.is_extension_member(o.classid, o.objid)
-    and o.schema_name !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+    and not migration_guard.is_reserved_schema(o.schema_name)
 $$;
 comment on function migration_guard.plan_dependents(migration_guard.plans) is
   'The catalog objects that depend on a plan''s, in any schema, and are not of the plan: what a migration could break, or drop
@@ -389,6 +411,7 @@ begin
   plan.title := coalesce(document ->> 'title', '');
   plan.description := coalesce(document ->> 'description', '');
   plan.schema_name := coalesce(document ->> 'schema', 'public');
+  perform migration_guard.assert_schema_plannable(plan.schema_name);
   plan.all_tables := coalesce(document -> 'tables' = '"*"', false);
   plan.tables := array(select jsonb_array_elements_text(document -> 'tables') where not plan.all_tables);
   plan.enums := array(select jsonb_array_elements_text(document -> 'enums'));
@@ -419,6 +442,8 @@ begin
   select string_agg(format('%s (of %s)', i.inhrelid::regclass, i.inhparent::regclass), ', ' order by i.inhrelid) into children
   from pg_inherits as i
   join pg_class as parent on parent.oid = i.inhparent and parent.relkind = 'r'
+  -- A plan can name no foreign table, and none of another schema: those are told with what depends on the plan.
+  join pg_class as child on child.oid = i.inhrelid and child.relkind = 'r' and child.relnamespace = to_regnamespace(quote_ident(plan.schema_name))
   where i.inhparent in (select t.oid from migration_guard.plan_tables(plan) as t)
     and i.inhrelid not in (select t.oid from migration_guard.plan_tables(plan) as t where t.oid is not null);
   if children is not null then
@@ -427,7 +452,7 @@ begin
 end
 $$;
 comment on function migration_guard.assert_children_named(migration_guard.plans) is
-  'Raises invalid_plan when a plan names a table and not its heirs, whose rows a migration of the table touches too.';
+  'Raises invalid_plan when a plan names a table and not its heirs in the schema, whose rows a migration of the table touches too.';
 
 create function migration_guard.put_plan(version text, plan jsonb, actor text default session_user)
 returns migration_guard.plans

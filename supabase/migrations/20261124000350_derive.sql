@@ -758,7 +758,7 @@ as $$
   select null, 'wrong_schema', '', format('Everything that the file touches is in %1$I: ask with schema=%1$s.', min(o.schema))
   from others as o
   where not exists (select from shown as d where d.schema_name = derived_schema_warnings.schema_name)
-  having count(*) = 1
+  having count(*) = 1 and not migration_guard.is_reserved_schema(min(o.schema))
 $$;
 comment on function migration_guard.derived_schema_warnings(migration_guard.touch[], migration_guard.derived[], text) is
   'A warning for each schema besides the plan''s in which something is touched, and one when all is in another.';
@@ -828,6 +828,7 @@ declare
   read constant migration_guard.touch[] := migration_guard.read_touches(touches, schema_name);
   found constant migration_guard.derived[] := migration_guard.derive_objects(read, schema_name);
 begin
+  perform migration_guard.assert_schema_plannable(schema_name);
   if not exists (select from pg_namespace as n where n.nspname = schema_name) then
     perform migration_guard.fail('objects_not_found', format('There is no schema %s.', schema_name),
       jsonb_build_object('errors', jsonb_build_array(jsonb_build_object('kind', 'schema', 'name', schema_name))));
@@ -864,4 +865,5 @@ end
 $$;
 comment on function migration_guard.derive_plan(text, text, jsonb) is
   'The plan that a migration needs, from what its statements touch: the plan, every object with the reason why it is in
-it, and what cannot be answered for. Raises invalid_version, invalid_parameter, or objects_not_found for the schema.';
+it, and what cannot be answered for. Raises invalid_version, invalid_parameter, or for the schema invalid_plan or
+objects_not_found.';

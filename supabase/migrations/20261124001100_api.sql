@@ -164,11 +164,11 @@ comment on function migration_guard_api.list_names(text) is
 create function migration_guard_api.derive_plan(version text, schema text, touches jsonb) returns jsonb
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
--- A file of a mebibyte may name thirty thousand objects. See get_checklist.
-set statement_timeout = '55s'
+-- A file of a mebibyte may name thirty thousand objects; the caller waits for 30 s. See get_checklist.
+set statement_timeout = '29s' set lock_timeout = '2s'
 as $$ select migration_guard.derive_plan(version, schema, touches) $$;
 comment on function migration_guard_api.derive_plan(text, text, jsonb) is
-  'POST /v1/plans/{version}/derive. Raises invalid_parameter, or objects_not_found for the schema.';
+  'POST /v1/plans/{version}/derive. Raises invalid_parameter, or for the schema invalid_plan or objects_not_found.';
 
 create function migration_guard_api.preflight_plan(version text, renames jsonb default '[]', replaced text[] default '{}')
 returns table (can_back_up boolean, estimated_bytes bigint, checks jsonb)

@@ -499,6 +499,23 @@ test.for<[migration: string, tables: string[], triggers: string[]]>([
     .toEqual(triggers.map((trigger) => `triggers_fire ${trigger}`).sort());
 });
 
+test("a derived plan is stored where an heir is in another schema, which is a warning", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create schema app; create schema other;
+    create table app.par (id int, v text);
+    create table other.heir () inherits (app.par);
+    create table app.grand () inherits (other.heir)`);
+  const { plan, warnings } = await derive(sql, "alter table app.par drop column v", "app");
+  expect(plan.tables).toEqual(["grand", "par"]);
+  expect(warnings).toEqual([{
+    line: 1,
+    code: "other_schema",
+    statement: "ALTER TABLE … DROP COLUMN",
+    detail: expect.stringContaining("other.heir"),
+  }]);
+  await backUp(sql, "v1", plan);
+});
+
 test("names are looked up as they are spelled, and never run", async ({ database: { sql } }) => {
   const names = ['Mixed "Case".table', "x; drop table y", "пользователи", "a".repeat(63), "tab\tle"];
   const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
@@ -532,4 +549,5 @@ test("malformed touches, versions and schemas are refused", async ({ database: {
     await expect(call("v1", "public", touches), JSON.stringify(touches)).rejects.toMatchObject({ code: "MG003" });
   }
   await expect(call("v1", "nothing", [])).rejects.toMatchObject({ code: "MG007" });
+  await expect(call("v1", "pg_catalog", [])).rejects.toMatchObject({ code: "MG002" });
 });

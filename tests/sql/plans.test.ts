@@ -312,6 +312,49 @@ test("a plan that names a table and not those that inherit from it is refused", 
   await put(sql, "v2", { tables: ["parted"] });
 });
 
+test("heirs that no plan of the schema can name do not keep one from being stored, and are told with what depends on it", async ({ database: { sql, connect } }) => {
+  await sql.unsafe(`
+    create schema app; create schema other;
+    create table app.par (a int);
+    create table other.heir (b int) inherits (app.par)`);
+  await connect("supabase_admin").unsafe(`
+    create foreign data wrapper elsewhere;
+    create server far_away foreign data wrapper elsewhere;
+    create foreign table app.afar () inherits (app.par) server far_away`);
+  await put(sql, "v1", { schema: "app", tables: ["par"] });
+  const dependents = await sql<{ identity: string }[]>`
+    select o.identity from migration_guard.plan_dependents(migration_guard.get_plan('v1')) as o
+    where o.kind in ('table', 'foreign_table') order by 1`;
+  expect(dependents.map(({ identity }) => identity)).toEqual(["app.afar", "other.heir"]);
+});
+
+test.for([
+  "pg_catalog",
+  "pg_toast",
+  "information_schema",
+  "migration_guard",
+  "migration_guard_api",
+  "migration_backup_v1",
+])(
+  "there is no plan for the schema %s",
+  async (schema, { database: { sql } }) => {
+    await createTable(sql);
+    await backUp(sql, "v1", { tables: ["kept"] });
+    await expect(put(sql, "v2", { schema, tables: "*" })).rejects.toMatchObject({
+      code: "MG002",
+      message: expect.stringContaining(schema),
+    });
+    const [names] = await sql<{ schemas: string[] }[]>`select schemas from migration_guard_api.list_names('public')`;
+    expect(names!.schemas).toContain("public");
+    expect(names!.schemas).not.toContain(schema);
+  },
+);
+
+test("a schema whose name only looks like one of the product's can be planned", async ({ database: { sql } }) => {
+  await sql.unsafe(`create schema migration_guard_notes; create table migration_guard_notes.kept (id int)`);
+  await put(sql, "v1", { schema: "migration_guard_notes", tables: ["kept"] });
+});
+
 // Every table, nothing but a term, whom to call
 
 /** Tables whose rows the newest backup of a version has. */
