@@ -60,6 +60,17 @@ test("a syntax error tells its line and the parser's message", async ({ api }) =
   });
 });
 
+test("after twenty files that are too much for the parser, a large and a small one are derived", async ({ api }) => {
+  for (let round = 0; round < 20; round++) {
+    const { status, json } = await derive(api, `select 1${"+1".repeat(520_000)}`);
+    expect([status, json?.code]).toEqual([400, "invalid_migration"]);
+  }
+  for (const repeated of [15_000, 1]) {
+    const { status, json } = await derive(api, "comment on table profiles is '';\n".repeat(repeated));
+    expect([status, json?.plan?.tables]).toEqual([200, ["profiles"]]);
+  }
+});
+
 test.for<[name: string, options: CallOptions, status: number, code: string, query?: string]>([
   ["no body", {}, 400, "invalid_request"],
   ["an empty body", { body: "", headers: sql }, 400, "invalid_request"],

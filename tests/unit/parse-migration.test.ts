@@ -415,6 +415,17 @@ test("an expression that is nested too deeply is refused, and the next file is r
   expect(await touches("drop table a")).toEqual(["drop table a"]);
 });
 
+test("after any number of files that are too much for the parser, large and small ones are read", async () => {
+  for (let round = 0; round < 20; round++) {
+    await expect(parseMigration(`select 1${"+1".repeat(520_000)}`)).rejects.toMatchObject({
+      code: "invalid_migration",
+    });
+  }
+  expect(await touches("drop table a;\n".repeat(70_000))).toEqual(["drop table a"]);
+  expect(await touches(`select ${"1,".repeat(520_000)} 1 from a; drop table a`)).toEqual(["drop table a"]);
+  expect(await touches("drop table a")).toEqual(["drop table a"]);
+});
+
 test("an expression of five thousand terms is read", async () => {
   expect(await touches(`delete from a where ${"f(1) + ".repeat(5000)} 1 = 0`)).toEqual([
     "data table a",

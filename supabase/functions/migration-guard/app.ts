@@ -18,6 +18,7 @@ import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
+import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
 
@@ -58,6 +59,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     await next();
     c.header("cache-control", "no-store");
   });
+  app.use(throwErrors);
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) =>

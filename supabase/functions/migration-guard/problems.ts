@@ -36,6 +36,7 @@ export const problems = {
   database_timeout: { status: 503, title: "The database took too long", sqlstate: "57014" },
   not_installed: { status: 503, title: "The database lacks the product's SQL, or REST does not expose it" },
   rest_refused: { status: 503, title: "REST refuses the key that the function was given" },
+  parser_failed: { status: 503, title: "The parser of migration files has failed" },
   version_mismatch: { status: 503, title: "The function and its SQL are of different versions" },
 } as const satisfies Record<string, { status: ContentfulStatusCode; title: string; sqlstate?: string }>;
 
