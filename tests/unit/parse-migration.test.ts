@@ -355,6 +355,68 @@ test("a search_path that is set for a transaction ends with it", async () => {
   expect(found.map(({ search_path }) => search_path)).toEqual([["y"], ["x"]]);
 });
 
+describe("what is gone again hides nothing", () => {
+  const real = "alter table real drop v";
+  const table = "drop column real.v";
+  test.for<[sql: string, last: string]>([
+    [`create temp table real as select 1 a; drop table real; ${real}`, table],
+    [`create temp table real (); drop table pg_temp.real; ${real}`, table],
+    [`create temp table real (); alter table real add v int; drop table real; ${real}`, table],
+    [`create temp table real (); alter table real rename to other; ${real}`, table],
+    [`create temp table a (); alter table a rename to real; drop table real; ${real}`, table],
+    [`create temp view real as select 1; drop view real; ${real}`, table],
+    [`create temp table real (); discard temp; ${real}`, table],
+    [`create temp table real (); discard all; ${real}`, table],
+    [`begin; create temp table real on commit drop as select 1; commit; ${real}`, table],
+    [`begin; create temp table real (v int) on commit drop; end; ${real}`, table],
+    [`begin; create temp table real (v int) on commit drop; ${real}; commit`, "+drop column pg_temp.real.v"],
+    [`begin; create temp table real (v int) on commit delete rows; commit; ${real}`, "+drop column pg_temp.real.v"],
+    [`create temp table real (v int) on commit drop; drop table real`, "drop? table real"],
+    [`create temp table t (i int); create index i on t (i); drop table t; drop index i`, "drop? index i"],
+    [`begin; create temp table real (); rollback; ${real}`, table],
+    [`begin; create table real (); rollback; ${real}`, table],
+    [`begin; create table real (); commit; ${real}`, "+drop column public.real.v"],
+    [`begin; savepoint a; create table real (); rollback to a; ${real}`, table],
+    [`begin; savepoint a; create table real (); release a; ${real}`, "+drop column public.real.v"],
+    [`begin; savepoint a; create table real (); release a; rollback; ${real}`, table],
+    [`begin; create table real (); savepoint a; savepoint b; rollback to a; ${real}`, "+drop column public.real.v"],
+    [`begin; create temp table real (); savepoint a; discard temp; rollback to a; discard temp; ${real}`, table],
+    [`begin; alter table real rename to other; rollback and chain; ${real}`, table],
+    [`begin; alter table real rename to other; rollback; drop table other`, "drop table other"],
+    [`begin; alter table real rename v to w; rollback; alter table real drop w`, "drop column real.w"],
+    [`begin; alter function f() rename to g; rollback; drop function g()`, "drop function g()"],
+    [`begin; alter schema s rename to t; rollback; drop table t.a`, "drop table t.a"],
+    [`begin; begin; create table real (); rollback; ${real}`, table],
+    [`create table real (); rollback; ${real}`, "+drop column public.real.v"],
+    [`drop table real; create table real (v int); ${real}`, "+drop column public.real.v"],
+    [`drop table app.real; create table app.real (); alter table app.real drop v`, "+drop column app.real.v"],
+    [`create table app.real (); drop table app.real; alter table app.real drop v`, "drop column app.real.v"],
+    [`alter table a rename to real; drop table real; ${real}`, table],
+    [`create schema s; create table s.a (); drop schema s cascade; drop table s.a`, "drop table s.a"],
+  ])("%s: %s", async ([sql, last]) => {
+    const found = await touches(sql);
+    expect(found.at(-1)).toBe(last);
+  });
+
+  test("what statements touched that are rolled back stays touched", async () => {
+    expect(await touches("begin; alter table a rename to b; rollback; begin; drop table a; rollback")).toEqual([
+      "rename table a → b",
+      "drop table a",
+    ]);
+  });
+
+  test("a search_path ends with the transaction or savepoint that is rolled back", async () => {
+    const sql = `set search_path = x; begin; set search_path = y; savepoint s; set local search_path = z; drop table a;
+      rollback to s; drop table b; rollback; drop table c; begin; set search_path = y; commit; drop table d;`;
+    expect((await parseMigration(sql)).touches.map(({ name, search_path }) => [name, ...search_path!])).toEqual([
+      ["a", "z"],
+      ["b", "y"],
+      ["c", "x"],
+      ["d", "y"],
+    ]);
+  });
+});
+
 test("rows that are written to a table that has a trigger of the file's own are a warning", async () => {
   const sql = `update a set b = 1;
     create trigger t after update on a execute function f();

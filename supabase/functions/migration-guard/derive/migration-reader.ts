@@ -51,6 +51,10 @@ export class MigrationReader {
     const relation = "relname" in name ? nameOfRelation(name) : name as Name;
     const reference = this.scope.resolve("relation", relation);
     this.#touch(statement, action, kind, reference, detail);
+    if (action === "drop") {
+      this.scope.drop("relation", relation);
+      if (hasType(kind)) this.scope.drop("type", relation);
+    }
     if (action === "data" && this.#firing.has(reference.name)) {
       const fires =
         `It fires a trigger or a rule of ${reference.name} that the file makes: look for yourself what that changes.`;
@@ -67,6 +71,10 @@ export class MigrationReader {
   type(statement: string, action: Action, kind: string, name: Name, detail: Detail = {}): Reference {
     const reference = this.scope.resolve("type", name);
     this.#touch(statement, action, kind, reference, detail);
+    if (action === "drop") {
+      this.scope.drop("type", name);
+      this.scope.drop("relation", name);
+    }
     if (detail.new_name !== undefined || detail.new_schema !== undefined) {
       const to = { name: detail.new_name, schema: detail.new_schema };
       this.scope.move("type", name, to);
@@ -117,11 +125,13 @@ export class MigrationReader {
   global(statement: string, action: Action, kind: string, name: string, detail: Detail = {}): void {
     const space = kind as Space;
     this.#touch(statement, action, kind, this.scope.resolve(space, { schema: "", name }), detail);
+    if (action === "drop") this.scope.drop(space, { schema: "", name });
     if (detail.new_name !== undefined) this.scope.move(space, { schema: "", name }, { name: detail.new_name });
   }
 
   statistics(statement: string, action: Action, name: Name, detail: Detail = {}): void {
     this.#touch(statement, action, "statistics", this.scope.resolve("statistics", name), detail);
+    if (action === "drop") this.scope.drop("statistics", name);
     if (detail.new_name !== undefined || detail.new_schema !== undefined) {
       this.scope.move("statistics", name, { name: detail.new_name, schema: detail.new_schema });
     }
@@ -130,7 +140,7 @@ export class MigrationReader {
   /** An object that the file makes. */
   create(statement: string, space: Space, kind: string, name: Name, creation: Creation = {}): void {
     const reference = this.scope.create(space, name, creation);
-    if (kind !== "index" && kind !== "sequence") {
+    if (hasType(kind)) {
       if (space === "relation") this.scope.create("type", name, creation);
       if (space === "type") this.scope.create("relation", name, creation);
     }
@@ -222,6 +232,7 @@ export class MigrationReader {
       this.#touch(statement, "alter", parentKind, parent, {});
       this.#touch(statement, action, kind, { ...place, name: own, is_new: true }, detail, parent.name);
     }
+    if (action === "drop") this.scope.drop("member", inScope, path);
     if (detail.new_name !== undefined) {
       this.scope.move("member", inScope, { name: memberName(kind, parent.name, detail.new_name) }, path);
     }
@@ -250,6 +261,9 @@ export class MigrationReader {
     this.touches.push({ line: this.line, ...what });
   }
 }
+
+/** Whether a relation, or a type, has a name in both spaces. */
+const hasType = (kind: string) => kind !== "index" && kind !== "sequence";
 
 const memberName = (kind: string, parent: string, name: string) => [kind, parent, name].join(part);
 

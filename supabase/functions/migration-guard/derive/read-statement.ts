@@ -1,9 +1,19 @@
-import type { CreateStmt, IntoClause, Node, ObjectType, PublicationObjSpec, RangeVar, RenameStmt } from "libpg-query";
+import type {
+  CreateStmt,
+  IntoClause,
+  Node,
+  ObjectType,
+  PublicationObjSpec,
+  RangeVar,
+  RenameStmt,
+  TransactionStmt,
+} from "libpg-query";
 import type { Detail, MigrationReader } from "./migration-reader.ts";
 import { nameOf, nameOfRelation, relationsIn, signatureOf, strings } from "./names.ts";
 import { objectKinds } from "./object-kinds.ts";
 import { readAlterTable } from "./read-alter-table.ts";
 import { readQuery } from "./read-query.ts";
+import type { Scope } from "./scope.ts";
 
 type Tag = Node extends infer N ? N extends unknown ? keyof N : never : never;
 type NodeOf<T extends Tag> = Extract<Node, Record<T, unknown>> extends Record<T, infer Body> ? Body : never;
@@ -100,11 +110,10 @@ const readers: Readers = {
       );
     }
   },
-  TransactionStmt: ({ kind }, reader) => {
-    if (kind === "TRANS_STMT_COMMIT" || kind === "TRANS_STMT_ROLLBACK") reader.scope.endTransaction();
-  },
+  TransactionStmt: (node, reader) => readTransaction(node, reader.scope),
   DiscardStmt: ({ target }, reader) => {
     if (target === "DISCARD_ALL") reader.scope.setPath();
+    if (target === "DISCARD_ALL" || target === "DISCARD_TEMP") reader.scope.dropTemporary();
   },
   RenameStmt: (node, reader) => readRename(node, reader),
   AlterObjectSchemaStmt: ({ objectType, relation, object, newschema, missing_ok }, reader) => {
@@ -128,11 +137,13 @@ const readers: Readers = {
       "It moves whatever is in the tablespace, of any schema.",
     ),
   IndexStmt: ({ idxname, relation, if_not_exists, indexParams, whereClause }, reader) => {
-    reader.relation("CREATE INDEX", "alter", "table", relation!);
+    const table = reader.relation("CREATE INDEX", "alter", "table", relation!);
     if (idxname !== undefined) {
-      const schema = nameOfRelation(relation!).schema;
+      const schema = table.schema === "pg_temp" ? table.schema : nameOfRelation(relation!).schema;
       const name = schema === undefined ? { name: idxname } : { schema, name: idxname };
       reader.create("CREATE INDEX", "relation", "index", name, { optional: if_not_exists });
+      // It goes with its table, which nothing here keeps in mind.
+      if (schema === "pg_temp") reader.scope.doubtTemporary("relation", idxname);
     }
     // Each row's entry is computed.
     readQuery("CREATE INDEX", [indexParams, whereClause], reader);
@@ -395,6 +406,17 @@ const outsideStatements: Partial<Record<Tag, string>> = {
   AlterTSConfigurationStmt: "text search configurations",
 };
 
+/** What a rollback takes back is no longer so; what it was done to has been touched nevertheless. */
+function readTransaction({ kind, savepoint_name = "", chain }: TransactionStmt, scope: Scope): void {
+  if (kind === "TRANS_STMT_BEGIN" || kind === "TRANS_STMT_START") scope.begin();
+  else if (kind === "TRANS_STMT_SAVEPOINT") scope.savepoint(savepoint_name);
+  else if (kind === "TRANS_STMT_RELEASE") scope.release(savepoint_name);
+  else if (kind === "TRANS_STMT_ROLLBACK_TO") scope.rollbackTo(savepoint_name);
+  else if (kind === "TRANS_STMT_ROLLBACK") scope.rollback();
+  else if (kind === "TRANS_STMT_COMMIT" || kind === "TRANS_STMT_PREPARE") scope.commit();
+  if (chain) scope.begin();
+}
+
 /** CreateEventTrig reads CREATE EVENT TRIG. */
 const wordsOf = (tag: string) => tag.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toUpperCase();
 
@@ -426,12 +448,15 @@ function readInto(
   reader: MigrationReader,
   optional?: boolean,
 ): void {
-  reader.create(statement, "relation", kind, nameOfRelation(into.rel!), { optional });
+  const name = nameOfRelation(into.rel!);
+  reader.create(statement, "relation", kind, name, { optional });
+  if (into.onCommit === "ONCOMMIT_DROP") reader.scope.dropOnCommit(name.name);
 }
 
 function readCreateTable(statement: string, kind: string, node: CreateStmt, reader: MigrationReader): void {
   const name = nameOfRelation(node.relation!);
   reader.create(statement, "relation", kind, name, { optional: node.if_not_exists });
+  if (node.oncommit === "ONCOMMIT_DROP") reader.scope.dropOnCommit(name.name);
   const others = [...(node.tableElts ?? []), ...(node.inhRelations ?? []), ...(node.constraints ?? [])].flatMap(
     relationsIn,
   );
