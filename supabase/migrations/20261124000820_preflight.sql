@@ -303,16 +303,108 @@ as $$ select '[\x01-#%-/:-@\[-^`{-\x7f]+' $$;
 comment on function migration_guard.word_end() is
   'The regular expression of what stands between the words of a function''s text, as Postgres itself reads identifiers.';
 
-create function migration_guard.names_to_look_for(plan migration_guard.plans, renames jsonb)
-returns table (kind text, name text, item jsonb)
+create function migration_guard.objects_that_go(touches migration_guard.touch[])
+returns table (number int, classid oid, objid oid, objsubid int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  drops constant migration_guard.touch[] := array(select t from unnest(touches) as t where t.action = 'drop');
+  found constant migration_guard.derived[] := array(
+    select f from migration_guard.touched_objects(drops) as f join unnest(drops) as t on t.number = f.number
+    -- The type stays whose attribute or constraint goes.
+    where t.kind not in ('attribute', 'domain_constraint') or f.classid <> 'pg_type'::regclass);
+begin
+  return query
+    select min(d.number), d.classid, d.objid, d.objsubid
+    from migration_guard.derived_dependents(drops, found) as d
+    group by d.classid, d.objid, d.objsubid;
+end
+$$;
+comment on function migration_guard.objects_that_go(migration_guard.touch[]) is
+  'What a migration drops, and what goes with it, by cascade or by itself.';
+
+create function migration_guard.names_that_go(touches migration_guard.touch[])
+returns table (number int, kind text, schema text, name text, parent text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  gone constant migration_guard.derived[] := array(
+    select row(o.number, '', o.classid, o.objid, o.objsubid)::migration_guard.derived
+    from migration_guard.objects_that_go(touches) as o);
+begin
+  return query
+    select s.number, s.kind, s.schema_name, s.name, null
+    from migration_guard.show_derived(gone) as s where s.kind not in ('column', 'attribute')
+    union
+    select g.number, case c.relkind when 'c' then 'attribute' else 'column' end, n.nspname::text, a.attname::text, c.relname::text
+    from unnest(gone) as g
+    join pg_attribute as a on g.classid = 'pg_class'::regclass and a.attrelid = g.objid and g.objsubid > 0 and a.attnum = g.objsubid
+    join pg_class as c on c.oid = a.attrelid
+    join pg_namespace as n on n.oid = c.relnamespace;
+end
+$$;
+comment on function migration_guard.names_that_go(migration_guard.touch[]) is
+  'The names of what a migration drops, and of what goes with it.';
+
+create function migration_guard.changed_names(touches jsonb, read migration_guard.touch[])
+returns table (number int, kind text, schema text, name text, parent text, item jsonb)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select r.kind, case when r.kind in ('function', 'procedure', 'aggregate') then split_part(r.name, '(', 1) else r.name end,
-    jsonb_build_object('kind', r.kind, 'name', r.name, 'new_name', r.new_name, 'line', r.line)
-  from jsonb_to_recordset(renames) as r (kind text, name text, new_name text, line int)
+  with existing as (
+    select m.number from migration_guard.touched_members(read) as m
+    union
+    select o.number from migration_guard.touched_objects(read) as o join unnest(read) as t on t.number = o.number
+    where t.parent is null
+  ), named as materialized (
+    select t.number, t.kind, t.name, t.parent, t.line, j.item ->> 'schema' as schema, j.item ->> 'new_name' as new_name
+    from unnest(read) as t
+    cross join lateral (select touches -> t.number - 1) as j (item)
+    where t.action in ('rename', 'drop') and t.number in (select e.number from existing as e)
+  )
+  select n.number, n.kind, n.schema, n.name, n.parent,
+    jsonb_build_object('kind', n.kind, 'name', n.name, 'new_name', n.new_name, 'line', n.line)
+  from named as n
   union all
-  select p.kind, p.name, jsonb_build_object('kind', p.kind, 'name', p.name)
+  select g.number, g.kind, g.schema, g.name, g.parent,
+    jsonb_build_object('kind', g.kind, 'name', g.name, 'new_name', null, 'line', t.line, 'dropped_with', t.name)
+  from migration_guard.names_that_go(read) as g
+  join unnest(read) as t on t.number = g.number
+  where g.name is not null and g.name not in (select n.name from named as n)
+$$;
+comment on function migration_guard.changed_names(jsonb, migration_guard.touch[]) is
+  'The names that are there and that a migration renames or drops, with those that go by cascade.';
+
+create function migration_guard.is_routine(kind text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select kind in ('function', 'procedure', 'aggregate', 'routine') $$;
+comment on function migration_guard.is_routine(text) is 'Whether a kind of touched object is one that is called.';
+
+create function migration_guard.names_to_look_for(plan migration_guard.plans, touches jsonb, read migration_guard.touch[])
+returns table (kind text, name text, item jsonb, is_made_again boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with made as materialized (
+    select m.number, m.kind, m.schema, m.parent, case m.action when 'rename' then m.new_name else m.name end as name
+    from rows from (
+      jsonb_to_recordset(touches) as (
+        statement text, action text, kind text, schema text, name text, parent text, new_name text)
+    ) with ordinality as m (statement, action, kind, schema, name, parent, new_name, number)
+    where m.action in ('create', 'rename')
+      or (m.statement like 'CREATE OR REPLACE %' and (migration_guard.is_routine(m.kind) or m.kind = 'view'))
+  )
+  select c.kind, c.name, c.item, exists (
+    select from made as m
+    where m.name = c.name and m.number > c.number and m.parent is not distinct from c.parent
+      and migration_guard.is_routine(m.kind) = migration_guard.is_routine(c.kind)
+      and (m.schema = c.schema or m.schema is null or c.schema is null))
+  from migration_guard.changed_names(touches, read) as c
+  union all
+  select p.kind, p.name, jsonb_build_object('kind', p.kind, 'name', p.name), false
   from (
     select 'table', t.name from migration_guard.plan_tables(plan) as t
     union all select 'enum', e.name from migration_guard.plan_enums(plan) as e
@@ -321,73 +413,182 @@ as $$
     from migration_guard.plan_functions(plan) as w join pg_proc as f on f.oid = w.oid
     union all select 'match', plan.match where plan.match is not null
   ) as p (kind, name)
-  where renames = '[]'
+  where touches is null
 $$;
-comment on function migration_guard.names_to_look_for(migration_guard.plans, jsonb) is
-  'What a migration renames or drops; where that is not known, what the plan names, and its term.';
+comment on function migration_guard.names_to_look_for(migration_guard.plans, jsonb, migration_guard.touch[]) is
+  'What a migration renames or drops, and whether it makes one of the name again; without a migration, what the plan names, and its term.';
 
-create function migration_guard.functions_naming(plan migration_guard.plans, renames jsonb, replaced text[])
-returns table (identity text, in_plan boolean, names jsonb)
+create function migration_guard.replaced_routines(read migration_guard.touch[]) returns table (oid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.oid
+  from migration_guard.touched_routines(read) as r
+  join unnest(read) as t on t.number = r.number
+  -- Arguments that only the catalog could tell may be those of any.
+  where t.statement like 'CREATE OR REPLACE %' and t.signature is not null
+  union
+  select o.objid from migration_guard.objects_that_go(read) as o where o.classid = 'pg_proc'::regclass
+$$;
+comment on function migration_guard.replaced_routines(migration_guard.touch[]) is
+  'The routines whose bodies a migration replaces or drops: what these name is no matter.';
+
+create function migration_guard.bodies_in_file(touches jsonb) returns table (line int, identity text, body text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with routines as materialized (
+    select r.number, r.line, r.action, r.schema, r.name, r.signature, r.body
+    from rows from (
+      jsonb_to_recordset(touches) as (line int, action text, kind text, schema text, name text, signature jsonb, body text)
+    ) with ordinality as r (line, action, kind, schema, name, signature, body, number)
+    where migration_guard.is_routine(r.kind)
+  )
+  select r.line, format('%s%I(%s)', quote_ident(r.schema) || '.', r.name, (
+    select string_agg(
+      coalesce(to_regtype(format('%I.%I', coalesce(a.argument ->> 'schema', 'pg_catalog'), a.argument ->> 'name'))::text, a.argument ->> 'name')
+      || case when (a.argument ->> 'array')::boolean then '[]' else '' end, ', ' order by a.position)
+    from jsonb_array_elements(r.signature) with ordinality as a (argument, position))), r.body
+  from routines as r
+  where r.body is not null and not exists (
+    select from routines as o
+    where o.name = r.name and o.number > r.number and o.schema is not distinct from r.schema
+      and ((o.action = 'drop' and o.signature is null) or ((o.action = 'drop' or o.body is not null) and o.signature = r.signature)))
+$$;
+comment on function migration_guard.bodies_in_file(jsonb) is
+  'The bodies of the functions that a migration makes, but of those that it drops or replaces itself later on.';
+
+create function migration_guard.quoted_texts(body text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A comment is found like a text, so that an apostrophe in it begins none. What is not closed goes on to the end.
+  select string_agg(f.text[1], e'\n')
+  from regexp_matches(body collate "default",
+    '(--[^\n\r]*|/\*(?:[^*]|\*+[^*/])*(?:\*+/|\**$)|"[^"]*(?:"|$)|[eE]''(?:[^''\\]|\\.|'''')*(?:''|\\?$)|''(?:[^'']|'''')*(?:''|$)|\$(?:[[:alpha:]_]\w*)?\$.*)',
+    'g') as f (text)
+  where f.text[1] !~ '^(--|/\*)'
+$$;
+comment on function migration_guard.quoted_texts(text) is
+  'All that stands in quotes in a function''s text: of any kind, and from the first dollar quotes on everything.';
+
+create function migration_guard.functions_naming(plan migration_guard.plans, touches jsonb, read migration_guard.touch[])
+returns table (identity text, in_plan boolean, line int, names jsonb)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with wanted as materialized (
-    select n.kind, n.item, n.name collate "default" as name,
+    select n.kind, n.item, n.is_made_again, n.name collate "default" as name,
       -- What may stand without quotes is a word, whose case does not count.
       n.kind not in ('match', 'enum_value') and n.name !~ '^[0-9$]|[A-Z]' and n.name !~ migration_guard.word_end() as is_word,
-      case n.kind
-        when 'enum_value' then format('''%s''', replace(n.name, '''', ''''''))
-        else format('"%s"', replace(n.name, '"', '""'))
-      end as quoted
-    from migration_guard.names_to_look_for(plan, renames) as n
-  ),
-  held as materialized (
-    select o.objid from migration_guard.plan_objects(plan) as o where o.classid = 'pg_proc'::regclass
+      format('"%s"', replace(n.name, '"', '""')) as quoted,
+      -- An apostrophe is doubled in a text, and again in a text within it.
+      format('(^|[^[:alnum:]_])%s($|[^[:alnum:]_])',
+        replace(regexp_replace(n.name, '([!-/:-@\[-^`{-~])', '\\\1', 'g'), '\''', '''+')) as pattern
+    from migration_guard.names_to_look_for(plan, touches, read) as n
   ),
   -- A body that was parsed when its function was made follows every rename.
   bodies as materialized (
-    select p.oid, p.prosrc collate "default" as body
+    select p.oid, p.oid::regprocedure::text as identity, null::int as line, p.prosrc collate "default" as body
     from pg_proc as p
     join pg_language as l on l.oid = p.prolang
     join pg_namespace as n on n.oid = p.pronamespace
     where l.lanname not in ('c', 'internal') and p.prosqlbody is null
       and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
-      and not (n.nspname = plan.schema_name and p.proname = any (replaced))
+      and p.oid not in (select r.oid from migration_guard.replaced_routines(read) as r)
       and not migration_guard.is_extension_member('pg_proc'::regclass, p.oid)
+    union all
+    select null, b.identity, b.line, b.body collate "default" from migration_guard.bodies_in_file(touches) as b
   ),
   found as (
-    select b.oid, w.kind, w.name, w.item
+    select b.oid, b.identity, b.line, w.*
     from bodies as b
     cross join lateral (select distinct lower(t.word) as word from regexp_split_to_table(b.body, migration_guard.word_end()) as t (word)) as t
     join wanted as w on w.is_word and lower(w.name) = t.word
     union all
-    select b.oid, w.kind, w.name, w.item
+    select b.oid, b.identity, b.line, w.*
     from bodies as b
-    join wanted as w on not w.is_word
-      and case w.kind when 'match' then strpos(lower(b.body), lower(w.name)) else strpos(b.body, w.quoted) end > 0
+    join wanted as w on not w.is_word and case w.kind
+      when 'match' then strpos(lower(b.body), lower(w.name)) > 0
+      when 'enum_value' then b.body ~ w.pattern and migration_guard.quoted_texts(b.body) ~ w.pattern
+      else strpos(b.body, w.quoted) > 0
+    end
   )
-  select f.oid::regprocedure::text, f.oid in (select h.objid from held as h), jsonb_agg(f.item order by f.kind, f.name)
+  select f.identity, f.oid in (
+      select o.objid from migration_guard.plan_objects(plan) as o where o.classid = 'pg_proc'::regclass),
+    f.line, jsonb_agg(f.item order by f.kind, f.name)
   from found as f
-  group by f.oid
+  where f.oid is not null or not f.is_made_again
+  group by f.oid, f.identity, f.line
 $$;
-comment on function migration_guard.functions_naming(migration_guard.plans, jsonb, text[]) is
-  'The functions of all schemas whose text names what a migration renames or drops, and what of it; but for those of the
-plan''s schema whose names the migration makes or drops itself.';
+comment on function migration_guard.functions_naming(migration_guard.plans, jsonb, migration_guard.touch[]) is
+  'The functions of all schemas whose text names what a migration renames or drops, and what of it: those that it leaves
+alone, and, with their line, those that it makes.';
 
-create function migration_guard.preflight_bodies(plan migration_guard.plans, renames jsonb, replaced text[]) returns migration_guard.preflight_check
+create function migration_guard.unknown_effects(read migration_guard.touch[], warnings jsonb)
+returns table (line int, code text, statement text, detail text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.preflight_finding('function_bodies', 'warning',
-    jsonb_agg(jsonb_build_object('function', f.identity, 'in_plan', f.in_plan, 'names', f.names) order by f.in_plan, f.identity),
-    case when renames = '[]' then 'No function outside of the plan names in its text what the plan names.'
-      else 'No function that the migration leaves alone names in its text what it renames or drops.' end,
-    case when renames = '[]' then 'Functions outside of the plan name in their text what the plan names: a rename breaks them at their next call, not at the migration.'
-      else 'Functions that the migration neither makes nor drops name in their text what it renames or drops: they break at their next call, not at the migration.' end)
-  from migration_guard.functions_naming(plan, renames, replaced) as f
-  where renames <> '[]' or not f.in_plan
+  select w.line, w.code, w.statement, w.detail
+  from jsonb_to_recordset(warnings) as w (line int, code text, statement text, detail text)
+  union
+  select * from migration_guard.derived_call_warnings(read)
+  union
+  select * from migration_guard.derived_missing_warnings(read)
+  union
+  select * from migration_guard.derived_trigger_warnings(read, array(select f from migration_guard.touched_objects(read) as f))
 $$;
-comment on function migration_guard.preflight_bodies(migration_guard.plans, jsonb, text[]) is
+comment on function migration_guard.unknown_effects(migration_guard.touch[], jsonb) is
+  'What cannot be known of a migration: what its reader has warned of, and what its touches mean in the catalog.';
+
+create function migration_guard.preflight_effects(touches jsonb, read migration_guard.touch[], warnings jsonb)
+returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.preflight_finding('unknown_effects', 'warning',
+    jsonb_agg(to_jsonb(w) order by w.line, w.code, w.statement, w.detail),
+    case when touches is null then 'No migration file was sent, so that nothing of it was looked at.'
+      else 'The text of the migration tells all that it does.' end,
+    'The text of the migration does not tell all that it does, or it does what no backup holds: look at these lines yourself.')
+  from migration_guard.unknown_effects(read, warnings) as w
+$$;
+comment on function migration_guard.preflight_effects(jsonb, migration_guard.touch[], jsonb) is
+  'Whether a migration does what its text does not tell: blocks of code, calls, triggers that fire, names that are not there.';
+
+create function migration_guard.preflight_bodies(plan migration_guard.plans, touches jsonb, read migration_guard.touch[], warnings jsonb)
+returns migration_guard.preflight_check
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  result migration_guard.preflight_check;
+begin
+  select * into result
+  from (
+    select (migration_guard.preflight_finding('function_bodies', 'warning',
+      jsonb_agg(
+        case when f.line is null then jsonb_build_object('function', f.identity, 'in_plan', f.in_plan, 'names', f.names)
+          else jsonb_build_object('function', f.identity, 'in_file', true, 'line', f.line, 'names', f.names) end
+        order by f.line, f.in_plan, f.identity),
+      case when touches is null then 'No function outside of the plan names in its text what the plan names.'
+        else 'No function names in its text what the migration renames or drops, as it will be after the migration.' end,
+      case when touches is null then 'Functions outside of the plan name in their text what the plan names: a rename breaks them at their next call, not at the migration.'
+        else 'Functions that the migration leaves alone, or makes itself, name in their text what it renames or drops: they break at their next call, not at the migration.' end)).*
+    from migration_guard.functions_naming(plan, touches, read) as f
+    where touches is not null or not f.in_plan
+  ) as found;
+  if exists (
+    select from migration_guard.unknown_effects(read, warnings) as w where w.code in ('effect_unknown', 'search_path_unknown')
+  ) then
+    result.status := 'warning';
+    result.details := result.details || ' The migration may rename or drop more, which could not be looked for: see `unknown_effects`.';
+  end if;
+  return result;
+end
+$$;
+comment on function migration_guard.preflight_bodies(migration_guard.plans, jsonb, migration_guard.touch[], jsonb) is
   'Whether functions name in their text what a migration renames: Postgres does not know of it, and no rename reaches them.';
 
 -- What no backup holds ------------------------------------------------------------------------------------------------
@@ -439,26 +640,25 @@ comment on function migration_guard.preflight_columns(migration_guard.plans) is
 
 -- All of it -----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.assert_renames(renames jsonb) returns void
+create function migration_guard.assert_warnings(warnings jsonb) returns void
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if jsonb_typeof(renames) is distinct from 'array'
-    or jsonb_path_exists(renames, 'strict $[*] ? (@.type() != "object")')
-    or exists (
-      select from jsonb_array_elements(renames) as r (item)
-      where jsonb_typeof(r.item -> 'kind') is distinct from 'string' or jsonb_typeof(r.item -> 'name') is distinct from 'string'
-        or r.item ->> 'name' = '' or coalesce(r.item ->> 'line', '1') !~ '^[0-9]{1,9}$'
-    ) then
-    perform migration_guard.fail('invalid_parameter', 'renames is a list of objects with kind, name, new_name and line.');
+  perform from jsonb_to_recordset(warnings) as w (line int, code text, statement text, detail text)
+  where w.code is null or w.detail is null;
+  if found or warnings is null then
+    raise data_exception;
   end if;
+exception
+  when data_exception then
+    perform migration_guard.fail('invalid_parameter', 'warnings is a list of objects, each with line, code, statement and detail.');
 end
 $$;
-comment on function migration_guard.assert_renames(jsonb) is
-  'Raises invalid_parameter unless what a migration renames is told as a list of {kind, name, new_name, line}.';
+comment on function migration_guard.assert_warnings(jsonb) is
+  'Raises invalid_parameter unless the warnings of a migration''s reader are a list of {line, code, statement, detail}.';
 
-create function migration_guard.preflight(plan migration_guard.plans, renames jsonb default '[]', replaced text[] default '{}')
+create function migration_guard.preflight(plan migration_guard.plans, touches jsonb default null, warnings jsonb default '[]')
 returns setof migration_guard.preflight_check
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -466,10 +666,11 @@ set quote_all_identifiers = off
 as $$
 declare
   worker constant name := migration_guard.owner();
+  read constant migration_guard.touch[] := migration_guard.read_touches(coalesce(touches, '[]'), plan.schema_name);
   locks constant migration_guard.preflight_check := migration_guard.preflight_locks(plan);
   waiting text;
 begin
-  perform migration_guard.assert_renames(renames);
+  perform migration_guard.assert_warnings(warnings);
   return next migration_guard.preflight_history(plan);
   return next migration_guard.preflight_backup(plan);
   return next migration_guard.preflight_privileges(plan, worker);
@@ -479,10 +680,11 @@ begin
   return next migration_guard.preflight_sizes(plan);
   return next migration_guard.preflight_columns(plan);
   return next migration_guard.preflight_kinds(plan);
+  return next migration_guard.preflight_effects(touches, read, warnings);
   if locks.status = 'ok' then
     return next migration_guard.preflight_names(plan);
     return next migration_guard.preflight_dependents(plan);
-    return next migration_guard.preflight_bodies(plan, renames, replaced);
+    return next migration_guard.preflight_bodies(plan, touches, read, warnings);
   else
     -- These read definitions, and would wait for the lock.
     foreach waiting in array '{names_exist,dependents,function_bodies}'::text[] loop
@@ -491,6 +693,6 @@ begin
   end if;
 end
 $$;
-comment on function migration_guard.preflight(migration_guard.plans, jsonb, text[]) is
-  'Every check that is worth a look before a backup, and before the migration: what it renames or drops may be told, each as
-{kind, schema, name, parent, new_name, line}, and the names of the functions that it makes or drops. Changes nothing. Raises invalid_parameter.';
+comment on function migration_guard.preflight(migration_guard.plans, jsonb, jsonb) is
+  'Every check that is worth a look before a backup, and before the migration: what this touches may be told, as derive_plan
+takes it, and what its reader has warned of. Changes nothing. Raises invalid_parameter.';

@@ -170,7 +170,7 @@ as $$ select migration_guard.derive_plan(version, schema, touches) $$;
 comment on function migration_guard_api.derive_plan(text, text, jsonb) is
   'POST /v1/plans/{version}/derive. Raises invalid_parameter, or for the schema invalid_plan or objects_not_found.';
 
-create function migration_guard_api.preflight_plan(version text, renames jsonb default '[]', replaced text[] default '{}')
+create function migration_guard_api.preflight_plan(version text, touches jsonb default null, warnings jsonb default '[]')
 returns table (can_back_up boolean, estimated_bytes bigint, checks jsonb)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -183,10 +183,10 @@ as $$
     select bool_and(f.status <> 'blocked') as can_back_up,
       jsonb_agg(jsonb_build_object('check_name', f.check_name, 'status', f.status, 'details', f.details, 'items', f.items)
         order by f.position) as checks
-    from migration_guard.preflight(p, renames, replaced) with ordinality as f (check_name, status, details, items, position)
+    from migration_guard.preflight(p, touches, warnings) with ordinality as f (check_name, status, details, items, position)
   ) as c
 $$;
-comment on function migration_guard_api.preflight_plan(text, jsonb, text[]) is
+comment on function migration_guard_api.preflight_plan(text, jsonb, jsonb) is
   'POST /v1/plans/{version}/preflight: one row. Raises plan_not_found or invalid_parameter.';
 
 -- Backups -------------------------------------------------------------------------------------------------------------

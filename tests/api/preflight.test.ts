@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import { test } from "../support/api.ts";
+import { type Api, test } from "../support/api.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
 
 type Check = { check_name: string; status: string; details: string; items: unknown[] };
@@ -9,7 +9,7 @@ test("a preflight tells whether a backup can be taken, what it takes, and what t
   await database.sql`create view public.roster as select id from public.profiles`;
   await call("PUT", "/v1/plans/v10.0", { json: examplePlan });
   const before = await call("POST", "/v1/plans/v10/preflight");
-  expect(before).toMatchObject({ status: 200, json: { version: "v10", can_back_up: true } });
+  expect(before).toMatchObject({ status: 200, json: { version: "v10.0", can_back_up: true } });
   expect(before.json.estimated_bytes).toBeGreaterThan(100_000);
   const check = (name: string, { json }: { json: { checks: Check[] } }) =>
     json.checks.find(({ check_name }) => check_name === name);
@@ -89,4 +89,87 @@ test("a preflight refuses a file that is no SQL, and a body that is declared as 
     errors: [{ line: 2 }],
   });
   expect((await sent("{}", "application/json")).json).toMatchObject({ status: 415, code: "unsupported_media_type" });
+});
+
+/** What the preflight of a migration of the schema `app` finds, by check. */
+async function lookAt(
+  { call, database }: Api,
+  migration: string,
+): Promise<Record<string, Check>> {
+  await database.sql.unsafe(`
+    create schema app;
+    create table app.base (zz int);
+    create table app.real (v int);
+    create type app.mood as enum ('glum', 'fine');
+    create function app.ov(text) returns bigint language sql as 'select count(v) from app.real';
+    create function app.moods() returns app.mood[] language sql as $$ select '{glum,fine}'::app.mood[] $$;
+  `);
+  await call("PUT", "/v1/plans/v1", { json: { schema: "app", tables: "*" } });
+  const headers = { "content-type": "application/sql" };
+  const { status, json } = await call("POST", "/v1/plans/v1/preflight", { body: migration, headers });
+  expect(status).toBe(200);
+  return Object.fromEntries(json.checks.map((check: Check) => [check.check_name, check]));
+}
+
+test("a block of code beside a rename is told, and leaves no function_bodies ok", async ({ freshApi }) => {
+  const migration = `alter table app.base rename column zz to y;
+do $$ begin alter table app.real rename column v to vv; end $$;`;
+  const { unknown_effects, function_bodies } = await lookAt(freshApi, migration);
+  expect(unknown_effects).toMatchObject({
+    status: "warning",
+    items: [{ line: 2, code: "effect_unknown", statement: "DO", detail: expect.stringContaining("block of code") }],
+  });
+  expect(function_bodies).toMatchObject({ status: "warning", items: [] });
+  expect(function_bodies!.details).toContain("see `unknown_effects`");
+});
+
+test.for([
+  "create or replace function app.ov(int) returns bigint language sql as 'select 1::bigint'",
+  "create function public.ov(int) returns bigint language sql as 'select 1::bigint'",
+])("a function that the migration leaves alone is found beside: %s", async (made, { freshApi }) => {
+  const { function_bodies, unknown_effects } = await lookAt(
+    freshApi,
+    `${made}; alter table app.real rename column v to vv;`,
+  );
+  expect(function_bodies).toMatchObject({ status: "warning", items: [{ function: "app.ov(text)", in_plan: false }] });
+  expect(unknown_effects).toMatchObject({ status: "ok" });
+});
+
+test("a body that the migration makes itself is looked at, and names without a schema are the plan's", async ({ freshApi }) => {
+  const migration = `alter table real rename column v to vv;
+create or replace function ov(text) returns bigint language sql as $$ select count(v) from app.real $$;`;
+  expect((await lookAt(freshApi, migration)).function_bodies).toMatchObject({
+    status: "warning",
+    items: [{
+      function: "app.ov(text)",
+      in_file: true,
+      line: 2,
+      names: [{ kind: "column", name: "v", new_name: "vv", line: 1 }],
+    }],
+  });
+});
+
+test("a value of an enum is found inside the text of an array", async ({ freshApi }) => {
+  const { function_bodies } = await lookAt(freshApi, "alter type app.mood rename value 'glum' to 'gloomy'");
+  expect(function_bodies).toMatchObject({ status: "warning", items: [{ function: "app.moods()" }] });
+});
+
+test("bodies that are too long to be searched are told", async ({ freshApi }) => {
+  const body = `select 1 -- ${"x".repeat(200_000)}`;
+  const migration = ["a", "b"].map((name) => `create function ${name}() returns int language sql as $$ ${body}\n$$;\n`);
+  const { unknown_effects, function_bodies } = await lookAt(freshApi, migration.join(""));
+  expect(unknown_effects).toMatchObject({
+    status: "warning",
+    items: [{ line: 3, code: "effect_unknown", statement: "CREATE FUNCTION" }],
+  });
+  expect(function_bodies).toMatchObject({ status: "warning", items: [] });
+});
+
+test("a preflight takes no parameter that it does not know", async ({ api }) => {
+  await api.call("PUT", "/v1/plans/v10.0", { json: examplePlan });
+  expect((await api.call("POST", "/v1/plans/v10/preflight?foo=bar")).json).toMatchObject({
+    status: 400,
+    code: "invalid_request",
+  });
+  expect((await api.call("POST", "/v1/plans/v10/preflight?pretty")).status).toBe(200);
 });

@@ -1,22 +1,32 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
 import { backUp, type Plan, tryBackUp } from "../support/backup.ts";
+import { parseMigration } from "../../supabase/functions/migration-guard/derive/parse-migration.ts";
 import { test } from "../support/database.ts";
-import { examplePlan } from "../support/example.ts";
+import { exampleFile, examplePlan } from "../support/example.ts";
 
 type Check = { check_name: string; status: string; details: string; items: Record<string, unknown>[] };
 
 /** Stores a plan, and gives what its preflight finds, by check. */
-async function look(sql: postgres.Sql, plan: Plan, renames: postgres.JSONValue = []): Promise<Record<string, Check>> {
+async function look(sql: postgres.Sql, plan: Plan, migration?: string): Promise<Record<string, Check>> {
   await sql`select migration_guard.put_plan('v1', ${sql.json(plan)}, 'test')`;
-  return lookAgain(sql, renames);
+  return lookAgain(sql, migration);
 }
 
-async function lookAgain(sql: postgres.Sql, renames: postgres.JSONValue = []): Promise<Record<string, Check>> {
-  const checks = await sql<Check[]>`
-    select c.* from migration_guard.get_plan('v1') as p, migration_guard.preflight(p, ${sql.json(renames)}) as c`;
+async function lookAgain(sql: postgres.Sql, migration?: string): Promise<Record<string, Check>> {
+  const read = migration === undefined ? undefined : await parseMigration(migration);
+  const checks = await lookWith(sql, read?.touches as postgres.JSONValue, read?.warnings as postgres.JSONValue);
   return Object.fromEntries(checks.map((check) => [check.check_name, check]));
 }
+
+const lookWith = (
+  sql: postgres.Sql,
+  touches: postgres.JSONValue | undefined,
+  warnings: postgres.JSONValue = [],
+) =>
+  sql<Check[]>`
+    select c.* from migration_guard.get_plan('v1') as p,
+      migration_guard.preflight(p, ${touches === undefined ? null : sql.json(touches)}, ${sql.json(warnings)}) as c`;
 
 const names = (check: Check | undefined, key: string) => check!.items.map((item) => item[key]);
 
@@ -33,6 +43,7 @@ test("nothing is in the way of a plain table that nobody uses", async ({ databas
     "sizes ok",
     "generated_columns ok",
     "kinds_covered ok",
+    "unknown_effects ok",
     "names_exist ok",
     "dependents ok",
     "function_bodies ok",
@@ -447,48 +458,199 @@ test("bodies outside of the plan that name what it names are told, and those tha
 });
 
 test("what the migration renames or drops is looked for in every function, of the plan or not", async ({ example: { sql } }) => {
-  const renames = [
-    { kind: "enum_value", schema: "public", name: "coordinator", parent: "user_role", new_name: "curator", line: 12 },
-    { kind: "column", schema: "public", name: "coordinator_id", parent: "profiles", new_name: "curator_id", line: 20 },
-    { kind: "function", schema: "public", name: "is_client_coordinator(uuid, uuid)", new_name: null, line: 30 },
-  ];
   await sql.unsafe(`
     create schema app;
     create function app.reads() returns bigint language sql as
       $$ select count(*) from public.profiles where coordinator_id is null $$;
-    create function app.talks() returns text language sql as $$ select 'our coordinator is here' $$;
+    create function app.talks() returns text language sql as $$ select 'our Coordinator is here' $$;
     create function app.asks() returns boolean language sql as $$ select public.is_client_coordinator(null, null) $$;
   `);
-  const { function_bodies } = await look(sql, examplePlan, renames);
+  const migration = `alter type public.user_role rename value 'coordinator' to 'curator';
+    alter table public.profiles rename column coordinator_id to curator_id;
+    drop function public.is_client_coordinator(uuid, uuid);`;
+  const { function_bodies } = await look(sql, examplePlan, migration);
   expect(function_bodies!.status).toBe("warning");
   const byFunction = Object.fromEntries(function_bodies!.items.map((item) => [item.function, item]));
   expect(byFunction["app.reads()"]).toEqual({
     function: "app.reads()",
     in_plan: false,
-    names: [{ kind: "column", name: "coordinator_id", new_name: "curator_id", line: 20 }],
+    names: [{ kind: "column", name: "coordinator_id", new_name: "curator_id", line: 2 }],
   });
   expect(byFunction["app.asks()"]).toMatchObject({ names: [{ kind: "function", new_name: null }] });
-  // A value of an enum stands in a body as a literal of its own.
+  // The case of an enum's value counts.
   expect(byFunction["app.talks()"]).toBeUndefined();
   expect(byFunction["is_coordinator(uuid)"] ?? byFunction["public.is_coordinator(uuid)"]).toMatchObject({
     in_plan: true,
   });
-  const nothing = [{ kind: "table", schema: "public", name: "nobody_names_it", new_name: "x", line: 1 }];
-  expect((await lookAgain(sql, nothing)).function_bodies).toMatchObject({ status: "ok", items: [] });
+  expect((await lookAgain(sql, "create table public.t (id int)")).function_bodies).toMatchObject({
+    status: "ok",
+    items: [],
+  });
 });
 
-test.for<[string, postgres.JSONValue]>([
-  ["no list", { kind: "table", name: "t" }],
-  ["a list of texts", ["t"]],
-  ["one without a name", [{ kind: "table" }]],
-  ["one without a kind", [{ name: "t" }]],
-  ["one with an empty name", [{ kind: "table", name: "" }]],
-  ["one whose line is a text", [{ kind: "table", name: "t", line: "twelve" }]],
-  ["null", null],
-])("renames that are %s are refused", async ([, renames], { database: { sql } }) => {
+test("v10.0 leaves nothing behind, and does nothing that its text does not tell", async ({ example: { sql } }) => {
+  const checks = await look(sql, examplePlan, exampleFile("migrations", "v10.0_coordinator_to_curator.sql"));
+  expect(checks.function_bodies).toMatchObject({ status: "ok", items: [] });
+  expect(checks.unknown_effects).toMatchObject({ status: "ok", items: [] });
+});
+
+const overloads = `
+  create schema app;
+  create table public.wide (v int, w int);
+  create function public.ov(text) returns bigint language sql as 'select count(v) from public.wide';
+  create function public.ov(int) returns bigint language sql as 'select count(v) from public.wide';
+  create function app.ov(text) returns bigint language sql as 'select count(v) from public.wide';
+`;
+
+test.for<[what: string, statement: string, still: string[]]>([
+  ["leaves all alone", "", ["app.ov(text)", "public.ov(integer)", "public.ov(text)"]],
+  [
+    "replaces one overload",
+    "create or replace function public.ov(int) returns bigint language sql as 'select count(vv) from public.wide'",
+    ["app.ov(text)", "public.ov(text)"],
+  ],
+  [
+    "makes one of the name in another schema",
+    "create or replace function app.ov(int) returns bigint language sql as 'select 1::bigint'",
+    ["app.ov(text)", "public.ov(integer)", "public.ov(text)"],
+  ],
+  ["drops one", "drop function public.ov(text)", ["app.ov(text)", "public.ov(integer)"]],
+  ["drops a schema", "drop schema app cascade", ["public.ov(integer)", "public.ov(text)"]],
+  [
+    "has a signature that only the catalog knows",
+    "create or replace function public.ov(wide.v%type) returns bigint language sql as 'select 1::bigint'",
+    ["app.ov(text)", "public.ov(integer)", "public.ov(text)"],
+  ],
+])("a migration that %s excuses no other function of the name", async ([, statement, still], { database: { sql } }) => {
+  await sql.unsafe(overloads);
+  const migration = `alter table public.wide rename column v to vv; ${statement}`;
+  const { function_bodies } = await look(sql, { tables: ["wide"] }, migration);
+  const naming = function_bodies!.items.filter(({ names }) => JSON.stringify(names).includes('"v"'));
+  expect(naming.map((item) => item.function).sort().map((name) => (name as string).replace(/^ov/, "public.ov")))
+    .toEqual(still);
+});
+
+test("a body that the migration makes itself is looked at as well, with its line", async ({ database: { sql } }) => {
+  await sql.unsafe(overloads);
+  const migration = `alter table public.wide rename column v to vv;
+create or replace function app.ov(text) returns bigint language sql as 'select count(v) from public.wide';
+create function app.fresh(int[], out a int) language plpgsql as $$ begin select v into a from public.wide; end $$;
+create function app.fine() returns int language sql as 'select vv from public.wide';
+create function app.parsed() returns int language sql begin atomic; select w as v from public.wide; end;`;
+  const { function_bodies } = await look(sql, { tables: ["wide"] }, migration);
+  const names = [{ kind: "column", name: "v", new_name: "vv", line: 1 }];
+  expect(function_bodies!.items.filter(({ in_file }) => in_file)).toEqual([
+    { function: "app.ov(text)", in_file: true, line: 2, names },
+    { function: "app.fresh(integer[])", in_file: true, line: 3, names },
+  ]);
+});
+
+test("a body of the file may name what the file makes again, and one that it drops again is no matter", async ({ database: { sql } }) => {
+  await sql.unsafe(
+    `create schema app; create table app.t (v int); create function app.f(int) returns int language sql as 'select 1'`,
+  );
+  const migration = `
+    alter table app.t rename to t_old;
+    create view app.t as select * from app.t_old;
+    drop function app.f(int);
+    create function app.f(text) returns int language sql as 'select 1';
+    create function app.g() returns int language sql as 'select app.f(v::text) from app.t';
+    alter table app.t_old rename column v to vv;
+    create function app.passing() returns int language sql as 'select v from app.t_old';
+    drop function app.passing();`;
+  const { function_bodies } = await look(sql, { schema: "app", tables: ["t"] }, migration);
+  expect(function_bodies!.items).toMatchObject([{
+    function: "app.g()",
+    names: [{ kind: "column", name: "v" }],
+  }]);
+});
+
+test("a value of an enum is found as a word in quotes of any kind, and nowhere else", async ({ database: { sql } }) => {
+  await sql.unsafe(String.raw`
+    create schema app;
+    create type app.mood as enum ('glum', 'fine', 'it''s all right');
+    create function app.in_array() returns boolean language sql as $$ select 'fine' = any ('{glum,fine}'::app.mood[]::text[]) $$;
+    create function app.in_dynamic() returns void language plpgsql as $$ begin execute 'select ''glum'''; end $$;
+    create function app.in_dollars() returns void language plpgsql as $f$ begin execute $q$select 'glum'$q$; end $f$;
+    create function app.after_apostrophe() returns text language sql as $f$ -- it's here
+      select 'glum' $f$;
+    create function app.after_escape() returns text language sql as $f$ select e'\'' || 'glum' $f$;
+    create function app.apostrophe() returns text language sql as $f$ select 'it''s all right' $f$;
+    create function app.in_comment() returns text language sql as $f$ select 'a' /* 'glum' */ -- 'glum'
+      $f$;
+    create function app.as_name() returns text language sql as $f$ select 'a' as glum $f$;
+    create function app.in_longer() returns text language sql as $f$ select 'glummer' || 'Glum' $f$;
+  `);
+  const plan = { schema: "app", enums: ["mood"] };
+  const { function_bodies } = await look(sql, plan, "alter type app.mood rename value 'glum' to 'gloomy'");
+  expect(names(function_bodies, "function")).toEqual(
+    ["after_apostrophe", "after_escape", "in_array", "in_dollars", "in_dynamic"].map((name) => `app.${name}()`),
+  );
+  const quoted = await lookAgain(sql, "alter type app.mood rename value 'it''s all right' to 'fair'");
+  expect(names(quoted.function_bodies, "function")).toEqual(["app.apostrophe()"]);
+});
+
+test("what goes by cascade is looked for as well, and functions that go with it are no matter", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create schema app;
+    create table app.par (v int, id serial);
+    create view app.secv as select v from app.par;
+    create function app.usesecv() returns bigint language sql as 'select count(*) from app.secv';
+    create function app.counts() returns bigint language sql as $$ select nextval('app.par_id_seq') $$;
+    create function app.of_row(app.secv) returns bigint language sql as 'select count(*) from app.secv';
+  `);
+  const { function_bodies } = await look(
+    sql,
+    { schema: "app", tables: ["par"] },
+    "alter table app.par drop column v cascade",
+  );
+  expect(function_bodies!.items).toEqual([{
+    function: "app.usesecv()",
+    in_plan: false,
+    names: [{ kind: "view", name: "secv", new_name: null, line: 1, dropped_with: "v" }],
+  }]);
+  const dropped = await lookAgain(sql, "drop table app.par cascade");
+  expect(names(dropped.function_bodies, "function")).toEqual(["app.counts()", "app.usesecv()"]);
+});
+
+test("what the text of the migration does not tell is listed, and said where names are looked for", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create table public.base (zz int);
+    create function public.does() returns void language sql as 'select';
+  `);
+  const plain = await look(sql, { tables: ["base"] }, "alter table public.base rename column zz to y");
+  expect(plain.unknown_effects).toMatchObject({ status: "ok", items: [] });
+  expect(plain.function_bodies).toMatchObject({ status: "ok" });
+
+  const migration = `alter table public.base rename column zz to y;
+do $$ begin alter table public.other rename column v to w; end $$;
+select public.does();
+drop table public.nobody;
+create role somebody;`;
+  const { unknown_effects, function_bodies } = await lookAgain(sql, migration);
+  expect(unknown_effects!.status).toBe("warning");
+  expect(unknown_effects!.items.map(({ line, code, statement }) => `${line} ${code} ${statement}`)).toEqual([
+    "2 effect_unknown DO",
+    "3 effect_unknown SELECT",
+    "4 not_found DROP TABLE",
+    "5 outside_the_backup CREATE ROLE",
+  ]);
+  for (const item of unknown_effects!.items) expect(item.detail).not.toBe("");
+  expect(function_bodies).toMatchObject({ status: "warning", items: [] });
+  expect(function_bodies!.details).toContain("see `unknown_effects`");
+});
+
+test.for<[string, postgres.JSONValue, postgres.JSONValue]>([
+  ["touches that are no list", { kind: "table", name: "t" }, []],
+  ["a touch that is a text", ["t"], []],
+  ["a line that is a text", [{ kind: "table", name: "t", line: "twelve" }], []],
+  ["warnings that are no list", [], { code: "effect_unknown" }],
+  ["a warning without a code", [], [{ detail: "x" }]],
+  ["a warning that is a text", [], ["x"]],
+])("%s: refused", async ([, touches, warnings], { database: { sql } }) => {
   await sql.unsafe(`create table public.t (id int)`);
   await look(sql, { tables: ["t"] });
-  await expect(lookAgain(sql, renames)).rejects.toMatchObject({ code: "MG003" });
+  await expect(lookWith(sql, touches, warnings)).rejects.toMatchObject({ code: "MG003" });
 });
 
 // Columns that fill themselves
@@ -514,28 +676,6 @@ test("generated, identity and serial columns are told, with their sequences", as
   if (version < 180000) return;
   await sql`alter table public.t add column g int generated always as (d * 3) virtual`;
   expect((await lookAgain(sql)).generated_columns!.items[4]).toMatchObject({ is: "generated, virtual" });
-});
-
-test("functions that the migration itself makes or drops are no matter, those of other schemas are", async ({ database: { sql } }) => {
-  await sql.unsafe(`
-    create schema other;
-    create table public.notes (id int);
-    create function public.count_notes() returns bigint language sql as 'select count(*) from public.notes';
-    create function public.first_note() returns int language sql as 'select id from public.notes limit 1';
-    create function other.count_notes() returns bigint language sql as 'select count(*) from public.notes';
-  `);
-  await look(sql, { tables: ["notes"] });
-  const renames = [{ kind: "table", name: "notes", new_name: "remarks", line: 1 }];
-  const bodies = async (replaced: string[]) => {
-    const [check] = await sql<Check[]>`
-      select c.* from migration_guard.get_plan('v1') as p, migration_guard.preflight(p, ${
-      sql.json(renames)
-    }, ${replaced}) as c
-      where c.check_name = 'function_bodies'`;
-    return names(check, "function");
-  };
-  expect(await bodies([])).toEqual(["other.count_notes()", "public.count_notes()", "public.first_note()"]);
-  expect(await bodies(["count_notes"])).toEqual(["other.count_notes()", "public.first_note()"]);
 });
 
 test("objects of a kind that no backup holds are told before the backup", async ({ database: { sql } }) => {

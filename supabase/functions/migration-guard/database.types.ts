@@ -142,7 +142,7 @@ export type Database = {
         }[];
       };
       "preflight_plan": {
-        Args: { "renames"?: Json; "replaced"?: (string)[]; "version": string };
+        Args: { "touches"?: Json; "version": string; "warnings"?: Json };
         Returns: {
           "can_back_up": boolean;
           "checks": Json;

@@ -16,6 +16,8 @@ export type Detail = {
   new_schema?: string;
   /** Kind of all the objects of a schema that are meant, and not the schema. */
   contents?: string;
+  /** Text of a routine. */
+  body?: string;
 };
 
 /** What a new object may be besides new: there already, or of another search_path. */
@@ -114,11 +116,18 @@ export class MigrationReader {
   }
 
   /** A new routine, or one that replaces another in the schema that it is created in. */
-  createRoutine(statement: string, kind: string, name: Name, signature: TypeName[] | undefined, replace: boolean) {
+  createRoutine(
+    statement: string,
+    kind: string,
+    name: Name,
+    signature: TypeName[] | undefined,
+    replace: boolean,
+    detail: Detail = {},
+  ) {
     const place = { schema: name.schema ?? this.scope.path[0] ?? "", name: name.name };
     const reference = this.scope.resolveRoutine(place, signature);
-    if (replace) this.#touch(statement, "alter", kind, { ...reference, optional: true }, {});
-    else this.#touch(statement, "create", kind, { ...place, signature, is_new: true }, {});
+    if (replace) this.#touch(statement, "alter", kind, { ...reference, optional: true }, detail);
+    else this.#touch(statement, "create", kind, { ...place, signature, is_new: true }, detail);
     this.scope.createRoutine(place, signature);
   }
 
@@ -251,6 +260,7 @@ export class MigrationReader {
       ...(signature ? { signature } : {}),
       ...(detail.cascade ? { cascade: true } : {}),
       ...(detail.new_name === undefined ? {} : { new_name: detail.new_name }),
+      ...(detail.body === undefined ? {} : { body: detail.body }),
       ...(detail.contents === undefined ? {} : { contents: detail.contents }),
       ...(is_new ? { is_new } : {}),
       ...(optional || detail.optional ? { optional: true } : {}),

@@ -239,11 +239,12 @@ const readers: Readers = {
   },
 
   // Routines
-  CreateFunctionStmt: ({ funcname, parameters, replace, is_procedure }, reader) => {
+  CreateFunctionStmt: ({ funcname, parameters, replace, is_procedure, options }, reader) => {
     const kind = is_procedure ? "procedure" : "function";
     const statement = `CREATE ${replace ? "OR REPLACE " : ""}${kind.toUpperCase()}`;
     const signature = signatureOf(parameters, reader.scope);
-    reader.createRoutine(statement, kind, nameOf(strings(funcname)), signature, replace ?? false);
+    const body = bodyOf(options);
+    reader.createRoutine(statement, kind, nameOf(strings(funcname)), signature, replace ?? false, { body });
   },
   DefineStmt: ({ kind, defnames, args, replace, if_not_exists }, reader) => {
     const name = nameOf(strings(defnames));
@@ -468,6 +469,14 @@ function readCreateTable(statement: string, kind: string, node: CreateStmt, read
     }
   }
   if (node.ofTypename) reader.type(`${statement} … OF`, "alter", "type", nameOf(strings(node.ofTypename.names)));
+}
+
+/** The text of a routine; undefined where it is parsed at once, or where `as` names a function in C. */
+function bodyOf(options: Node[] = []): string | undefined {
+  const option = (name: string) =>
+    options.flatMap((node) => "DefElem" in node && node.DefElem.defname === name ? [node.DefElem.arg] : [])[0];
+  const [language] = strings([option("language")].filter((node) => node !== undefined));
+  return language === "c" || language === "internal" ? undefined : strings(listOf(option("as")))[0];
 }
 
 /** The table of a sequence's `owned by`. */

@@ -28,6 +28,8 @@ export type Touch = {
   /** `cascade` was said. */
   cascade?: true;
   new_name?: string;
+  /** Text of a routine that the file makes, where Postgres keeps it as a text. */
+  body?: string;
   /** All objects of this kind in a schema are meant, and not the schema itself. */
   contents?: string;
   /** The file has made the object itself: there is nothing to look up. */

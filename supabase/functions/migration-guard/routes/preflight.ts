@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { changedNames } from "../derive/changed-names.ts";
+import { boundBodies } from "../derive/bound-bodies.ts";
 import { parseMigration } from "../derive/parse-migration.ts";
 import { migrationText } from "../migration-text.ts";
 import { jsonContent, migrationBody, problemResponses, VersionParameter } from "../schemas.ts";
@@ -27,22 +27,32 @@ const preflightPlan = createRoute({
   tags: ["plans"],
   summary: "Look, before the backup and the migration, for what could get in their way. Nothing is changed.",
   description:
-    "With the migration file as the body, functions are searched for the names that it renames or drops; without,\nfor those of the plan.",
-  request: { params: VersionParameter, body: migrationBody(false) },
+    "With the migration file as the body, functions, its own among them, are searched for the names that it\nrenames or drops, and what its text does not tell is listed. Without, functions are searched for the names of the plan.",
+  request: {
+    params: VersionParameter,
+    query: z.strictObject({
+      pretty: z.string().optional().openapi({ description: "Indents the answer, as it does on any path." }),
+    }),
+    body: migrationBody(false),
+  },
   responses: {
     200: jsonContent(Preflight.extend({ version: z.string() }).openapi("Preflight"), "Every check, and what it found."),
     ...problemResponses(404, 413, 415),
   },
 });
 
+/** What reading the file needs of the plan. */
+const PlanOfFile = z.object({ version: z.string(), schema: z.string() });
+
 /** Longest time that reading the catalog may take, in milliseconds; the database ends it at 25 s. */
 const preflightLimit = 26_000;
 
 export function preflight(app: App) {
   app.openapi(preflightPlan, async (c) => {
-    const { version } = c.req.valid("param");
-    const changes = changedNames((await parseMigration(await migrationText(c.req))).touches);
-    const parameters = { version, ...changes };
+    const { version, schema } = await rpc(c.var.client, "get_plan", c.req.valid("param"), PlanOfFile);
+    const text = await migrationText(c.req);
+    const migration = text === "" ? {} : boundBodies(await parseMigration(text, schema));
+    const parameters = { version, ...migration };
     const [answer] = await rpc(c.var.client, "preflight_plan", parameters, z.tuple([Preflight]), preflightLimit);
     return c.json({ version, ...answer }, 200);
   });
