@@ -361,7 +361,7 @@ as $$
   ), named as materialized (
     select t.number, t.kind, t.name, t.parent, t.line, j.item ->> 'schema' as schema, j.item ->> 'new_name' as new_name
     from unnest(read) as t
-    cross join lateral (select touches -> t.number - 1) as j (item)
+    join jsonb_array_elements(touches) with ordinality as j (item, number) on j.number = t.number
     where t.action in ('rename', 'drop') and t.number in (select e.number from existing as e)
   )
   select n.number, n.kind, n.schema, n.name, n.parent,
@@ -397,12 +397,12 @@ as $$
     where m.action in ('create', 'rename')
       or (m.statement like 'CREATE OR REPLACE %' and (migration_guard.is_routine(m.kind) or m.kind = 'view'))
   )
-  select c.kind, c.name, c.item, exists (
-    select from made as m
-    where m.name = c.name and m.number > c.number and m.parent is not distinct from c.parent
-      and migration_guard.is_routine(m.kind) = migration_guard.is_routine(c.kind)
-      and (m.schema = c.schema or m.schema is null or c.schema is null))
+  select c.kind, c.name, c.item, bool_or(m.name is not null)
   from migration_guard.changed_names(touches, read) as c
+  left join made as m on m.name = c.name and m.number > c.number and m.parent is not distinct from c.parent
+    and migration_guard.is_routine(m.kind) = migration_guard.is_routine(c.kind)
+    and (m.schema = c.schema or m.schema is null or c.schema is null)
+  group by c.kind, c.name, c.item
   union all
   select p.kind, p.name, jsonb_build_object('kind', p.kind, 'name', p.name), false
   from (
@@ -525,6 +525,18 @@ comment on function migration_guard.functions_naming(migration_guard.plans, json
   'The functions of all schemas whose text names what a migration renames or drops, and what of it: those that it leaves
 alone, and, with their line, those that it makes.';
 
+create function migration_guard.may_change_more(read migration_guard.touch[], warnings jsonb) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from jsonb_to_recordset(warnings) as w (code text) where w.code in ('effect_unknown', 'search_path_unknown')
+    union all
+    select from migration_guard.derived_call_warnings(read))
+$$;
+comment on function migration_guard.may_change_more(migration_guard.touch[], jsonb) is
+  'Whether a migration may rename or drop what its touches do not name.';
+
 create function migration_guard.unknown_effects(read migration_guard.touch[], warnings jsonb)
 returns table (line int, code text, statement text, detail text)
 language sql stable
@@ -579,9 +591,7 @@ begin
     from migration_guard.functions_naming(plan, touches, read) as f
     where touches is not null or not f.in_plan
   ) as found;
-  if exists (
-    select from migration_guard.unknown_effects(read, warnings) as w where w.code in ('effect_unknown', 'search_path_unknown')
-  ) then
+  if migration_guard.may_change_more(read, warnings) then
     result.status := 'warning';
     result.details := result.details || ' The migration may rename or drop more, which could not be looked for: see `unknown_effects`.';
   end if;
