@@ -549,7 +549,9 @@ as $$
   union
   select * from migration_guard.derived_missing_warnings(read)
   union
-  select * from migration_guard.derived_trigger_warnings(read, array(select f from migration_guard.touched_objects(read) as f))
+  select * from migration_guard.derived_run_warnings(read)
+  union
+  select * from migration_guard.derived_trigger_warnings(read)
 $$;
 comment on function migration_guard.unknown_effects(migration_guard.touch[], jsonb) is
   'What cannot be known of a migration: what its reader has warned of, and what its touches mean in the catalog.';
