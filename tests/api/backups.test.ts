@@ -246,6 +246,12 @@ test("a verification holds against the manifest that the backup's job returned, 
   expect((await verify({ expected_manifest: manifest })).json.result).toMatchObject({ ok: true, manifest });
   expect((await verify({ expected_manifest: "f".repeat(64) })).json.result).toMatchObject({ ok: false, failed: 1 });
   expect((await verify()).json.result).toMatchObject({ ok: true });
+  const empty = await call("POST", "/v1/backups/v10/verify", {
+    body: "",
+    headers: { "content-type": "application/json" },
+    wait: 60,
+  });
+  expect(empty.json.result).toMatchObject({ ok: true });
   for (const wrong of [{ expected_manifest: "abc" }, { expected: manifest }, { expected_manifest: null }]) {
     expect((await verify(wrong)).json, JSON.stringify(wrong)).toMatchObject({ status: 400, code: "invalid_request" });
   }

@@ -49,6 +49,15 @@ const cases: Case[] = [
   ["a body that is not JSON", "POST", "/v1/backups", { body: "{version: v10", headers: json }, 400, "invalid_json"],
   ["a body that is another type of JSON", "POST", "/v1/backups", { json: ["v10"] }, 400, "invalid_request"],
   ["an empty body", "POST", "/v1/backups", { headers: json }, 400, "invalid_json"],
+  [
+    "a malformed body that may be left out",
+    "POST",
+    "/v1/backups/v99/verify",
+    { body: "{", headers: json },
+    400,
+    "invalid_json",
+  ],
+  ["no body that is said to be JSON", "POST", "/v1/backups/v99/verify", { headers: json }, 404, "backup_not_found"],
   ["a body that is missing", "PUT", "/v1/plans/v10", {}, 400, "invalid_request"],
   [
     "a body that is not said to be JSON",

@@ -1,6 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
+import { emptyBodyIsNone } from "../empty-body-is-none.ts";
 import { rpc } from "../rpc.ts";
 import {
   Guard,
@@ -115,6 +116,7 @@ const verifyBackup = createRoute({
   path: "/v1/backups/{version}/verify",
   tags,
   summary: "Run every integrity check: the result of the job is `{ok, failed, manifest, checks}`.",
+  middleware: emptyBodyIsNone,
   request: { params, headers, body: { content: { "application/json": { schema: Expectation } } } },
   responses: { ...jobResponses, ...problemResponses(404, 413, 415) },
 });
