@@ -369,6 +369,7 @@ describe("what is gone again hides nothing", () => {
     [`create temp table real (); discard all; ${real}`, table],
     [`begin; create temp table real on commit drop as select 1; commit; ${real}`, table],
     [`begin; create temp table real (v int) on commit drop; end; ${real}`, table],
+    [`begin; create temp table t (v int) on commit drop; alter table t rename to real; commit; ${real}`, table],
     [`begin; create temp table real (v int) on commit drop; ${real}; commit`, "+drop column pg_temp.real.v"],
     [`begin; create temp table real (v int) on commit delete rows; commit; ${real}`, "+drop column pg_temp.real.v"],
     [`create temp table real (v int) on commit drop; drop table real`, "drop? table real"],
@@ -486,6 +487,21 @@ test("after any number of files that are too much for the parser, large and smal
   expect(await touches("drop table a;\n".repeat(70_000))).toEqual(["drop table a"]);
   expect(await touches(`select ${"1,".repeat(520_000)} 1 from a; drop table a`)).toEqual(["drop table a"]);
   expect(await touches("drop table a")).toEqual(["drop table a"]);
+});
+
+test("a file that touches too much, or gives too many warnings, is told where its lists were cut, and by how much", async () => {
+  const touched = await parseMigration(Array.from({ length: 5003 }, (_, n) => `drop table t${n};`).join("\n"));
+  expect(touched.touches).toHaveLength(5000);
+  expect(touched.warnings).toEqual([
+    { line: 5001, code: "too_many", statement: "DROP TABLE", detail: expect.stringMatching(/^3 more objects/) },
+  ]);
+  const warned = await parseMigration("do '';\n".repeat(5002));
+  expect(warned.warnings).toHaveLength(5001);
+  expect(warned.warnings.at(-1)).toEqual(
+    { line: 5001, code: "too_many", statement: "DO", detail: expect.stringMatching(/^2 more warnings/) },
+  );
+  const full = await parseMigration(Array.from({ length: 5000 }, (_, n) => `drop table t${n}; do '';`).join("\n"));
+  expect([full.touches.length, full.warnings.length]).toEqual([5000, 5000]);
 });
 
 test("an expression of five thousand terms is read", async () => {

@@ -1,4 +1,5 @@
 import type { Node, ObjectType, ObjectWithArgs, RangeVar } from "libpg-query";
+import { CappedList } from "./capped-list.ts";
 import { argumentsOf, nameOf, nameOfRelation, strings, typeOf } from "./names.ts";
 import { objectKinds } from "./object-kinds.ts";
 import { type Name, type Reference, Scope, type Space } from "./scope.ts";
@@ -28,8 +29,8 @@ const part = "\0";
 
 /** Gathers what the statements of a file touch, one by one and in order, and what names mean on the way. */
 export class MigrationReader {
-  readonly touches: Touch[] = [];
-  readonly warnings: Warning[] = [];
+  readonly #touches = new CappedList<Touch>();
+  readonly #warnings = new CappedList<Warning>();
   readonly scope: Scope;
   line = 1;
   readonly #seen = new Set<string>();
@@ -41,7 +42,20 @@ export class MigrationReader {
   }
 
   warn(code: string, statement: string, detail: string): void {
-    this.warnings.push({ line: this.line, code, statement, detail });
+    this.#warnings.push({ line: this.line, code, statement, detail });
+  }
+
+  /** What has been read so far. A list that was cut says so: what is left out must not be taken for nothing. */
+  get migration(): { touches: Touch[]; warnings: Warning[] } {
+    const [touches, warnings] = [this.#touches, this.#warnings];
+    return {
+      touches: touches.items,
+      warnings: [
+        ...warnings.items,
+        ...tooMany(touches, "objects are touched from here on, which are looked for nowhere: split the file"),
+        ...tooMany(warnings, "warnings would follow from here on: split the file, or read the rest of it by yourself"),
+      ],
+    };
   }
 
   /** Something that is no part of a schema, or that a backup cannot hold. */
@@ -268,8 +282,14 @@ export class MigrationReader {
     const identity = JSON.stringify(what);
     if (this.#seen.has(identity)) return;
     this.#seen.add(identity);
-    this.touches.push({ line: this.line, ...what });
+    this.#touches.push({ line: this.line, ...what });
   }
+}
+
+function tooMany({ left, firstLeft }: CappedList<Touch | Warning>, what: string): Warning[] {
+  if (!firstLeft) return [];
+  const { line, statement } = firstLeft;
+  return [{ line, code: "too_many", statement, detail: `${left} more ${what}.` }];
 }
 
 /** Whether a relation, or a type, has a name in both spaces. */

@@ -26,7 +26,7 @@ export async function parseMigration(text: string, schema = "public"): Promise<M
     reader.line = lines.ofStatement(stmt_location);
     if (stmt) readStatement(stmt, reader);
   }
-  return { touches: reader.touches, warnings: reader.warnings };
+  return reader.migration;
 }
 
 async function statementsOf(text: string, lines: LineFinder) {

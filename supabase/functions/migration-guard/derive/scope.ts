@@ -19,7 +19,7 @@ export type Space = "relation" | "type" | "schema" | "publication" | "extension"
 type Routine = { order: number; reference: Reference };
 
 /** A point of the file that a rollback may go back to. */
-type Mark = { name?: string; steps: number; path: string[]; pathAfter?: string[] };
+type Mark = { name: string; steps: number; path: string[]; pathAfter?: string[] };
 
 /** Where the platform looks for names without a schema, after the schema that was asked for. */
 const platformPath = ["public", "extensions"];
@@ -38,6 +38,8 @@ export class Scope {
   readonly #dropsOnCommit = new Set<string>();
   /** The transaction that is open, and its savepoints. */
   readonly #marks: Mark[] = [];
+  /** Where the savepoints of each name are among them. */
+  readonly #places = new Map<string, number[]>();
   /** How to take back what has been noted since the transaction began, step by step. */
   readonly #undo: (() => void)[] = [];
 
@@ -63,14 +65,14 @@ export class Scope {
 
   release(name: string): void {
     const index = this.#findMark(name);
-    if (index > 0) this.#marks.length = index;
+    if (index > 0) this.#cutMarks(index);
   }
 
   rollbackTo(name: string): void {
     const index = this.#findMark(name);
     if (index <= 0) return;
     this.#takeBack(this.#marks[index]!);
-    this.#marks.length = index + 1;
+    this.#cutMarks(index + 1);
   }
 
   commit(): void {
@@ -86,17 +88,24 @@ export class Scope {
 
   #endTransaction(): void {
     this.#dropsOnCommit.clear();
-    this.#marks.length = 0;
+    this.#cutMarks(0);
     this.#undo.length = 0;
     this.setPath(this.#pathAfter ?? this.path);
   }
 
-  #mark(name?: string): void {
+  #mark(name = ""): void {
+    const places = this.#places.get(name);
+    if (places) places.push(this.#marks.length);
+    else this.#places.set(name, [this.#marks.length]);
     this.#marks.push({ name, steps: this.#undo.length, path: this.path, pathAfter: this.#pathAfter });
   }
 
   #findMark(name: string): number {
-    return this.#marks.findLastIndex((mark) => mark.name === name);
+    return this.#places.get(name)?.at(-1) ?? -1;
+  }
+
+  #cutMarks(length: number): void {
+    for (const { name } of this.#marks.splice(length)) this.#places.get(name)!.pop();
   }
 
   #takeBack({ steps, path, pathAfter }: Mark): void {
@@ -200,9 +209,10 @@ export class Scope {
   }
 
   dropTemporary(): void {
-    for (const own of this.#temporary) this.#put(this.#known, own, "gone");
-    // What a rollback may bring back is forgotten again by the next one.
-    if (this.#marks.length === 0) this.#temporary.clear();
+    const dropped = [...this.#temporary];
+    for (const own of dropped) this.#put(this.#known, own, "gone");
+    this.#temporary.clear();
+    if (this.#marks.length > 0) this.#undo.push(() => dropped.forEach((own) => this.#temporary.add(own)));
   }
 
   /** Notes that an object has a new name or schema from here on. */
@@ -210,6 +220,9 @@ export class Scope {
     if (this.#isTemporary(space, from)) {
       const temporary = this.#temporaryOf(space, from.name);
       this.#note(space, "pg_temp", from.name, "gone");
+      if (to.name !== undefined && this.#dropsOnCommit.has(key(space, "pg_temp", from.name))) {
+        this.dropOnCommit(to.name);
+      }
       if (temporary) this.#note(space, "pg_temp", to.name ?? from.name, temporary);
       return;
     }
