@@ -489,6 +489,13 @@ test("after any number of files that are too much for the parser, large and smal
   expect(await touches("drop table a")).toEqual(["drop table a"]);
 });
 
+test("files that are read at once do not spoil each other's parser", async () => {
+  const files = Array.from({ length: 20 }, (_, n) => n % 2 ? "drop table a" : `select 1${"+1".repeat(50_000)}`);
+  const outcomes = await Promise.allSettled(files.map((file) => touches(file)));
+  expect(outcomes.map((outcome) => outcome.status === "fulfilled" ? outcome.value : outcome.reason.code))
+    .toEqual(files.map((_, n) => n % 2 ? ["drop table a"] : "invalid_migration"));
+});
+
 test("a file that touches too much, or gives too many warnings, is told where its lists were cut, and by how much", async () => {
   const touched = await parseMigration(Array.from({ length: 5003 }, (_, n) => `drop table t${n};`).join("\n"));
   expect(touched.touches).toHaveLength(5000);

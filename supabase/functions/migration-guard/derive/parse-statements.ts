@@ -18,7 +18,10 @@ type Parser = {
 
 type Parsed = { tree: string } | { message: string; position: number };
 
-let loaded: { parser: Parser; heap: number } | undefined;
+type Loaded = { parser: Parser; heap: number };
+
+/** The parser in use, for all requests: each has a memory of 128 MiB to begin with. */
+let current: Promise<Loaded> | undefined;
 
 /**
  * The statements of a file, by the grammar of Postgres. The parser is loaded when it is first wanted: it is a megabyte
@@ -27,7 +30,13 @@ let loaded: { parser: Parser; heap: number } | undefined;
  * @throws {Problem} `invalid_migration`, when the grammar refuses the file; `parser_failed`, when the parser itself fails.
  */
 export async function parseStatements(text: string, lines: LineFinder): Promise<RawStmt[]> {
-  const { parser, heap } = loaded ?? await load();
+  let [awaited, loaded]: [typeof current, Loaded?] = [undefined];
+  // Another request may have thrown the parser away while this one waited for it.
+  while (!loaded || awaited !== current) {
+    awaited = current ??= load();
+    loaded = await awaited;
+  }
+  const { parser, heap } = loaded;
   let parsed: Parsed | undefined;
   try {
     parsed = parse(parser, text);
@@ -38,23 +47,24 @@ export async function parseStatements(text: string, lines: LineFinder): Promise<
     throw isStack ? invalidMigration(null, "an expression is nested too deeply to be read") : parserFailed(error);
   } finally {
     // After a trap nothing holds of what is in the memory, and memory that has grown is never given back.
-    if (!parsed || parser.HEAPU8.length > heap) loaded = undefined;
+    if (!parsed || parser.HEAPU8.length > heap) current = undefined;
   }
   if ("tree" in parsed) return (JSON.parse(parsed.tree) as { stmts?: RawStmt[] }).stmts ?? [];
   const { message, position } = parsed;
   if (!message.startsWith("out of memory")) throw invalidMigration(lines.ofCharacter(position), message);
-  loaded = undefined;
+  current = undefined;
   throw parserFailed(message);
 }
 
-async function load() {
+async function load(): Promise<Loaded> {
   try {
     // The package's own index makes one parser and keeps it, whatever happens to it.
     // @ts-ignore: the package has no types for this file
     const { default: create } = await import("libpg-query/wasm/libpg-query.js");
     const parser = await create() as Parser;
-    return loaded = { parser, heap: parser.HEAPU8.length };
+    return { parser, heap: parser.HEAPU8.length };
   } catch (error) {
+    current = undefined;
     throw parserFailed(error);
   }
 }
