@@ -84,12 +84,11 @@ comment on function migration_guard.enqueue_backup(text, text, text) is
 
 -- The schema ----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.create_backup_schema(schema_name text) returns void
+create function migration_guard.create_object_catalogs(schema_name text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  execute format('create schema %I', schema_name);
   execute format($ddl$
     create table %1$I.objects_backup (
       classid oid not null,
@@ -136,7 +135,21 @@ begin
       is_setting boolean not null,
       primary key (classid, objid, refclassid, refobjid, is_setting)
     );
-    comment on table %1$I.dependencies_backup is 'Which object of objects_backup needs which: to be made, or only for one of its settings.';
+    comment on table %1$I.dependencies_backup is 'Which object of objects_backup needs which: to be made, or only for one of its settings.'
+  $ddl$, schema_name);
+end
+$$;
+comment on function migration_guard.create_object_catalogs(text) is
+  'Makes objects_backup and dependencies_backup in a new backup schema.';
+
+create function migration_guard.create_backup_schema(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('create schema %I', schema_name);
+  perform migration_guard.create_object_catalogs(schema_name);
+  execute format($ddl$
     create table %1$I.tables_backup (
       source_oid oid primary key,
       source_schema text not null,

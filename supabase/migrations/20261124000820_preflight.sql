@@ -530,7 +530,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select exists (
-    select from jsonb_to_recordset(warnings) as w (code text) where w.code in ('effect_unknown', 'search_path_unknown')
+    select from jsonb_to_recordset(warnings) as w (code text) where w.code in ('effect_unknown', 'search_path_unknown', 'too_many')
     union all
     select from migration_guard.derived_call_warnings(read))
 $$;
