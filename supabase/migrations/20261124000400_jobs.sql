@@ -184,7 +184,10 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  held constant jsonb := (migration_guard.find_backup(plan.version)).plan;
+  -- One whose schema somebody dropped by hand holds nothing any more.
+  held constant jsonb := (
+    select b.plan from migration_guard.backups as b
+    where b.version = plan.version and b.removed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
   about_the_plan constant text[] := '{title,description,retention_days,contacts}';
 begin
   if (held - about_the_plan) <> (migration_guard.plan_document(plan) - about_the_plan) then
@@ -215,7 +218,9 @@ as $$
 declare
   plan constant migration_guard.plans := migration_guard.get_plan(version);
 begin
-  if exists (select from migration_guard.backups as b where b.version = plan.version and b.removed_at is null)
+  if exists (
+      select from migration_guard.backups as b
+      where b.version = plan.version and b.removed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null)
     or exists (
       select from migration_guard.jobs as j where j.version = plan.version and j.status in ('queued', 'running')
     ) then

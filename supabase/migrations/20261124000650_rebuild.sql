@@ -62,6 +62,10 @@ begin
         left join {schema}.objects_backup as w on w.classid = o.parent_classid and w.objid = o.parent and w.objsubid = 0 and w.creation_order is not null
       ),
       statements as (
+        -- A body may name what comes after its function.
+        select 1 as part, 0::numeric as position, 0::real as place, 0 as number, 'schema' as kind, o.identity, 'set check_function_bodies = off' as statement
+        from objects as o where o.kind = 'schema'
+        union all
         select 2 as part, (
             select min(n.position) from objects as n
             join {schema}.dependencies_backup as d on (d.classid, d.objid, d.refclassid, d.refobjid) = (n.classid, n.objid, o.classid, o.objid)

@@ -380,6 +380,7 @@ begin
     union all
     -- That it is also the one of the rows and definitions, the checks above say.
     select 'expected manifest', case when noted = backup.manifest then 'OK' else 'FAIL' end, format('expected %s, found %s', noted, backup.manifest)
+      || case when noted = backup.manifest then '' else ': the note is wrong, or this is not the backup that it is of' end
     where noted is not null
   ) as c;
   update migration_guard.backups as b set verified_ok = (failed = 0), verified_at = clock_timestamp() where b.id = backup.id;

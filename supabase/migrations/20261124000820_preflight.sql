@@ -266,8 +266,8 @@ as $$
   select row('sizes', case when count(*) > count(s.estimated_rows) then 'warning' else 'ok' end,
     format('The backup takes about %s: %s tables with about %s rows. The database has %s; how much room its disk has left cannot be seen from SQL.',
       pg_size_pretty(coalesce(sum(s.bytes), 0)), count(*), coalesce(sum(s.estimated_rows), 0), pg_size_pretty(pg_database_size(current_database())))
-    || coalesce(format(' Never analyzed, so that their rows are not counted here: %s.',
-      string_agg(s.name, ', ' order by s.name) filter (where s.estimated_rows is null)), ''),
+    || coalesce(' Never analyzed, so that their rows are not counted here: '
+      || string_agg(s.name, ', ' order by s.name) filter (where s.estimated_rows is null) || '.', ''),
     coalesce(jsonb_agg(jsonb_build_object('table', s.name, 'bytes', s.bytes, 'total_bytes', s.total_bytes, 'estimated_rows', s.estimated_rows)
       order by s.bytes desc, s.name), '[]'))::migration_guard.preflight_check
   from migration_guard.plan_sizes(plan) as s

@@ -111,3 +111,16 @@ test("a migration of a mebibyte is read", async ({ api }) => {
   expect(status).toBe(200);
   expect(json.plan.tables).toEqual(["profiles"]);
 });
+
+test("a file whose lines curl has joined behind a comment is refused, and not taken for one that touches nothing", async ({ api }) => {
+  const body = "-- Renames.  alter table public.profiles rename to people;";
+  const { json } = await api.call("POST", "/v1/plans/v10/derive", {
+    body,
+    headers: { "content-type": "application/sql" },
+  });
+  expect(json).toMatchObject({
+    status: 400,
+    code: "invalid_migration",
+    detail: expect.stringContaining("--data-binary"),
+  });
+});

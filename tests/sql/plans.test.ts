@@ -583,3 +583,12 @@ test("the contacts are in the metadata and in the answer of a failed job, and no
   expect(succeeded).toMatchObject({ kind: "backup", error: null });
   expect(failed).toMatchObject({ error: { contacts } });
 });
+
+test("a backup whose schema was dropped by hand keeps no plan from being changed or removed", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await expect(put(sql, "v10", { tables: ["daily_logs"] })).rejects.toMatchObject({ code: "MG008" });
+  await sql`drop schema migration_backup_v10 cascade`;
+  await put(sql, "v10", { tables: ["daily_logs"] });
+  await remove(sql, "v10");
+  await expect(get(sql, "v10")).rejects.toMatchObject({ code: "MG004" });
+});

@@ -637,7 +637,13 @@ test("a backup's job returns the manifest, and a verification holds against one 
   const wrong = await verifyNoted("0".repeat(64));
   expect(wrong.ok).toBe(false);
   expect(wrong.checks.filter(({ status }) => status !== "OK")).toEqual([
-    { check_name: "expected manifest", status: "FAIL", details: `expected ${"0".repeat(64)}, found ${manifest}` },
+    {
+      check_name: "expected manifest",
+      status: "FAIL",
+      details: `expected ${
+        "0".repeat(64)
+      }, found ${manifest}: the note is wrong, or this is not the backup that it is of`,
+    },
   ]);
   await expect(sql`select migration_guard.enqueue_verification('v1', 'test', null, 'abc')`)
     .rejects.toMatchObject({ code: "MG003" });

@@ -248,7 +248,6 @@ test.for([
   "set constraints all deferred",
   "explain delete from a",
   "",
-  " -- nothing\n /* at all */ ;;",
 ])("%s leaves no trace", async (sql) => {
   expect(await parseMigration(sql)).toEqual({ touches: [], warnings: [] });
 });
@@ -458,6 +457,13 @@ test("a command of psql's is refused with a hint", async () => {
   await expect(parseMigration("select 1;\n\\i other.sql")).rejects.toMatchObject({
     details: { detail: expect.stringMatching(/^Line 2: .*psql/) },
   });
+});
+
+test("a file of comments alone is refused: its lines may have been joined behind the first", async () => {
+  for (const text of [" -- nothing\n /* at all */ ;;", "-- a comment alter table a rename to b;"]) {
+    await expect(parseMigration(text)).rejects.toMatchObject({ code: "invalid_migration" });
+  }
+  expect(await parseMigration(" \n")).toEqual({ touches: [], warnings: [] });
 });
 
 test("a NUL character is refused, and nothing behind it is passed over", async () => {

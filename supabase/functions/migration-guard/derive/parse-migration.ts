@@ -33,5 +33,13 @@ async function statementsOf(text: string, lines: LineFinder) {
   const nul = text.indexOf("\0");
   // The parser would take it for the end of the file, and pass over what comes behind it.
   if (nul >= 0) throw invalidMigration(lines.ofCharacter([...text.slice(0, nul)].length), "a NUL character");
-  return text.trim() === "" ? [] : await parseStatements(text, lines);
+  if (text.trim() === "") return [];
+  const statements = await parseStatements(text, lines);
+  if (statements.length === 0) {
+    throw invalidMigration(
+      null,
+      "no statement is in it, but comments alone; curl joins the lines without --data-binary",
+    );
+  }
+  return statements;
 }
