@@ -57,7 +57,7 @@ begin
           -- A part comes with its whole.
           coalesce(o.creation_order, w.creation_order) as position, coalesce(o.sort_order, 0) as place,
           format('%s %s', case when o.kind in ('enum', 'composite_type', 'range_type') then 'type'
-            when o.kind in ('attribute') then 'column' when o.kind = 'domain_constraint' then 'constraint' else replace(o.kind, '_', ' ') end, o.identity) as target
+            when o.kind = 'attribute' then 'column' when o.kind = 'domain_constraint' then 'constraint' else replace(o.kind, '_', ' ') end, o.identity) as target
         from {schema}.objects_backup as o
         left join {schema}.objects_backup as w on w.classid = o.parent_classid and w.objid = o.parent and w.objsubid = 0 and w.creation_order is not null
       ),
@@ -66,11 +66,11 @@ begin
         select 1 as part, 0::numeric as position, 0::real as place, 0 as number, 'schema' as kind, o.identity, 'set check_function_bodies = off' as statement
         from objects as o where o.kind = 'schema'
         union all
-        select 2 as part, (
+        select 2, (
             select min(n.position) from objects as n
             join {schema}.dependencies_backup as d on (d.classid, d.objid, d.refclassid, d.refobjid) = (n.classid, n.objid, o.classid, o.objid)
             where not d.is_setting
-          ) - 0.5 as position, o.place, 0 as number, o.kind, o.identity, {schema}.shell_definition(b) as statement
+          ) - 0.5, o.place, 0, o.kind, o.identity, {schema}.shell_definition(b)
         from objects as o join {schema}.objects_backup as b on b.classid = o.classid and b.objid = o.objid and b.objsubid = 0
         where o.needs_shell
         union all
@@ -109,7 +109,7 @@ begin
       order by 1
     $body$;
     comment on function {schema}.rebuild_script() is
-      'The statements that make the schema again, without its rows, where it is not: run them one after the other with check_function_bodies = off. Roles, extensions and other schemas must be there.'
+      'The statements that make the schema again, without its rows, where it is not: run them one after the other in one session. Roles, extensions and other schemas must be there.'
   $template$, '{schema}', format('%I', schema_name));
 end
 $create$;
