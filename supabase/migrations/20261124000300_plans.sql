@@ -288,13 +288,13 @@ $$;
 comment on function migration_guard.existing_names(text) is
   'One row: the schemas, and what a plan could name in one of them. functions and signatures go together, place by place.';
 
-create function migration_guard.outside_plan(plan migration_guard.plans)
+create function migration_guard.walk_dependents(classids oid[], objids oid[], objsubids int[])
 returns table (classid oid, objid oid, objsubid int)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive held as materialized (
-    select o.classid, o.objid, o.objsubid from migration_guard.plan_objects(plan) as o
+    select h.classid, h.objid, h.objsubid from unnest(classids, objids, objsubids) as h (classid, objid, objsubid)
   ),
   walked (classid, objid, objsubid, is_part) as (
     select h.classid, h.objid, h.objsubid, true from held as h
@@ -317,6 +317,21 @@ as $$
   where not w.is_part
     and not exists (
       select from held as h where h.classid = w.classid and h.objid = w.objid and h.objsubid in (0, w.objsubid))
+$$;
+comment on function migration_guard.walk_dependents(oid[], oid[], int[]) is
+  'The objects that depend on some, directly or by way of others, and are none of them.';
+
+create function migration_guard.outside_plan(plan migration_guard.plans)
+returns table (classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select w.classid, w.objid, w.objsubid
+  from (
+    select array_agg(o.classid) as classids, array_agg(o.objid) as objids, array_agg(o.objsubid) as objsubids
+    from migration_guard.plan_objects(plan) as o
+  ) as held
+  cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as w
 $$;
 comment on function migration_guard.outside_plan(migration_guard.plans) is
   'The objects that depend on those of a plan, directly or by way of others, and are none of them.';

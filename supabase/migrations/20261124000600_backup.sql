@@ -114,6 +114,9 @@ begin
       creation_order int,
       needs_shell boolean not null default false,
       checksum text not null,
+      signature jsonb not null,
+      acl text,
+      parts jsonb not null,
       backed_up_at timestamptz not null default now(),
       primary key (classid, objid, objsubid)
     );
@@ -127,6 +130,9 @@ begin
     comment on column %1$I.objects_backup.creation_order is 'What an object needs has a lower number.';
     comment on column %1$I.objects_backup.needs_shell is 'A view or type that is needed by what it needs: a shell of it is made first.';
     comment on column %1$I.objects_backup.checksum is 'SHA-256 over definition, settings, owner, comment, grants and sort_order.';
+    comment on column %1$I.objects_backup.signature is 'What it is apart from all names: it refers by OID and attribute number, and stays equal under a rename.';
+    comment on column %1$I.objects_backup.acl is 'Its privileges, in a fixed order; null where the kind has none.';
+    comment on column %1$I.objects_backup.parts is 'Pieces of its definition, for the statements that change it in place.';
     create table %1$I.dependencies_backup (
       classid oid not null,
       objid oid not null,
@@ -177,6 +183,7 @@ begin
       rows_backed_up bigint not null,
       actor text not null,
       snapshot text not null,
+      database_identity text not null,
       server_version text not null,
       product_version text not null,
       checksum_algorithm text not null,
@@ -194,6 +201,17 @@ end
 $$;
 comment on function migration_guard.create_backup_schema(text) is 'Makes an empty backup schema with its catalog tables.';
 
+create function migration_guard.database_identity() returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s/%s', s.system_identifier, d.oid)
+  from pg_control_system() as s
+  join pg_database as d on d.datname = current_database()
+$$;
+comment on function migration_guard.database_identity() is
+  'Tells this database from one into which its dump was restored, where objects have other OIDs.';
+
 create function migration_guard.record_objects(schema_name text, plan migration_guard.plans) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -202,10 +220,10 @@ begin
   execute format($insert$
     insert into %I.objects_backup
       (classid, objid, objsubid, kind, schema_name, name, identity, parent_classid, parent, parent_name, definition, settings,
-       is_internal, owner, comment, grants, sort_order, in_plan, checksum)
+       is_internal, owner, comment, grants, sort_order, in_plan, checksum, signature, parts)
     select distinct on (o.classid, o.objid, o.objsubid) o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity,
       o.parent_classid, o.parent, o.parent_name, coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order,
-      o.in_plan, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order)
+      o.in_plan, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order), '{}', '{}'
     from (
       select p.*, true as in_plan from migration_guard.plan_objects($1) as p
       union all
@@ -215,6 +233,13 @@ begin
     ) as o
     order by o.classid, o.objid, o.objsubid, o.in_plan desc
   $insert$, schema_name) using plan;
+  execute format($update$
+    update %1$I.objects_backup as o set signature = s.signature, acl = s.acl, parts = s.parts
+    from migration_guard.catalog_signatures as s
+    -- As an array, which reaches into the views.
+    where s.objid = any (array(select x.objid from %1$I.objects_backup as x))
+      and (o.classid, o.objid, o.objsubid) = (s.classid, s.objid, s.objsubid)
+  $update$, schema_name);
   execute format('analyze %I.objects_backup', schema_name);
   perform migration_guard.assert_recorded_whole(schema_name);
   perform migration_guard.record_sequence_positions(schema_name);
@@ -464,7 +489,7 @@ begin
       count(*) filter (where o.kind = 'index' and o.in_plan), count(*) filter (where o.kind = 'policy' and o.in_plan),
       count(*) filter (where o.kind = 'enum' and o.in_plan), count(*),
       (select coalesce(sum(t.row_count), 0) from %1$I.tables_backup as t),
-      $3, pg_current_snapshot()::text, current_setting('server_version'), migration_guard.product_version(),
+      $3, pg_current_snapshot()::text, migration_guard.database_identity(), current_setting('server_version'), migration_guard.product_version(),
       migration_guard.checksum_algorithm(), migration_guard.plan_document($2),
       (select coalesce(jsonb_object_agg(format('%%I.%%I', t.source_schema, t.source_table),
          jsonb_build_object('backup_table', t.backup_table, 'row_count', t.row_count, 'checksum', t.backup_checksum,

@@ -1,0 +1,383 @@
+-- Chapter 8, continued. Drift: which live object each recorded one is now, and what has become of it.
+
+create type migration_guard.catalog_entry as (
+  classid oid,
+  objid oid,
+  objsubid int,
+  kind text,
+  schema_name text,
+  name text,
+  identity text,
+  parent_classid oid,
+  parent oid,
+  parent_name text,
+  definition text,
+  settings text[],
+  is_internal boolean,
+  owner text,
+  comment text,
+  grants text[],
+  sort_order real,
+  signature jsonb,
+  acl text,
+  parts jsonb
+);
+comment on type migration_guard.catalog_entry is
+  'An object of chapter 2 with its signature, as it is or as a backup recorded it.';
+
+create type migration_guard.compared_object as (
+  -- As the backup recorded it, and as it is; null where it is new, or missing.
+  old migration_guard.catalog_entry,
+  new migration_guard.catalog_entry,
+  in_plan boolean,
+  creation_order int,
+  -- identity: the same OID, attribute number or enum value. name: what goes by the name of what is gone.
+  matched_by text,
+  is_renamed boolean,
+  -- What differs besides the name: definition, settings, owner, comment, privileges, place.
+  aspects text[]
+);
+comment on type migration_guard.compared_object is 'A recorded object and the live one that it is now.';
+
+create function migration_guard.is_same_database(schema_name text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_same boolean;
+begin
+  execute format('select m.database_identity = migration_guard.database_identity() from %I.backup_metadata as m', schema_name) into is_same;
+  return coalesce(is_same, false);
+end
+$$;
+comment on function migration_guard.is_same_database(text) is
+  'Whether a backup was taken in this very database, so that its OIDs mean what they meant then. A restored one has others.';
+
+-- Both sides ----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.recorded_entries(schema_name text)
+returns table (entry migration_guard.catalog_entry, in_plan boolean, creation_order int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    select row(o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
+      o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, o.signature, o.acl, o.parts)::migration_guard.catalog_entry,
+      o.in_plan, o.creation_order
+    from %I.objects_backup as o
+  $query$, schema_name);
+end
+$$;
+comment on function migration_guard.recorded_entries(text) is 'The objects that a backup schema has recorded.';
+
+create function migration_guard.live_ids(recorded migration_guard.catalog_entry[], planned oid[], schema_names text[], is_same_database boolean)
+returns oid[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What the backup recorded, wherever it is now, and what elsewhere depends on the plan's objects today.
+  select array(
+    select r.objid from unnest(recorded) as r where is_same_database
+    union
+    select d.objid
+    from (
+      select array_agg(r.classid) as classids, array_agg(r.objid) as objids, array_agg(r.objsubid) as objsubids
+      from unnest(recorded) as r where is_same_database and r.objid = any (planned)
+    ) as held
+    cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
+    where not migration_guard.is_extension_member(d.classid, d.objid)
+    union
+    -- In a restored database all that is left is the names.
+    select o.objid
+    from migration_guard.catalog_objects as o
+    join unnest(recorded) as r on r.kind = o.kind and r.identity = o.identity
+    where not is_same_database and o.schema_name <> all (schema_names)
+      and o.schema_name = any (array(select x.schema_name from unnest(recorded) as x)))
+$$;
+comment on function migration_guard.live_ids(migration_guard.catalog_entry[], oid[], text[], boolean) is
+  'OIDs of what is compared with a backup besides all that is in the plan''s schema.';
+
+create function migration_guard.live_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+as $$
+declare
+  objects migration_guard.catalog_objects[];
+begin
+  objects := array(
+    select o from migration_guard.catalog_objects as o
+    where (o.schema_name = any (schema_names) or o.objid = any (ids) or o.parent = any (ids))
+      and not migration_guard.is_reserved_schema(o.schema_name)
+      and not exists (
+        select from pg_depend as e
+        where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent))));
+  return query
+  select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
+    coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, coalesce(s.signature, '{}'), s.acl, coalesce(s.parts, '{}')
+  from unnest(objects) as o
+  left join (
+    select g.* from migration_guard.catalog_signatures as g
+    where g.objid = any (array(select x.objid from unnest(objects) as x))
+  ) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
+end
+$$;
+comment on function migration_guard.live_entries(text[], oid[]) is
+  'The live objects of some schemas, and those of some OIDs with what belongs to them, but for what came with an extension.';
+
+-- Which is which ------------------------------------------------------------------------------------------------------
+
+create function migration_guard.matched_entries(
+  recorded migration_guard.catalog_entry[], live migration_guard.catalog_entry[], schema_names text[], is_same_database boolean
+)
+returns table (old_classid oid, old_objid oid, old_objsubid int, new_classid oid, new_objid oid, new_objsubid int, matched_by text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with old as materialized (select * from unnest(recorded)),
+  new as materialized (select * from unnest(live)),
+  same as materialized (
+    select o.classid, o.objid, o.objsubid
+    from old as o join new as n on (n.classid, n.objid, n.objsubid, n.kind) = (o.classid, o.objid, o.objsubid, o.kind)
+    where is_same_database
+  ),
+  lost as materialized (
+    select o.*, o.parent is null or o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'enum', 'domain', 'composite_type', 'range_type') as is_root
+    from old as o where (o.classid, o.objid, o.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
+  ),
+  found as materialized (
+    select n.* from new as n where (n.classid, n.objid, n.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
+  ),
+  roots as materialized (
+    select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
+    from lost as o
+    join found as n on n.kind = o.kind and (n.identity = o.identity
+      -- Its schema may have another name now.
+      or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1))
+    where o.is_root
+  ),
+  parents as (
+    select s.classid, s.objid, s.classid as new_classid, s.objid as new_objid from same as s where s.objsubid = 0
+    union all
+    select r.classid, r.objid, r.new_classid, r.new_objid from roots as r
+  )
+  select s.classid, s.objid, s.objsubid, s.classid, s.objid, s.objsubid, 'identity' from same as s
+  union all
+  select r.*, 'name' from roots as r
+  union all
+  select o.classid, o.objid, o.objsubid, n.classid, n.objid, n.objsubid, 'name'
+  from lost as o
+  join parents as p on (p.classid, p.objid) = (o.parent_classid, o.parent)
+  join found as n on (n.parent_classid, n.parent, n.kind, n.name) = (p.new_classid, p.new_objid, o.kind, o.name)
+  where not o.is_root
+$$;
+comment on function migration_guard.matched_entries(migration_guard.catalog_entry[], migration_guard.catalog_entry[], text[], boolean) is
+  'Which live object each recorded one is: by OID, attribute number or enum value, and where that is gone by name, below what
+its parent is now.';
+
+create function migration_guard.translated(signature jsonb, new_ids text[], old_ids text[]) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when new_ids = '{}' then signature else (
+    select string_agg(coalesce(i.old, t.token[1]), '' order by t.position)::jsonb
+    from regexp_matches(signature::text, '[0-9]+|[^0-9]+', 'g') with ordinality as t (token, position)
+    left join unnest(new_ids, old_ids) as i (new, old) on i.new = t.token[1]
+  ) end
+$$;
+comment on function migration_guard.translated(jsonb, text[], text[]) is
+  'A live signature with the OIDs that its objects had when they were recorded, where they are others now.';
+
+create function migration_guard.live_renames(renamed_ids oid[], renamed_subids int[])
+returns table (classid oid, objid oid, objsubid int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct
+    case when r.oid is not null or a.oid is not null then 'pg_class'::regclass::oid else d.classid end,
+    coalesce(r.ev_class, a.adrelid, d.objid),
+    case when r.oid is not null then 0 else coalesce(a.adnum, d.objsubid) end
+  from unnest(renamed_ids, renamed_subids) as n (objid, objsubid)
+  join pg_depend as d on d.refobjid = n.objid and (n.objsubid = 0 or d.refobjsubid = n.objsubid)
+  left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+  left join pg_attrdef as a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
+$$;
+comment on function migration_guard.live_renames(oid[], int[]) is
+  'What refers to something that goes by another name now, so that its text says nothing.';
+
+create function migration_guard.setting_keys(kind text) returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case kind
+    when 'table' then '{row_security,force_row_security,replica_identity,triggers_disabled}'
+    when 'materialized_view' then '{is_populated}'
+    when 'column' then '{default,statistics,storage,compression,options}'
+    when 'index' then '{indisclustered,indisreplident,statistics}'
+    when 'trigger' then '{tgenabled}'
+    when 'rule' then '{ev_enabled}'
+    when 'statistics' then '{stxstattarget}'
+    else '{}' end::text[]
+$$;
+comment on function migration_guard.setting_keys(text) is
+  'What in a signature is no part of the definition: it can be set on an object that is there.';
+
+create function migration_guard.differing_aspects(
+  old migration_guard.catalog_entry, new migration_guard.catalog_entry, translated jsonb, is_readable boolean, is_moved boolean
+) returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Of a generated column the expression is the definition.
+  select migration_guard.compact(array[
+    case
+      when old.kind = 'default_privilege' then case when old.acl is distinct from new.acl then 'definition' end
+      when old.signature - k.settings <> translated - k.settings and not (is_readable and old.definition = new.definition) then 'definition'
+    end,
+    case
+      when is_readable and old.settings = new.settings then null
+      when is_readable and old.settings <> new.settings and old.signature = translated
+        or (select jsonb_object_agg(s, old.signature -> s) is distinct from jsonb_object_agg(s, translated -> s) from unnest(k.settings) as s)
+        then 'settings'
+    end,
+    case when old.owner is distinct from new.owner then 'owner' end,
+    case when old.comment is distinct from new.comment then 'comment' end,
+    case when old.acl is distinct from new.acl and not (old.grants <@ new.grants and old.grants @> new.grants) and old.kind <> 'default_privilege' then 'privileges' end,
+    case when is_moved then 'place' end
+  ])
+  from (select case when old.kind = 'column' and old.signature ->> 'generated' <> '' then '{statistics,storage,compression,options}'
+    else migration_guard.setting_keys(old.kind) end as settings) as k
+$$;
+comment on function migration_guard.differing_aspects(migration_guard.catalog_entry, migration_guard.catalog_entry, jsonb, boolean, boolean) is
+  'What is not as it was of an object. Texts say so only of what refers to nothing that was renamed; otherwise the signature does.';
+
+create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_same_database constant boolean := migration_guard.is_same_database(backup_schema);
+  recorded migration_guard.catalog_entry[];
+  planned oid[];
+  plan_schema text;
+  schema_names text[];
+  live migration_guard.catalog_entry[];
+begin
+  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
+  select array_agg(r.entry), coalesce(array_agg((r.entry).objid) filter (where r.in_plan), '{}') into recorded, planned
+  from migration_guard.recorded_entries(backup_schema) as r;
+  schema_names := array(
+    select n.nspname::text from pg_namespace as n
+    where n.nspname = plan_schema
+      or is_same_database and n.oid = (select r.objid from unnest(recorded) as r where r.kind = 'schema' and r.name = plan_schema));
+  live := array(
+    select l from migration_guard.live_entries(schema_names, migration_guard.live_ids(recorded, planned, schema_names, is_same_database)) as l);
+  return query
+  with matches as materialized (
+    select m.* from migration_guard.matched_entries(recorded, live, schema_names || plan_schema, is_same_database) as m
+  ),
+  pairs as materialized (
+    select o as old, n as new, m.matched_by,
+      coalesce(o.name <> n.name or o.schema_name <> n.schema_name, false) as is_renamed
+    from matches as m
+    join unnest(recorded) as o on (o.classid, o.objid, o.objsubid) = (m.old_classid, m.old_objid, m.old_objsubid)
+    join unnest(live) as n on (n.classid, n.objid, n.objsubid) = (m.new_classid, m.new_objid, m.new_objsubid)
+  ),
+  -- The OIDs of what was found by name.
+  ids as materialized (
+    select coalesce(array_agg((p.new).objid::text), '{}') as new, coalesce(array_agg((p.old).objid::text), '{}') as old
+    from pairs as p where (p.new).objsubid = 0 and (p.new).objid <> (p.old).objid
+  ),
+  unreadable as materialized (
+    select r.classid, r.objid, r.objsubid
+    from (select array_agg((p.new).objid) as objids, array_agg((p.new).objsubid) as subids from pairs as p where p.is_renamed) as n
+    cross join lateral migration_guard.live_renames(n.objids, n.subids) as r
+    union
+    select (p.new).classid, (p.new).objid, (p.new).objsubid from pairs as p where p.is_renamed
+  ),
+  places as materialized (
+    select (p.new).classid, (p.new).objid, (p.new).objsubid,
+      row_number() over (partition by (p.old).parent order by (p.old).sort_order)
+        <> row_number() over (partition by (p.old).parent order by (p.new).sort_order) as is_moved
+    from pairs as p where (p.old).kind in ('column', 'attribute', 'enum_value')
+  )
+  select p.old, p.new, r.in_plan, r.creation_order, p.matched_by, p.is_renamed,
+    migration_guard.differing_aspects(p.old, p.new, migration_guard.translated((p.new).signature, i.new, i.old),
+      not exists (select from unreadable as u where (u.classid, u.objid) = ((p.new).classid, (p.new).objid) and ((p.new).objsubid in (u.objsubid, 0) or u.objsubid = 0))
+        and not exists (select from unreadable as u where (u.classid, u.objid) = ((p.new).parent_classid, (p.new).parent) and u.objsubid = 0),
+      coalesce(l.is_moved, false))
+  from pairs as p
+  join migration_guard.recorded_entries(backup_schema) as r
+    on ((r.entry).classid, (r.entry).objid, (r.entry).objsubid) = ((p.old).classid, (p.old).objid, (p.old).objsubid)
+  cross join ids as i
+  left join places as l on (l.classid, l.objid, l.objsubid) = ((p.new).classid, (p.new).objid, (p.new).objsubid)
+  union all
+  select r.entry, null, r.in_plan, r.creation_order, null, false, '{}'
+  from migration_guard.recorded_entries(backup_schema) as r
+  where ((r.entry).classid, (r.entry).objid, (r.entry).objsubid) not in (select m.old_classid, m.old_objid, m.old_objsubid from matches as m)
+  union all
+  select null, n, null, null, null, false, '{}'
+  from unnest(live) as n
+  where (n.classid, n.objid, n.objsubid) not in (select m.new_classid, m.new_objid, m.new_objsubid from matches as m);
+end
+$$;
+comment on function migration_guard.compared_objects(text) is
+  'Every object that a backup schema has recorded beside what it is now, and what is new.';
+
+-- What is told of it --------------------------------------------------------------------------------------------------
+
+create function migration_guard.object_matches(backup_schema text)
+returns table (classid oid, objid oid, objsubid int, live_classid oid, live_objid oid, live_objsubid int, matched_by text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (c.old).classid, (c.old).objid, (c.old).objsubid, (c.new).classid, (c.new).objid, (c.new).objsubid, c.matched_by
+  from migration_guard.compared_objects(backup_schema) as c
+  where c.matched_by is not null
+$$;
+comment on function migration_guard.object_matches(text) is
+  'The live object that each recorded one is now, where there is one.';
+
+create function migration_guard.whole_definition(entry migration_guard.catalog_entry, aspects text[]) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(E';\n',
+    case when aspects && '{definition,place}' then entry.definition end,
+    case when 'settings' = any (aspects) then array_to_string(entry.settings, E';\n') end,
+    case when 'owner' = any (aspects) then 'owner ' || quote_ident(entry.owner) end,
+    case when 'comment' = any (aspects) then 'comment ' || coalesce(quote_literal(entry.comment), 'null') end,
+    case when 'privileges' = any (aspects) then coalesce(nullif(array_to_string(entry.grants, E';\n'), ''), 'default privileges') end)
+$$;
+comment on function migration_guard.whole_definition(migration_guard.catalog_entry, text[]) is
+  'What is to be said of some aspects of an object.';
+
+create function migration_guard.schema_drift(backup migration_guard.backups)
+returns table (changes text[], kind text, object text, now text, before text, after text, matched_by text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    migration_guard.compact(array[
+      case when (c.old).classid is null then 'new' when (c.new).classid is null then 'missing' end,
+      case when c.is_renamed then 'renamed' end,
+      case when c.aspects <> '{}' then 'redefined' end]),
+    coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity,
+    case when (c.new).classid is null then (c.old).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.old, c.aspects) end,
+    case when (c.old).classid is null then (c.new).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.new, c.aspects) end,
+    c.matched_by
+  from migration_guard.compared_objects(backup.schema_name) as c
+  where c.matched_by is null or c.is_renamed or c.aspects <> '{}'
+  order by c.creation_order, coalesce((c.old).kind, (c.new).kind), coalesce((c.old).identity, (c.new).identity)
+$$;
+comment on function migration_guard.schema_drift(migration_guard.backups) is
+  'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';
+
+create function migration_guard.catalog_moved(backup migration_guard.backups) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select exists (select from migration_guard.schema_drift(backup)) $$;
+comment on function migration_guard.catalog_moved(migration_guard.backups) is
+  'Whether any object is not as a backup recorded it.';
