@@ -262,25 +262,28 @@ declare
   recorded migration_guard.catalog_entry[];
   planned oid[];
   plan_schema text;
+  live_schema text;
   schema_names text[];
   live migration_guard.catalog_entry[];
 begin
   execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
   select array_agg(r.entry), coalesce(array_agg((r.entry).objid) filter (where r.in_plan), '{}') into recorded, planned
   from migration_guard.recorded_entries(backup_schema) as r;
-  schema_names := array(
+  live_schema := coalesce((
     select n.nspname::text from pg_namespace as n
-    where n.nspname = plan_schema
-      or is_same_database and n.oid = (select r.objid from unnest(recorded) as r where r.kind = 'schema' and r.name = plan_schema));
+    join unnest(recorded) as r on r.kind = 'schema' and r.name = plan_schema and r.objid = n.oid
+    where is_same_database), plan_schema);
+  schema_names := array(select distinct unnest(array[live_schema, plan_schema]));
   live := array(
     select l from migration_guard.live_entries(schema_names, migration_guard.live_ids(recorded, planned, schema_names, is_same_database)) as l);
   return query
   with matches as materialized (
-    select m.* from migration_guard.matched_entries(recorded, live, schema_names || plan_schema, is_same_database) as m
+    select m.* from migration_guard.matched_entries(recorded, live, schema_names, is_same_database) as m
   ),
   pairs as materialized (
     select o as old, n as new, m.matched_by,
-      coalesce(o.name <> n.name or o.schema_name <> n.schema_name, false) as is_renamed
+      -- What is in a schema does not get another name with it.
+      o.name <> n.name or o.schema_name <> case when n.schema_name = live_schema then plan_schema else n.schema_name end as is_renamed
     from matches as m
     join unnest(recorded) as o on (o.classid, o.objid, o.objsubid) = (m.old_classid, m.old_objid, m.old_objsubid)
     join unnest(live) as n on (n.classid, n.objid, n.objsubid) = (m.new_classid, m.new_objid, m.new_objsubid)
