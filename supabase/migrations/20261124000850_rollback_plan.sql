@@ -1,0 +1,355 @@
+-- Chapter 8, continued. What a rollback has to do: which objects stay, go or are made again, and why.
+--
+-- The planner works on two temporary tables, made and read by the functions here and in the next chapter:
+--
+-- migration_guard_objects    Every recorded object beside the live one that it is now, and what becomes of both.
+-- migration_guard_links      Which live object needs which.
+--
+-- An object that holds rows, or that others refer to by OID, is changed in place where Postgres can: renamed, altered. What
+-- is only a definition is dropped and made again. A table whose columns cannot be put right in place is made anew from
+-- its live rows ("rebuilt"), and so is a type; the old one waits under another name until nothing needs it.
+
+create function migration_guard.is_table(kind text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select kind in ('table', 'foreign_table') $$;
+comment on function migration_guard.is_table(text) is 'Whether a kind of object is a table.';
+
+create function migration_guard.is_type(kind text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select kind in ('enum', 'domain', 'composite_type', 'range_type') $$;
+comment on function migration_guard.is_type(text) is 'Whether a kind of object is a type of its own.';
+
+create function migration_guard.is_table_part(kind text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select kind in ('constraint', 'index', 'trigger', 'rule', 'policy', 'statistics', 'publication_table', 'publication_schema') $$;
+comment on function migration_guard.is_table_part(text) is 'Whether a kind of object is made when all tables, types and functions are there.';
+
+-- The two tables ------------------------------------------------------------------------------------------------------
+
+create function migration_guard.collect_rollback_objects(backup_schema text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set client_min_messages = 'warning'
+as $$
+begin
+  drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies;
+  create temporary table migration_guard_objects on commit drop as
+  select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
+    c.matched_by, c.is_renamed, c.aspects,
+    (c.old).classid is not null as was, (c.new).classid is not null as "is",
+    (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
+    -- Rows of this table: what the object is a part of, live and as recorded.
+    null::bigint as parent_id, null::bigint as old_parent_id,
+    -- New, and stays.
+    false as is_kept,
+    -- Goes, and when: now, or when what takes its place is there.
+    false as is_dropped, false as is_late,
+    -- Is made again from its definition.
+    (c.new).classid is null as is_made,
+    -- In place: a column gets its type, a column its default, any object its settings.
+    false as is_retyped, false as is_reset,
+    null::text as reason, 0 as level, null::text as waiting_name
+  from migration_guard.compared_objects(backup_schema) as c;
+  update pg_temp.migration_guard_objects as o set
+    parent_id = (
+      select p.id from pg_temp.migration_guard_objects as p
+      where (p.classid, p.objid) = ((o.new).parent_classid, (o.new).parent) and p.objsubid = 0 and p.id <> o.id
+        -- An index is a part of its table, and of the constraint that makes it.
+        and p.kind <> 'index' and o.kind <> 'sequence'),
+    old_parent_id = (
+      select p.id from pg_temp.migration_guard_objects as p
+      where ((p.old).classid, (p.old).objid) = ((o.old).parent_classid, (o.old).parent) and (p.old).objsubid = 0 and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence');
+  create index on pg_temp.migration_guard_objects (classid, objid, objsubid);
+  analyze pg_temp.migration_guard_objects;
+  create temporary table migration_guard_copies on commit drop as select 0::oid as source_oid, ''::text as backup_table, '[]'::jsonb as columns, 0::bigint as row_count, ''::text as checksum where false;
+  execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum from %I.tables_backup as t', backup_schema);
+  perform migration_guard.collect_rollback_links();
+end
+$$;
+comment on function migration_guard.collect_rollback_objects(text) is
+  'Makes the planner''s temporary tables for a backup schema.';
+
+create function migration_guard.collect_rollback_links() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  create temporary table migration_guard_links on commit drop as
+  with edges as (
+    select
+      coalesce(s.owner_classid, d.classid) as classid, coalesce(s.owner_objid, d.objid) as objid,
+      case when f.oid is not null then f.adnum when s.owner_objid is null then d.objsubid else 0 end as objsubid,
+      coalesce(r.owner_classid, d.refclassid) as refclassid, coalesce(r.owner_objid, d.refobjid) as refobjid,
+      case when r.owner_objid is null then d.refobjsubid else coalesce(rf.adnum, 0) end as refobjsubid,
+      case
+        when f.oid is not null and a.attgenerated = '' then 'default'
+        when f.oid is not null then 'generated'
+        when q.seqrelid is not null and d.deptype in ('a', 'i') and d.refobjsubid > 0 then 'owned'
+        when d.classid = 'pg_class'::regclass and d.objsubid > 0 then 'type'
+        else 'use' end as via,
+      d.deptype
+    from pg_depend as d
+    left join migration_guard.catalog_owners as s on s.classid = d.classid and s.objid = d.objid
+    left join migration_guard.catalog_owners as r on r.classid = d.refclassid and r.objid = d.refobjid
+    left join pg_attrdef as f on d.classid = 'pg_attrdef'::regclass and f.oid = d.objid
+    left join pg_attrdef as rf on d.refclassid = 'pg_attrdef'::regclass and rf.oid = d.refobjid
+    left join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
+    left join pg_sequence as q on d.classid = 'pg_class'::regclass and q.seqrelid = d.objid
+    where (d.refobjid >= 16384 or d.refclassid = 'pg_namespace'::regclass)
+      and not exists (select from pg_trigger as t where d.classid = 'pg_trigger'::regclass and t.oid = d.objid and t.tgisinternal)
+  ),
+  -- A column is a row of its own, every other part of an object is the object.
+  ends as (
+    select distinct o.id, e.classid, e.objid, r.id as ref_id, e.via
+    from edges as e
+    left join pg_temp.migration_guard_objects as o on (o.classid, o.objid) = (e.classid, e.objid)
+      and o.objsubid = case when exists (
+        select from pg_temp.migration_guard_objects as x where (x.classid, x.objid, x.objsubid) = (e.classid, e.objid, e.objsubid)) then e.objsubid else 0 end
+    -- Of what is not compared, only what stands by itself can bar the way.
+    join pg_temp.migration_guard_objects as r on (r.classid, r.objid) = (e.refclassid, e.refobjid)
+      and r.objsubid = case when exists (
+        select from pg_temp.migration_guard_objects as x where (x.classid, x.objid, x.objsubid) = (e.refclassid, e.refobjid, e.refobjsubid)) then e.refobjsubid else 0 end
+    where o.id is not null or e.deptype = 'n'
+  )
+  select e.id, e.classid, e.objid, e.ref_id, e.via from ends as e where e.id is distinct from e.ref_id
+  union
+  select o.id, o.classid, o.objid, o.parent_id, 'part' from pg_temp.migration_guard_objects as o where o.parent_id is not null and o.kind <> 'sequence';
+  create index on pg_temp.migration_guard_links (ref_id);
+  analyze pg_temp.migration_guard_links;
+end
+$$;
+comment on function migration_guard.collect_rollback_links() is
+  'Makes the table of which live object needs which; one that is not compared has no id.';
+
+-- What becomes of each -----------------------------------------------------------------------------------------------
+
+create function migration_guard.rollback_mode(options jsonb, table_name text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case jsonb_typeof(options -> 'data') when 'string' then options ->> 'data' else coalesce(options -> 'data' ->> table_name, 'keep') end
+$$;
+comment on function migration_guard.rollback_mode(jsonb, text) is
+  'What the options of a rollback say of a table''s rows: keep, or restore.';
+
+create function migration_guard.keep_new_objects(options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed bigint := 1;
+  -- A list of tables, all, or blocking.
+  wanted constant jsonb := coalesce(options -> 'drop_new', '[]');
+begin
+  update pg_temp.migration_guard_objects as o set is_kept = true
+  where o.is and not o.was and wanted <> '"all"'
+    and (wanted = '"blocking"' or o.kind = 'table') and not wanted @> to_jsonb((o.new).name);
+  while changed > 0 loop
+    -- With a table stays what belongs to it, and what it needs.
+    update pg_temp.migration_guard_objects as o set is_kept = true
+    where o.is and not o.was and not o.is_kept
+      and (
+        exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_kept)
+        or (o.parent_id is null or o.kind = 'sequence') and exists (
+          select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as k on k.id = l.id and k.is_kept where l.ref_id = o.id)
+        or exists (
+          select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as k on k.id = l.ref_id and k.is_kept where l.id = o.id and l.via = 'owned'));
+    get diagnostics changed = row_count;
+  end loop;
+end
+$$;
+comment on function migration_guard.keep_new_objects(jsonb) is
+  'Marks what is new and stays: new tables that are not named, with what belongs to them and what they need.';
+
+create function migration_guard.is_replaceable(old jsonb, new jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select bool_and(old -> k = new -> k)
+  from unnest('{prokind,proargtypes,proallargtypes,proargmodes,proargnames,prorettype,proretset,provariadic}'::text[]) as k
+  where (old ->> 'pronargdefaults')::int >= (new ->> 'pronargdefaults')::int
+$$;
+comment on function migration_guard.is_replaceable(jsonb, jsonb) is
+  'Whether CREATE OR REPLACE can make a function what another signature says.';
+
+create function migration_guard.mark_redefined() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update pg_temp.migration_guard_objects as o set is_dropped = true, reason = 'new'
+  where o.is and not o.was and not o.is_kept;
+  -- What is nothing but its definition.
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = true, reason = 'redefined'
+  where o.is and o.was and 'definition' = any (o.aspects) and not (o.new).is_internal
+    and (migration_guard.is_table_part(o.kind) or o.kind in ('view', 'materialized_view', 'aggregate', 'domain_constraint', 'default_privilege', 'foreign_table')
+      or o.kind in ('function', 'procedure') and not coalesce(migration_guard.is_replaceable((o.old).signature, (o.new).signature), false));
+  update pg_temp.migration_guard_objects as o set is_made = true, reason = 'redefined'
+  where o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) and o.kind in ('function', 'procedure');
+  update pg_temp.migration_guard_objects as o set is_retyped = true, reason = 'redefined'
+  where o.is and o.was and o.kind = 'column' and 'definition' = any (o.aspects)
+    and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.kind = 'table')
+    and (
+      ((o.old).signature ->> 'typmod', (o.old).signature ->> 'collation') is distinct from ((o.new).signature ->> 'typmod', (o.new).signature ->> 'collation')
+      or (o.new).signature ->> 'type' <> coalesce(
+        (select t.objid::text from pg_temp.migration_guard_objects as t where migration_guard.is_type(t.kind) and t.is and (t.old).objid::text = (o.old).signature ->> 'type'),
+        (o.old).signature ->> 'type'));
+end
+$$;
+comment on function migration_guard.mark_redefined() is
+  'Marks what is new and goes, what is redefined and so is dropped and made again or replaced, and columns of another type.';
+
+create function migration_guard.mark_rebuilt(options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_late = true, is_made = true, reason = case
+      when (o.old).signature -> 'kind' <> (o.new).signature -> 'kind' or (o.old).signature -> 'partitioning' <> (o.new).signature -> 'partitioning' then 'redefined'
+      else 'columns cannot be put right in place' end
+  where o.kind = 'table' and o.is and o.was
+    and (
+      ((o.old).signature -> 'kind', (o.old).signature -> 'partitioning') is distinct from ((o.new).signature -> 'kind', (o.new).signature -> 'partitioning')
+      or exists (
+        select from pg_temp.migration_guard_objects as c
+        where c.old_parent_id = o.id and c.kind = 'column'
+          and (not c.is or 'place' = any (c.aspects)
+            or (c.old).signature -> 'generated' <> (c.new).signature -> 'generated'
+            or (c.old).signature ->> 'generated' <> '' and 'definition' = any (c.aspects)
+            or c.is_retyped and migration_guard.rollback_mode(options, (o.old).name) = 'restore')));
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_late = true, is_made = true, reason = case o.kind when 'enum' then 'values cannot be put right in place' else 'redefined' end
+  where migration_guard.is_type(o.kind) and o.is and o.was
+    and (
+      o.kind = 'range_type' and 'definition' = any (o.aspects)
+      or o.kind = 'domain' and ((o.old).signature - '{not_null,default}'::text[]) <> ((o.new).signature - '{not_null,default}'::text[]) and 'definition' = any (o.aspects)
+      or exists (
+        select from pg_temp.migration_guard_objects as v
+        where v.kind in ('enum_value', 'attribute') and o.id in (v.parent_id, v.old_parent_id) and not v.is_kept
+          and (not v.is or not v.was or v.aspects && '{place,definition}')));
+end
+$$;
+comment on function migration_guard.mark_rebuilt(jsonb) is
+  'Marks tables and types that are made anew, since ALTER does not lead back: a column that is gone, an enum value too many.';
+
+create function migration_guard.mark_in_the_way_of_rows(options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Foreign keys would cascade, checks that were never validated and rules would refuse or divert.
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'in the way of rows'
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_copies as c on c.source_oid = (t.old).objid
+  where t.is and t.was and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+    and o.is and not o.is_dropped and not (o.new).is_internal
+    and (
+      o.kind = 'rule' and o.parent_id = t.id
+      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f'
+        and (o.parent_id = t.id or (o.new).signature ->> 'confrelid' = t.objid::text)
+      or o.kind = 'constraint' and o.parent_id = t.id and not ((o.new).signature ->> 'convalidated')::boolean);
+end
+$$;
+comment on function migration_guard.mark_in_the_way_of_rows(jsonb) is
+  'Marks what must not be there while a table''s rows are put back.';
+
+create function migration_guard.mark_dependents() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed bigint := 1;
+  changed_again bigint;
+begin
+  while changed > 0 loop
+    with hits as (
+      select l.id, l.via, r.kind as ref_kind, r.was as ref_was, r.is_dropped as ref_goes, coalesce((r.new).identity, (r.old).identity) as ref_identity
+      from pg_temp.migration_guard_links as l
+      join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+      where r.is and (r.is_dropped or r.is_retyped)
+    ),
+    fates as (
+      select o.id,
+        bool_or(h.via = 'default') as resets, bool_or(o.kind = 'column' and h.via = 'type' and migration_guard.is_type(h.ref_kind)) as retypes,
+        bool_or(h.via = 'owned' and h.ref_goes and (o.new).signature -> 'owned_by' ->> 2 = 'a' and o.was) as disowns,
+        -- A table that was there is detached from a parent that was not; the column of a table goes with it only.
+        bool_or(case
+          when h.via = 'default' or o.kind = 'column' and h.via in ('type', 'use') then false
+          when h.via = 'owned' then h.ref_goes and (not o.was or (o.new).signature -> 'owned_by' ->> 2 = 'i')
+          when h.via = 'generated' then false
+          when o.kind = 'table' and h.ref_kind in ('table', 'foreign_table') then h.ref_was or not o.was
+          when o.kind in ('enum_value', 'attribute') then false
+          else true end) as goes,
+        bool_or(h.via = 'generated') as is_computed_anew,
+        min(h.ref_identity) as cause
+      from hits as h
+      join pg_temp.migration_guard_objects as o on o.id = h.id
+      group by o.id
+    )
+    update pg_temp.migration_guard_objects as o set
+      is_reset = o.is_reset or f.resets or f.disowns,
+      is_retyped = o.is_retyped or f.retypes and o.was and not o.is_dropped,
+      is_dropped = o.is_dropped or f.goes or f.retypes and not o.was,
+      is_made = o.is_made or f.goes and o.was,
+      is_late = o.is_late or f.goes and (migration_guard.is_type(o.kind) or o.kind = 'table' and o.was),
+      reason = coalesce(o.reason, 'needs ' || f.cause)
+    from fates as f
+    where f.id = o.id and (
+      (f.resets or f.disowns) and not o.is_reset
+      or f.retypes and o.was and not o.is_retyped and not o.is_dropped
+      or (f.goes or f.retypes and not o.was) and not o.is_dropped);
+    get diagnostics changed = row_count;
+    -- What a column computes from another is made anew with its table.
+    update pg_temp.migration_guard_objects as t set is_dropped = true, is_late = true, is_made = t.was, reason = 'columns cannot be put right in place'
+    from pg_temp.migration_guard_objects as c
+    join pg_temp.migration_guard_links as l on l.id = c.id and l.via = 'generated'
+    join pg_temp.migration_guard_objects as r on r.id = l.ref_id and (r.is_dropped or r.is_retyped)
+    where t.id = c.parent_id and c.was and not c.is_dropped and not t.is_dropped;
+    get diagnostics changed_again = row_count;
+    changed := changed + changed_again;
+  end loop;
+end
+$$;
+comment on function migration_guard.mark_dependents() is
+  'Marks what needs something that goes, until nothing is left that does.';
+
+create function migration_guard.mark_late() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed bigint := 1;
+begin
+  update pg_temp.migration_guard_objects as o set is_late = true where o.is_dropped and migration_guard.is_type(o.kind);
+  while changed > 0 loop
+    update pg_temp.migration_guard_objects as o set is_late = true
+    where o.is_dropped and not o.is_late
+      and (
+        o.kind = 'column' and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_late)
+        or not migration_guard.is_table_part(o.kind) and o.kind <> 'domain_constraint' and exists (
+          select from pg_temp.migration_guard_links as l
+          join pg_temp.migration_guard_objects as n on n.id = l.id
+          where l.ref_id = o.id and n.is_dropped and n.is_late and l.via <> 'part' and not migration_guard.is_table_part(n.kind)));
+    get diagnostics changed = row_count;
+  end loop;
+  update pg_temp.migration_guard_objects as o set level = 0;
+  changed := 1;
+  for round in 1..200 loop
+    exit when changed = 0;
+    -- First goes what nothing needs any more.
+    update pg_temp.migration_guard_objects as o set level = n.level + 1
+    from (
+      select l.ref_id, max(d.level) as level
+      from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as d on d.id = l.id
+      where d.is_dropped and l.via <> 'owned'
+      group by l.ref_id
+    ) as n
+    where o.id = n.ref_id and o.is_dropped and o.level <= n.level;
+    get diagnostics changed = row_count;
+  end loop;
+end
+$$;
+comment on function migration_guard.mark_late() is
+  'Tells what goes at once from what goes when its successor is there, and puts both in order.';

@@ -1,0 +1,949 @@
+-- Chapter 8, continued. The statements of a rollback: one function for each thing that is done, each reading what the
+-- planner has decided.
+--
+-- phase   1  copies of what goes for good
+--         2  defaults, identities and ownerships that would be in the way
+--         3  drops of what is new or redefined, or needs such a thing
+--         4  names out of the way, then names and schemas as they were (5)
+--         6  types, functions, tables and views, made or altered, each after what it needs
+--         7  rows
+--         8  drops of what the above has replaced
+--         9  constraints, indexes, triggers, policies and the like
+--        10  settings, owners (11), comments (12), privileges (13), sequences (14), materialized views (15)
+
+create type migration_guard.rollback_statement as (
+  phase int,
+  position numeric,
+  place numeric,
+  object text,
+  reason text,
+  statement text,
+  -- The table that is locked, by the name that it has in the backup where it has one.
+  "on" text
+);
+comment on type migration_guard.rollback_statement is 'One statement of a rollback, with its place among the others.';
+
+create function migration_guard.target(kind text, identity text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s', case
+    when kind in ('enum', 'composite_type', 'range_type') then 'type'
+    when kind = 'attribute' then 'column'
+    when kind = 'domain_constraint' then 'constraint'
+    else replace(kind, '_', ' ') end, identity)
+$$;
+comment on function migration_guard.target(text, text) is 'An object as COMMENT ON and ALTER … OWNER TO name it.';
+
+create function migration_guard.drop_statement(entry migration_guard.catalog_entry, schema_name text, name text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when entry.kind = 'constraint' then format('alter table %I.%I drop constraint %I', schema_name, entry.parent_name, name)
+    when entry.kind = 'domain_constraint' then format('alter domain %I.%I drop constraint %I', schema_name, entry.parent_name, name)
+    when entry.kind = 'column' then format('alter table %I.%I drop column %I', schema_name, entry.parent_name, name)
+    when entry.kind = 'attribute' then format('alter type %I.%I drop attribute %I', schema_name, entry.parent_name, name)
+    when entry.kind = 'publication_table' then format('alter publication %I drop table only %I.%I', name, schema_name, entry.parent_name)
+    when entry.kind = 'publication_schema' then format('alter publication %I drop tables in schema %I', name, schema_name)
+    when entry.kind = 'default_privilege' then
+      regexp_replace(regexp_replace(entry.definition, ' grant (.*?) on ', ' revoke \1 on ', 'gn'), ' to (.*?)( with grant option)?$', ' from \1', 'gn')
+    when entry.kind in ('trigger', 'rule', 'policy') then format('drop %s %I on %I.%I', entry.kind, name, schema_name, entry.parent_name)
+    when entry.kind in ('function', 'procedure', 'aggregate') then
+      format('drop %s %I.%I', entry.kind, schema_name, name) || substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1)
+    when entry.kind in ('enum', 'composite_type', 'range_type') then format('drop type %I.%I', schema_name, name)
+    when entry.kind = 'schema' then format('drop schema %I', name)
+    else format('drop %s %I.%I', replace(entry.kind, '_', ' '), schema_name, name) end
+$$;
+comment on function migration_guard.drop_statement(migration_guard.catalog_entry, text, text) is
+  'The statement that drops an object that goes by a name. Never with CASCADE: what goes with it is named in the plan.';
+
+create function migration_guard.rename_statement(entry migration_guard.catalog_entry, schema_name text, parent_name text, name text, new_name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when entry.kind in ('constraint', 'column') then format('alter table %I.%I rename %s %I to %I', schema_name, parent_name, entry.kind, name, new_name)
+    when entry.kind = 'domain_constraint' then format('alter domain %I.%I rename constraint %I to %I', schema_name, parent_name, name, new_name)
+    when entry.kind = 'attribute' then format('alter type %I.%I rename attribute %I to %I cascade', schema_name, parent_name, name, new_name)
+    when entry.kind = 'enum_value' then format('alter type %I.%I rename value %L to %L', schema_name, parent_name, name, new_name)
+    when entry.kind in ('trigger', 'rule', 'policy') then format('alter %s %I on %I.%I rename to %I', entry.kind, name, schema_name, parent_name, new_name)
+    when entry.kind in ('function', 'procedure', 'aggregate') then
+      format('alter %s %I.%I', entry.kind, schema_name, name) || substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1) || format(' rename to %I', new_name)
+    when entry.kind = 'schema' then format('alter schema %I rename to %I', name, new_name)
+    else format('alter %s rename to %I', migration_guard.target(entry.kind, format('%I.%I', schema_name, name)), new_name) end
+$$;
+comment on function migration_guard.rename_statement(migration_guard.catalog_entry, text, text, text, text) is
+  'The statement that gives an object another name.';
+
+-- Names ----------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.final_schema(name text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce((select (o.old).name from pg_temp.migration_guard_objects as o where o.kind = 'schema' and o.is and o.was and (o.new).name = final_schema.name), name);
+end
+$$;
+comment on function migration_guard.final_schema(text) is 'The name that a live schema has in the backup.';
+
+create function migration_guard.live_schema(name text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce((select (o.new).name from pg_temp.migration_guard_objects as o where o.kind = 'schema' and o.is and o.was and (o.old).name = live_schema.name), name);
+end
+$$;
+comment on function migration_guard.live_schema(text) is 'The name that a recorded schema has now.';
+
+create function migration_guard.name_scopes(entry migration_guard.catalog_entry, schema_name text, parent_id bigint) returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when entry.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'index', 'enum', 'domain', 'composite_type', 'range_type')
+      then 'relation ' || schema_name
+    when entry.kind in ('function', 'procedure', 'aggregate') then concat_ws(' ', 'function', schema_name, entry.signature ->> 'proargtypes')
+    when entry.kind in ('schema', 'default_privilege') then entry.kind
+    when entry.kind = 'statistics' then 'statistics ' || schema_name
+    else concat_ws(' ', entry.kind, parent_id) end
+  where not (entry.kind = 'index' and entry.is_internal)
+  union all
+  -- A key has an index of its name.
+  select 'relation ' || schema_name where entry.kind = 'constraint' and entry.signature ->> 'contype' in ('p', 'u', 'x')
+$$;
+comment on function migration_guard.name_scopes(migration_guard.catalog_entry, text, bigint) is
+  'Where an object''s name must be the only one of its kind.';
+
+create function migration_guard.choose_waiting_names() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with wanted as (
+    select o.id, s.scope, (o.old).name as name
+    from pg_temp.migration_guard_objects as o
+    cross join lateral migration_guard.name_scopes(o.old, migration_guard.live_schema((o.old).schema_name), o.old_parent_id) as s (scope)
+    where o.was and (o.is_made or o.is_renamed)
+  ),
+  held as (
+    select o.id, s.scope, (o.new).name as name, o.is_dropped
+    from pg_temp.migration_guard_objects as o
+    cross join lateral migration_guard.name_scopes(o.new, (o.new).schema_name, o.parent_id) as s (scope)
+    where o.is and (not o.is_dropped or o.is_late)
+      and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and p.kind <> 'schema')
+  )
+  update pg_temp.migration_guard_objects as o set waiting_name = 'migration_guard_' || o.id
+  where o.id in (
+    select h.id from held as h join wanted as w on w.scope = h.scope and w.name = h.name and (w.id <> h.id or h.is_dropped)
+    union
+    select m.id from pg_temp.migration_guard_objects as m
+    where m.is and m.was and not m.is_dropped and (m.old).name <> (m.new).name and (m.old).schema_name <> migration_guard.final_schema((m.new).schema_name));
+end
+$$;
+comment on function migration_guard.choose_waiting_names() is
+  'Gives what has the name that another is to have a name to wait under.';
+
+create function migration_guard.rename_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with renamed as materialized (
+    select o.*, coalesce(o.waiting_name, (o.new).name) as current_name, migration_guard.target(o.kind, (o.new).identity) as object,
+      (o.new).parent_name as live_parent, case when p.is_dropped or p.old is null then coalesce(p.waiting_name, (p.new).name) else (p.old).name end as final_parent,
+      case when migration_guard.is_table(o.kind) then coalesce((o.old).identity, (o.new).identity) when migration_guard.is_table(p.kind) then coalesce((p.old).identity, (p.new).identity) end as on_table,
+      case
+        when o.kind in ('function', 'procedure', 'aggregate') then 1
+        when migration_guard.is_type(o.kind) then 2
+        when o.parent_id is null then 3
+        when o.kind in ('column', 'attribute', 'enum_value') then 4
+        when o.kind = 'schema' then 9
+        else 5 end as place
+    from pg_temp.migration_guard_objects as o
+    left join pg_temp.migration_guard_objects as p on p.id = o.parent_id
+    where o.is and not (o.new).is_internal
+      and (o.waiting_name is not null or o.is_renamed and not o.is_dropped)
+      and not coalesce(p.is_dropped, false)
+      -- A column of an heir follows its parent's.
+      and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
+  )
+  -- Parts before wholes, which go by their live names still.
+  select 4, (10 - r.place)::numeric, r.id::numeric, r.object, coalesce(r.reason, 'renamed'),
+    migration_guard.rename_statement(r.new, (r.new).schema_name, r.live_parent, (r.new).name, r.waiting_name), r.on_table
+  from renamed as r where r.waiting_name is not null
+  union all
+  select 5, r.place, r.id, r.object, 'moved',
+    format('alter %s set schema %I', case when r.kind in ('function', 'procedure', 'aggregate')
+        then r.kind || ' ' || format('%I.%I', (r.new).schema_name, r.current_name) || substr((r.new).identity, length(format('%I.%I', (r.new).schema_name, (r.new).name)) + 1)
+      else migration_guard.target(r.kind, format('%I.%I', (r.new).schema_name, r.current_name)) end,
+      migration_guard.live_schema((r.old).schema_name)), r.on_table
+  from renamed as r
+  where not r.is_dropped and r.parent_id is null and r.kind <> 'schema' and (r.old).schema_name <> migration_guard.final_schema((r.new).schema_name)
+  union all
+  select 5, r.place + 0.5, r.id, r.object, 'renamed',
+    migration_guard.rename_statement(r.new, migration_guard.live_schema((r.old).schema_name), r.final_parent, r.current_name, (r.old).name), r.on_table
+  from renamed as r
+  where not r.is_dropped and r.was and r.current_name <> (r.old).name;
+end
+$$;
+comment on function migration_guard.rename_statements() is
+  'Gives names and schemas back: first out of the way what has the name of another.';
+
+-- Drops, and what comes before ----------------------------------------------------------------------------------------
+
+create function migration_guard.loosening_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  -- Defaults that need what goes, or that are others now.
+  select 2, o.id::numeric, 1::numeric, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
+    format('alter table only %I.%I alter column %I drop default', (o.new).schema_name, (o.new).parent_name, (o.new).name), (t.new).identity
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as t on t.id = o.parent_id
+  where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and (o.new).signature ->> 'generated' = ''
+    and (o.new).signature ->> 'default' is not null
+    and (o.is_reset or o.is_retyped or 'settings' = any (o.aspects) and (o.new).signature -> 'default' <> coalesce((o.old).signature -> 'default', 'null'))
+  union all
+  select 2, o.id, 2, migration_guard.target(o.kind, (o.new).identity), 'redefined',
+    format('alter table %I.%I alter column %I drop identity', (o.new).schema_name, (o.new).parent_name, (o.new).name), (t.new).identity
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as t on t.id = o.parent_id
+  where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and not ((o.new).parts ->> 'is_inherited')::boolean
+    and (o.new).signature ->> 'identity' <> '' and (o.old).signature ->> 'identity' = ''
+  union all
+  -- A sequence that stays does not go with the column that owns it now.
+  select 2, o.id, 3, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
+    format('alter sequence %s owned by none', (o.new).identity), null
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'sequence' and o.is and o.was and not o.is_dropped and (o.new).signature -> 'owned_by' ->> 2 = 'a'
+    and (o.is_reset or (o.old).signature -> 'owned_by' = 'null')
+  union all
+  -- Out of parents that it did not have.
+  select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), 'redefined',
+    case when ((o.new).signature ->> 'is_partition')::boolean then format('alter table %s detach partition %s', p.name, (o.new).identity)
+      else format('alter table %s no inherit %s', (o.new).identity, p.name) end, (o.new).identity
+  from pg_temp.migration_guard_objects as o
+  cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
+  join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
+  where migration_guard.is_table(o.kind) and o.is and o.was and not o.is_dropped
+    and (
+      not coalesce((o.old).signature -> 'parents' @> (
+        select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
+      or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'));
+end
+$$;
+comment on function migration_guard.loosening_statements() is
+  'Takes away defaults, identities, ownerships and parents that would keep something from being dropped.';
+
+create function migration_guard.drop_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select case when o.is_late then 8 else 3 end, o.level::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
+    migration_guard.drop_statement(o.new,
+      case when o.is_late then migration_guard.final_schema((o.new).schema_name) else (o.new).schema_name end, coalesce(o.waiting_name, (o.new).name)),
+    coalesce((t.old).identity, (t.new).identity)
+  from pg_temp.migration_guard_objects as o
+  left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
+  where o.is and o.is_dropped
+    and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
+    -- What goes with its table, view, type or column has no statement of its own.
+    and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and (not p.is_late or o.kind in ('column', 'attribute')))
+    and not (o.kind = 'sequence' and exists (
+      select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+      where l.id = o.id and l.via = 'owned' and (r.is_dropped or (o.new).signature -> 'owned_by' ->> 2 = 'i')))
+    -- A partition goes with its root.
+    and not (o.kind = 'table' and ((o.new).signature ->> 'is_partition')::boolean and exists (
+      select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+      where l.id = o.id and r.kind = 'table' and r.is_dropped and r.is_late = o.is_late))
+    and not (o.kind in ('trigger', 'constraint', 'index') and exists (
+      select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+      where l.id = o.id and r.kind = o.kind and r.is_dropped));
+end
+$$;
+comment on function migration_guard.drop_statements() is
+  'Drops what goes, each after what needs it.';
+
+-- Making and altering -------------------------------------------------------------------------------------------------
+
+create function migration_guard.make_statements(backup_schema text) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    with made as (
+      select o.*, b.needs_shell, b as recorded,
+        coalesce(o.creation_order, w.creation_order)::numeric as place,
+        -- What a table, view or function needs comes before it, even a key.
+        case when migration_guard.is_table_part(o.kind) and not exists (
+            select from %1$I.dependencies_backup as d
+            join pg_temp.migration_guard_objects as n on ((n.old).classid, (n.old).objid, (n.old).objsubid) = (d.classid, d.objid, 0)
+            where (d.refclassid, d.refobjid) = ((o.old).classid, (o.old).objid) and not d.is_setting and not migration_guard.is_table_part(n.kind) and n.is_made)
+          then 9 else 6 end as phase
+      from pg_temp.migration_guard_objects as o
+      join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
+      left join pg_temp.migration_guard_objects as w on w.id = o.old_parent_id
+      where o.is_made and not (o.old).is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
+    )
+    select 6, (
+        select min(n.place) from made as n
+        join %1$I.dependencies_backup as d on (d.classid, d.objid, d.refclassid, d.refobjid) = ((n.old).classid, (n.old).objid, (m.old).classid, (m.old).objid)
+        where not d.is_setting
+      ) - 0.5, 0::numeric, migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'), %1$I.shell_definition(m.recorded), null
+    from made as m where m.needs_shell
+    union all
+    select m.phase, m.place, 0, migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'),
+      (m.old).definition || case when m.kind = 'sequence' and (m.old).definition ~ '^alter' then ' restart' else '' end,
+      case when m.kind in ('table', 'foreign_table') then (m.old).identity when migration_guard.is_table_part(m.kind) then format('%%I.%%I', (m.old).schema_name, (m.old).parent_name) end
+    from made as m
+    union all
+    select 16, 0, o.id, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'missing'), (o.old).definition, null
+    from pg_temp.migration_guard_objects as o where o.is_made and o.kind = 'default_privilege'
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.make_statements(text) is
+  'Makes what is missing, redefined or was dropped on the way, each after what it needs.';
+
+create function migration_guard.conversion(old migration_guard.catalog_entry, new migration_guard.catalog_entry, expression text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A cast that Postgres brings, and by way of text to and from what somebody made.
+  select case
+    when old.parts ->> 'type' = new.parts ->> 'type' and old.signature -> 'type' = new.signature -> 'type' then expression
+    when exists (
+      select from pg_cast as c where c.castsource = (new.signature ->> 'type')::oid and c.casttarget = (old.signature ->> 'type')::oid and c.oid < 16384)
+      then format('%s::%s', expression, old.parts ->> 'type')
+    else format('%s::text::%s', expression, old.parts ->> 'type') end
+$$;
+comment on function migration_guard.conversion(migration_guard.catalog_entry, migration_guard.catalog_entry, text) is
+  'A live value as the type that its column had.';
+
+create function migration_guard.column_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with columns as materialized (
+    select o.*, t.creation_order as place, (t.old).identity as on_table, migration_guard.target(o.kind, (o.old).identity) as object,
+      coalesce(o.reason, 'redefined') as why, format('alter table %s alter column %I ', (t.old).identity, (o.old).name) as alters
+    from pg_temp.migration_guard_objects as o
+    join pg_temp.migration_guard_objects as t on t.id = o.parent_id
+    where o.kind = 'column' and o.is and o.was and t.kind = 'table' and t.was and not t.is_dropped
+      and not ((o.new).parts ->> 'is_inherited')::boolean
+  )
+  select 6, c.place::numeric, 1::numeric, c.object, c.why,
+    c.alters || concat_ws(' ', 'type ' || ((c.old).parts ->> 'type'), 'collate ' || ((c.old).parts ->> 'collation'),
+      'using ' || migration_guard.conversion(c.old, c.new, quote_ident((c.old).name))), c.on_table
+  from columns as c where c.is_retyped
+  union all
+  select 6, c.place, 2, c.object, c.why, c.alters || 'drop not null', c.on_table
+  from columns as c where (c.new).signature ->> 'not_null' = 'true' and (c.old).signature ->> 'not_null' = 'false'
+  union all
+  select 9, 0, c.id, c.object, c.why,
+    case when (c.old).parts ->> 'not_null_name' is null then c.alters || 'set not null'
+      else format('alter table %s add constraint %I not null %I', c.on_table, (c.old).parts ->> 'not_null_name', (c.old).name) end, c.on_table
+  from columns as c where (c.new).signature ->> 'not_null' = 'false' and (c.old).signature ->> 'not_null' = 'true'
+  union all
+  select 5, 6, c.id, c.object, 'renamed',
+    format('alter table %s rename constraint %I to %I', c.on_table, (c.new).parts ->> 'not_null_name', (c.old).parts ->> 'not_null_name'), c.on_table
+  from columns as c where (c.new).parts ->> 'not_null_name' <> (c.old).parts ->> 'not_null_name'
+  union all
+  select 9, 0.5, c.id, c.object, c.why,
+    case when (c.new).signature ->> 'identity' <> '' then c.alters || format('set generated %s', k.kind)
+      else c.alters || format('add generated %s as identity%s', k.kind, coalesce(' ' || substring((c.old).definition from '\(sequence name [^)]*\)'), '')) end, c.on_table
+  from columns as c
+  cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
+  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity');
+end
+$$;
+comment on function migration_guard.column_statements() is
+  'Gives columns of tables that stay the type, not null and identity that they had.';
+
+create function migration_guard.alter_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with altered as materialized (
+    select o.*, (o.old).identity as identity, migration_guard.target(o.kind, (o.old).identity) as object
+    from pg_temp.migration_guard_objects as o
+    where o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects)
+  )
+  select 6, a.creation_order::numeric, 3::numeric, a.object, 'redefined', format('alter table %s set %s', a.identity, case (a.old).signature ->> 'persistence' when 'u' then 'unlogged' else 'logged' end), a.identity
+  from altered as a where a.kind = 'table' and (a.old).signature -> 'persistence' <> (a.new).signature -> 'persistence'
+  union all
+  select 6, a.creation_order, 4, a.object, 'redefined', format('alter table %s reset (%s)', a.identity, (
+      select string_agg(split_part(x.option, '=', 1), ', ') from (
+        select jsonb_array_elements_text(nullif((a.new).signature -> 'options', 'null')) as option
+        union all select 'toast.' || jsonb_array_elements_text(nullif((a.new).signature -> 'toast_options', 'null'))) as x)), a.identity
+  from altered as a
+  where a.kind = 'table' and ((a.new).signature -> 'options' <> 'null' or (a.new).signature -> 'toast_options' <> 'null')
+    and ((a.old).signature -> 'options', (a.old).signature -> 'toast_options') is distinct from ((a.new).signature -> 'options', (a.new).signature -> 'toast_options')
+  union all
+  select 6, a.creation_order, 5, a.object, 'redefined', format('alter table %s set (%s)', a.identity, (a.old).parts ->> 'options'), a.identity
+  from altered as a
+  where a.kind = 'table' and (a.old).parts ->> 'options' is not null
+    and ((a.old).signature -> 'options', (a.old).signature -> 'toast_options') is distinct from ((a.new).signature -> 'options', (a.new).signature -> 'toast_options')
+  union all
+  -- Back under the parents that it had.
+  select 6, a.creation_order, 6, a.object, 'redefined',
+    case when ((a.old).signature ->> 'is_partition')::boolean then substr((a.old).definition, strpos((a.old).definition, E';\nalter table ') + 2)
+      else format('alter table %s inherit %s', a.identity, p.name) end, a.identity
+  from altered as a
+  cross join lateral jsonb_array_elements_text((a.old).parts -> 'parents') with ordinality as p (name, number)
+  where migration_guard.is_table(a.kind)
+    and ((a.old).signature -> 'parents', (a.old).signature -> 'is_partition', (a.old).signature -> 'bound') is distinct from ((a.new).signature -> 'parents', (a.new).signature -> 'is_partition', (a.new).signature -> 'bound')
+    and not exists (
+      select from pg_temp.migration_guard_objects as x
+      where x.is and not x.is_dropped and (x.old).objid::text = (a.old).signature -> 'parents' ->> (p.number - 1)::int and (x.old).objsubid = 0
+        and (a.new).signature -> 'parents' @> to_jsonb(x.objid::text) and (a.old).signature -> 'bound' = (a.new).signature -> 'bound')
+  union all
+  select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence'), null
+  from altered as a where a.kind = 'sequence' and ((a.old).signature - '{persistence,owned_by}'::text[]) <> ((a.new).signature - '{persistence,owned_by}'::text[])
+  union all
+  select 6, a.creation_order, 1, a.object, 'redefined', format('alter sequence %s set %s', a.identity, case (a.old).signature ->> 'persistence' when 'u' then 'unlogged' else 'logged' end), null
+  from altered as a where a.kind = 'sequence' and (a.old).signature -> 'persistence' <> (a.new).signature -> 'persistence'
+  union all
+  select 6, a.creation_order, 0, a.object, 'redefined', format('alter domain %s %s', a.identity, coalesce('set default ' || ((a.old).parts ->> 'default'), 'drop default')), null
+  from altered as a where a.kind = 'domain' and (a.old).signature -> 'default' <> (a.new).signature -> 'default'
+  union all
+  select 9, a.creation_order, 0, a.object, 'redefined',
+    case
+      when (a.old).signature ->> 'not_null' = 'false' then format('alter domain %s drop not null', a.identity)
+      when (a.old).parts ->> 'not_null_name' is null then format('alter domain %s set not null', a.identity)
+      else format('alter domain %s add constraint %I not null', a.identity, (a.old).parts ->> 'not_null_name') end, null
+  from altered as a where a.kind = 'domain' and (a.old).signature -> 'not_null' <> (a.new).signature -> 'not_null';
+end
+$$;
+comment on function migration_guard.alter_statements() is
+  'Gives tables, sequences and domains that stay what else they had: options, parents, steps, defaults.';
+
+-- Rows ------------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.stored_form(expression text, type text, stored_type text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As in stored_columns, which reads it from the live catalog.
+  select case
+    when stored_type = type then expression
+    when stored_type = 'text' then format('case when num_nulls(%1$s) = 0 then format(''%%s'', %1$s) end', expression)
+    else format('%s::%s', expression, stored_type) end
+$$;
+comment on function migration_guard.stored_form(text, text, text) is
+  'A value of a type in the form in which a backup stores it.';
+
+create function migration_guard.discarding_actor() returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select coalesce(nullif(current_setting('migration_guard.actor', true), ''), session_user) $$;
+comment on function migration_guard.discarding_actor() is
+  'Who runs the rollback: the actor of the job, or the user of a session in which its statements are run by hand.';
+
+create function migration_guard.discarded_name(table_name text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.backup_object_name(table_name, '_discarded', '{}') $$;
+comment on function migration_guard.discarded_name(text) is
+  'Name of the table, in a backup schema, that keeps what a rollback takes from a table.';
+
+create function migration_guard.row_columns(table_id bigint)
+returns table (
+  name text, live_name text, stored text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select (c.old).name, (c.new).name,
+    migration_guard.stored_form(format('t.%I', (c.old).name), s.copied ->> 'type', s.copied ->> 'stored_type'),
+    -- From the copy, and from the row as it is.
+    case when s.copied ->> 'type' = s.copied ->> 'stored_type' then format('b.%I', (c.old).name) else format('b.%I::%s', (c.old).name, (c.old).parts ->> 'type') end,
+    case when c.is and (not c.is_dropped or t.is_late) then case
+      when c.is_retyped or t.is_dropped and 'definition' = any (c.aspects) then migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name))
+      else format('t.%I', (c.new).name) end end,
+    coalesce(k.columns @> array[(c.old).objsubid], false),
+    (c.old).signature ->> 'generated' = '',
+    s.copied is not null,
+    (c.old).objsubid
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as c on c.old_parent_id = t.id and c.kind = 'column'
+  left join lateral (
+    select x as copied from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x
+    where m.source_oid = (t.old).objid and (x ->> 'attnum')::int = (c.old).objsubid
+  ) as s on true
+  left join lateral (
+    select array(select jsonb_array_elements_text((p.old).signature -> 'conkey')::int) as columns
+    from pg_temp.migration_guard_objects as p
+    where p.old_parent_id = t.id and p.kind = 'constraint' and (p.old).signature ->> 'contype' = 'p'
+  ) as k on true
+  where t.id = table_id
+  order by (c.old).objsubid;
+end
+$$;
+comment on function migration_guard.row_columns(bigint) is
+  'The columns that a table had, and how each value is read: in its stored form, from the copy, and from the rows that are there.';
+
+create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select substr(s.statement, strpos(s.statement, ' set default ') + length(' set default '))
+  from pg_temp.migration_guard_objects as c
+  cross join lateral unnest((c.old).settings) as s (statement)
+  where c.old_parent_id = table_id and c.kind = 'column' and (c.old).objsubid = column_number and (c.old).signature ->> 'generated' = ''
+    and starts_with(s.statement, format('alter table only %I.%I alter column %I set default ', (c.old).schema_name, (c.old).parent_name, (c.old).name));
+end
+$$;
+comment on function migration_guard.old_default(bigint, int) is 'The default that a column had, if it had one.';
+
+create function migration_guard.refill_statement(backup_schema text, backup_table text, target text, table_id bigint) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('insert into %s (%s)%s select %s from %I.%I as b', target,
+    string_agg(quote_ident(c.name), ', ' order by c.number), ' overriding system value',
+    string_agg(c.old_value, ', ' order by c.number), backup_schema, backup_table)
+  from migration_guard.row_columns(table_id) as c where c.is_written
+$$;
+comment on function migration_guard.refill_statement(text, text, text, bigint) is
+  'The statement that puts all rows of a copy into an empty table.';
+
+create function migration_guard.transfer_statement(backup_schema text, backup_table text, target text, source text, table_id bigint) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Of a column that is gone, the copy has the values of the rows that were there.
+  select format('insert into %s (%s) overriding system value select %s from %s as t', target,
+      string_agg(quote_ident(c.name), ', ' order by c.number),
+      string_agg(coalesce(c.kept_value, case when c.has_copy then case when d.expression is null then c.old_value
+        else format('case when b.%I is null then %s else %s end', k.first_key, d.expression, c.old_value) end end, d.expression, 'null'), ', ' order by c.number), source)
+    || case when bool_or(c.kept_value is null and c.has_copy) then
+      format(' left join %I.%I as b on %s', backup_schema, backup_table, k.condition) else '' end
+  from migration_guard.row_columns(table_id) as c
+  cross join lateral (
+    select min(x.name) filter (where x.is_key) as first_key,
+      string_agg(format('(%s) = %s', x.kept_value, x.old_value), ' and ') filter (where x.is_key) as condition
+    from migration_guard.row_columns(table_id) as x
+  ) as k
+  left join lateral migration_guard.old_default(table_id, c.number) as d (expression) on true
+  where c.is_written
+  group by k.condition
+$$;
+comment on function migration_guard.transfer_statement(text, text, text, text, bigint) is
+  'The statement that puts the rows that are there into the table as it was.';
+
+create function migration_guard.keyed_restore_statements(backup_schema text, backup_table text, table_id bigint, leave_deleted boolean)
+returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  table_name text;
+  kind text;
+  discarded text;
+begin
+  select (t.old).identity, (t.old).signature ->> 'kind', format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name))
+  into table_name, kind, discarded
+  from pg_temp.migration_guard_objects as t where t.id = table_id;
+  return query
+  with parts as (
+    select string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number) as stored,
+      string_agg(quote_ident(c.name), ', ' order by c.number) as names,
+      string_agg(format('(%s) = d.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_discarded,
+      string_agg(format('(%s) = b.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_there,
+      string_agg(format('s.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as same_key,
+      string_agg(format('d.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as was_there,
+      string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
+      string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
+      string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
+      string_agg(format('b.%I', c.name), ', ' order by c.number) as b_columns,
+      min(c.name) filter (where c.is_key) as first_key,
+      case kind when 'p' then '' else 'only ' end || table_name as source
+    from migration_guard.row_columns(table_id) as c
+  )
+  select unnest(array[
+    format('insert into %1$s (discarded_at, discarded_by, reason, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
+      || 'from (select %5$s from %6$s as t) as s left join %7$I.%8$I as b on %9$s where b.%3$I is null or row(%4$s) *<> row(%10$s)',
+      discarded, p.names, p.first_key, p.s_columns, p.stored, p.source, backup_schema, backup_table, p.same_key, p.b_columns),
+    format('delete from %s as t using %s as d where d.discarded_at = now() and %s', p.source, discarded, p.is_discarded),
+    format('insert into %s (%s) overriding system value select %s from %I.%I as b where %s', table_name, p.written, p.copied, backup_schema, backup_table,
+      case when leave_deleted then format('exists (select from %s as d where d.discarded_at = now() and %s)', discarded, p.was_there)
+        else format('not exists (select from %s as t where %s)', p.source, p.is_there) end)])
+  from parts as p;
+end
+$$;
+comment on function migration_guard.keyed_restore_statements(text, text, bigint, boolean) is
+  'The statements that make the rows of a table with a key those of its copy, and keep what that takes away.';
+
+create function migration_guard.keyless_restore_statements(backup_schema text, backup_table text, table_id bigint)
+returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  table_name text;
+  kind text;
+  discarded text;
+begin
+  select (t.old).identity, (t.old).signature ->> 'kind', format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name))
+  into table_name, kind, discarded
+  from pg_temp.migration_guard_objects as t where t.id = table_id;
+  -- Rows are told apart by their text and by how many of the same there are.
+  return query
+  with parts as (
+    select string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number) as stored,
+      string_agg(quote_ident(c.name), ', ' order by c.number) as names,
+      string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
+      string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
+      string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
+      string_agg(format('b.%I', c.name), ', ' order by c.number) as b_columns,
+      case kind when 'p' then '' else 'only ' end || table_name as source
+    from migration_guard.row_columns(table_id) as c
+  ),
+  counted as (
+    select p.*,
+      format('(select s.*, row(%1$s)::text as row_text, row_number() over (partition by row(%1$s)::text) as occurrence from (select t.tableoid as row_table, t.ctid as row_place, %2$s from %3$s as t) as s) as s',
+        p.s_columns, p.stored, p.source) as live,
+      format('(select b.*, row(%1$s)::text as row_text, row_number() over (partition by row(%1$s)::text) as occurrence from %2$I.%3$I as b) as b',
+        p.b_columns, backup_schema, backup_table) as copy
+    from parts as p
+  )
+  select unnest(array[
+    format('insert into %s (discarded_at, discarded_by, reason, %s, row_table, row_place) select now(), migration_guard.discarding_actor(), ''inserted'', %s, s.row_table, s.row_place from %s left join %s using (row_text, occurrence) where b.row_text is null',
+      discarded, c.names, c.s_columns, c.live, c.copy),
+    format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.row_table, d.row_place)', c.source, discarded),
+    format('insert into %s (%s) overriding system value select %s from %s left join %s using (row_text, occurrence) where s.row_text is null',
+      table_name, c.written, c.copied, c.copy, c.live)])
+  from counted as c;
+end
+$$;
+comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
+  'The statements that make the rows of a table without a key those of its copy, as a multiset.';
+
+create function migration_guard.discard_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with discarding as (
+    -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column its values.
+    select t.id, t.objid, coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
+      coalesce((t.old).name, (t.new).name) as name,
+      case when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
+      array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
+      array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
+        where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
+    from pg_temp.migration_guard_objects as t
+    cross join lateral (
+      select t.was and t.is_dropped and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+        and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (t.old).objid) as is_replaced
+    ) as r
+    where t.kind = 'table' and t.is and not ((t.new).signature ->> 'is_partition')::boolean
+      and (not t.was and t.is_dropped or r.is_replaced
+        or t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped))
+  ),
+  parts as (
+    select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,
+      string_agg(quote_ident(s.name), ', ' order by s.attnum) as names,
+      string_agg(s.expression, ', ' order by s.attnum) as expressions,
+      string_agg(format('add column if not exists %I %s', s.name, s.stored_type), ', ' order by s.attnum) as columns,
+      'num_nonnulls(' || string_agg(quote_ident(s.name), ', ' order by s.attnum) filter (where s.attnum = any (d.new_columns)) || ') > 0' as has_values
+    from discarding as d
+    cross join lateral migration_guard.stored_columns(d.objid) as s
+    where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
+    group by d.id, d.objid, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
+  )
+  select 1, p.id::numeric, n.place::numeric, p.object, p.why, n.statement, p.on_table
+  from parts as p
+  cross join lateral (values
+    (1, migration_guard.create_discarded_statement(p.discarded)),
+    (2, format('alter table %s %s', p.discarded, p.columns)),
+    (3, format('insert into %s (discarded_at, discarded_by, reason, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
+      regexp_replace(migration_guard.projection(p.objid), '^.* from ((only )?[^ ].*)$', '\1'))
+      || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
+  ) as n (place, statement);
+end
+$$;
+comment on function migration_guard.discard_statements(text, jsonb) is
+  'Keeps, in the backup schema, the rows and values that go with what is dropped.';
+
+create function migration_guard.create_discarded_statement(discarded text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('create table if not exists %s (discarded_at timestamptz not null, discarded_by text not null, reason text not null)', discarded)
+$$;
+comment on function migration_guard.create_discarded_statement(text) is 'The statement that makes the table for discarded rows.';
+
+create function migration_guard.row_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with tables as materialized (
+    select t.*, m.backup_table, migration_guard.rollback_mode(options, (t.old).name) as mode, migration_guard.target(t.kind, (t.old).identity) as object,
+      (t.old).identity as identity, format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded,
+      exists (select from migration_guard.row_columns(t.id) as c where c.is_key) as has_key,
+      case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) as source
+    from pg_temp.migration_guard_objects as t
+    left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+    where t.kind = 'table' and t.was and not ((t.old).signature ->> 'is_partition')::boolean
+  ),
+  restored as materialized (
+    select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
+  ),
+  quieted as (
+    select r.id, r.object, o.identity
+    from restored as r
+    cross join lateral (
+      select (x.old).identity as identity
+      from pg_temp.migration_guard_objects as x
+      where x.is and x.was and (x.id = r.id or x.kind = 'table' and x.objid in (select p.relid from pg_partition_tree(r.objid) as p))
+    ) as o
+  )
+  select 7, t.creation_order::numeric, 3::numeric, t.object, 'rows', migration_guard.refill_statement(backup_schema, t.backup_table, t.identity, t.id), t.identity
+  from tables as t where t.is_made and t.backup_table is not null and (not t.is or t.mode = 'restore')
+  union all
+  select 7, t.creation_order, 3, t.object, 'rows', migration_guard.transfer_statement(backup_schema, t.backup_table, t.identity, t.source, t.id), t.identity
+  from tables as t where t.is_made and t.is and (t.mode = 'keep' or t.backup_table is null)
+  union all
+  select 7, r.creation_order, 1, r.object, 'rows', migration_guard.create_discarded_statement(r.discarded), r.identity from restored as r
+  union all
+  select 7, r.creation_order, 1.5, r.object, 'rows', format('alter table %s %s', r.discarded, c.columns), r.identity
+  from restored as r
+  cross join lateral (
+    select string_agg(format('add column if not exists %I %s', x ->> 'name', x ->> 'stored_type'), ', ')
+      || case when r.has_key then '' else ', add column if not exists row_table oid, add column if not exists row_place tid' end as columns
+    from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x where m.source_oid = (r.old).objid
+  ) as c
+  union all
+  select 7, r.creation_order, 2, r.object, 'rows', format('alter table %s disable trigger user', q.identity), q.identity
+  from restored as r join quieted as q on q.id = r.id
+  union all
+  select 7, r.creation_order, 3 + s.number / 10.0, r.object, 'rows', s.statement, r.identity
+  from restored as r
+  cross join lateral migration_guard.keyed_restore_statements(backup_schema, r.backup_table, r.id, coalesce((options ->> 'leave_deleted')::boolean, false)) with ordinality as s (statement, number)
+  where r.has_key
+  union all
+  select 7, r.creation_order, 3 + s.number / 10.0, r.object, 'rows', s.statement, r.identity
+  from restored as r
+  cross join lateral migration_guard.keyless_restore_statements(backup_schema, r.backup_table, r.id) with ordinality as s (statement, number)
+  where not r.has_key
+  union all
+  select 7, r.creation_order, 4, r.object, 'rows', format('alter table %s enable trigger user', q.identity), q.identity
+  from restored as r join quieted as q on q.id = r.id;
+end
+$$;
+comment on function migration_guard.row_statements(text, jsonb) is
+  'Puts rows back: into what was made again, and where they are to be restored.';
+
+-- What completes objects ---------------------------------------------------------------------------------------------------
+
+create function migration_guard.reset_statements(entry migration_guard.catalog_entry, old migration_guard.catalog_entry) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.compact(case entry.kind
+    when 'table' then array[
+      case when entry.signature ->> 'triggers_disabled' = 'true' and old.signature ->> 'triggers_disabled' = 'false' then format('alter table only %s enable trigger all', old.identity) end,
+      case when entry.signature ->> 'replica_identity' <> 'd' and old.signature ->> 'replica_identity' = 'd' then format('alter table only %s replica identity default', old.identity) end]
+    when 'column' then array[
+      case when entry.signature -> 'statistics' <> old.signature -> 'statistics' then format('alter table only %I.%I alter column %I set statistics -1', old.schema_name, old.parent_name, old.name) end,
+      case when entry.signature -> 'storage' <> old.signature -> 'storage' then format('alter table only %I.%I alter column %I set storage %s', old.schema_name, old.parent_name, old.name,
+        case old.signature ->> 'storage' when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end) end,
+      case when entry.signature ->> 'compression' <> '' then format('alter table only %I.%I alter column %I set compression default', old.schema_name, old.parent_name, old.name) end,
+      case when entry.signature -> 'options' <> 'null' then format('alter table only %I.%I alter column %I reset (%s)', old.schema_name, old.parent_name, old.name,
+        (select string_agg(split_part(o, '=', 1), ', ') from jsonb_array_elements_text(entry.signature -> 'options') as o)) end]
+    when 'index' then array[
+      case when entry.signature ->> 'indisclustered' = 'true' and old.signature ->> 'indisclustered' = 'false' then format('alter table %I.%I set without cluster', old.schema_name, old.parent_name) end]
+      || array(select format('alter index %s alter column %s set statistics -1', old.identity, a.attnum) from pg_attribute as a where a.attrelid = entry.objid and a.attstattarget >= 0)
+    when 'trigger' then array[
+      case when entry.signature -> 'tgenabled' <> '"O"' then format('alter table only %I.%I enable trigger %I', old.schema_name, old.parent_name, old.name) end]
+    when 'rule' then array[
+      case when entry.signature -> 'ev_enabled' <> '"O"' then format('alter table %I.%I enable rule %I', old.schema_name, old.parent_name, old.name) end]
+    when 'statistics' then array[format('alter statistics %s set statistics -1', old.identity)]
+    else '{}' end)
+$$;
+comment on function migration_guard.reset_statements(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'What a live object has beyond Postgres''s defaults, taken back, before it gets the settings that it had.';
+
+create function migration_guard.completing_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with completed as materialized (
+    select o.*, coalesce(o.creation_order, p.creation_order)::numeric as place, migration_guard.target(o.kind, (o.old).identity) as object,
+      case when migration_guard.is_table(o.kind) then (o.old).identity when migration_guard.is_table(p.kind) then (p.old).identity end as on_table,
+      o.is_made and (o.is_dropped or not o.is) or coalesce(p.is_made and (p.is_dropped or not p.is), false) as is_fresh,
+      coalesce(o.reason, case when o.is then 'redefined' else 'missing' end) as why
+    from pg_temp.migration_guard_objects as o
+    left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
+    where o.was
+  )
+  select 10, c.place, c.id + 0.1, c.object, c.why, s.statement, c.on_table
+  from completed as c
+  cross join lateral unnest(migration_guard.reset_statements(c.new, c.old)) as s (statement)
+  where not c.is_fresh and c.is and 'settings' = any (c.aspects)
+  union all
+  select case when c.kind = 'materialized_view' and s.statement ~ '^refresh' then 15 else 10 end, c.place, c.id + 0.2 + s.number / 100.0, c.object, c.why, s.statement, c.on_table
+  from completed as c
+  cross join lateral unnest((c.old).settings) with ordinality as s (statement, number)
+  where (c.is_fresh or c.is_reset or 'settings' = any (c.aspects)
+      or c.is_retyped and s.statement ~ ' (set default|set storage|set statistics|set compression) ')
+    -- Not null of a column that stays has been set.
+    and not (not c.is_fresh and s.statement ~ ' add constraint .* not null ')
+  union all
+  select 11, c.place, c.id, c.object, c.why, format('alter %s owner to %I', c.object, (c.old).owner), c.on_table
+  from completed as c
+  where (c.old).owner is not null and (c.is_fresh and (c.old).owner <> current_user or not c.is_fresh and c.is and 'owner' = any (c.aspects))
+  union all
+  select 12, c.place, c.id, c.object, c.why, format('comment on %s is %s', c.object, coalesce(quote_literal((c.old).comment), 'null')), c.on_table
+  from completed as c
+  where c.kind not in ('publication_table', 'publication_schema', 'default_privilege', 'enum_value')
+    and (c.is_fresh and (c.old).comment is not null or not c.is_fresh and c.is and 'comment' = any (c.aspects));
+end
+$$;
+comment on function migration_guard.completing_statements() is
+  'Gives settings, owners and comments to what was made, and to what stays where they differ.';
+
+create function migration_guard.grant_target(entry migration_guard.catalog_entry) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when entry.kind in ('table', 'foreign_table', 'view', 'materialized_view') then 'table ' || entry.identity
+    when entry.kind = 'aggregate' then 'function ' || replace(entry.identity, '(*)', '()')
+    when migration_guard.is_type(entry.kind) then 'type ' || entry.identity
+    else entry.kind || ' ' || entry.identity end
+$$;
+comment on function migration_guard.grant_target(migration_guard.catalog_entry) is 'An object as GRANT names it.';
+
+create function migration_guard.default_grantees(kind text, schema_name text) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end
+    from pg_default_acl as d
+    cross join lateral aclexplode(d.defaclacl) as e
+    where d.defaclrole = current_user::regrole and d.defaclnamespace in (0, coalesce(to_regnamespace(quote_ident(default_grantees.schema_name))::oid, 0))
+      and d.defaclobjtype = case
+        when kind in ('table', 'foreign_table', 'view', 'materialized_view') then 'r' when kind = 'sequence' then 'S'
+        when kind in ('function', 'procedure', 'aggregate') then 'f' when migration_guard.is_type(kind) then 'T' else 'n' end
+      and e.grantee <> d.defaclrole)
+$$;
+comment on function migration_guard.default_grantees(text, text) is
+  'To whom default privileges give something of an object that is made now.';
+
+create function migration_guard.privilege_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with granted as materialized (
+    select o.*, p.kind as parent_kind, p.is_made and (p.is_dropped or not p.is) as is_part_of_fresh, p.aspects as parent_aspects,
+      coalesce(o.creation_order, p.creation_order)::numeric as place, migration_guard.target(o.kind, (o.old).identity) as object,
+      case when o.kind = 'column' then null else migration_guard.grant_target(o.old) end as target,
+      o.is_made and (o.is_dropped or not o.is) as is_fresh,
+      coalesce(o.reason, case when o.is then 'redefined' else 'missing' end) as why
+    from pg_temp.migration_guard_objects as o
+    left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
+    where o.was and (o.old).acl is not null and o.kind <> 'default_privilege'
+  ),
+  revoked as materialized (
+    select g.*, case when g.is_fresh then migration_guard.default_grantees(g.kind, (g.old).schema_name) else array(
+        select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end
+        from aclexplode(string_to_array(nullif((g.new).acl, ''), ',')::aclitem[]) as e
+        where pg_get_userbyid(e.grantee) is distinct from (g.old).owner) end as grantees
+    from granted as g where g.kind <> 'column' and (g.is_fresh or 'privileges' = any (g.aspects))
+  )
+  select 13, r.place, r.id + 0.1, r.object, r.why, format('revoke all on %s from %s', r.target, array_to_string(r.grantees, ', ')), null::text
+  from revoked as r where r.grantees <> '{}'
+  union all
+  -- What everybody may do by default.
+  select 13, r.place, r.id + 0.2, r.object, r.why, format('grant %s on %s to public', case when migration_guard.is_type(r.kind) then 'usage' else 'execute' end, r.target), null
+  from revoked as r
+  where (r.old).grants = '{}' and (migration_guard.is_type(r.kind) or r.kind in ('function', 'procedure', 'aggregate')) and (r.grantees <> '{}' or not r.is_fresh)
+  union all
+  select 13, r.place, r.id + 0.2, r.object, r.why, format('grant all on %s to %I', r.target, (r.old).owner), null
+  from revoked as r where (r.old).grants = '{}' and not r.is_fresh and (r.old).owner is not null
+  union all
+  select 13, r.place, r.id + 0.3 + g.number / 1000.0, r.object, r.why, g.statement, null
+  from revoked as r cross join lateral unnest((r.old).grants) with ordinality as g (statement, number)
+  union all
+  -- Those of columns go with a table's, and come after them.
+  select 13, c.place, 1e6 + c.id + 0.1, c.object, c.why, format('revoke all (%I) on table %I.%I from %s', (c.old).name, (c.old).schema_name, (c.old).parent_name, (
+      select string_agg(distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end, ', ')
+      from aclexplode(string_to_array((c.new).acl, ',')::aclitem[]) as e)), null
+  from granted as c where c.kind = 'column' and not c.is_part_of_fresh and 'privileges' = any (c.aspects) and (c.new).acl <> ''
+  union all
+  select 13, c.place, 1e6 + c.id + 0.2 + g.number / 1000.0, c.object, c.why, g.statement, null
+  from granted as c cross join lateral unnest((c.old).grants) with ordinality as g (statement, number)
+  where c.kind = 'column' and (c.is_part_of_fresh or 'privileges' = any (c.aspects) or 'privileges' = any (c.parent_aspects));
+end
+$$;
+comment on function migration_guard.privilege_statements() is
+  'Takes what default privileges or the migration have given, and gives what was given.';
+
+create function migration_guard.sequence_statements(backup_schema text) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Never backwards: what the live one has given out must not be given out again.
+  return query execute format($query$
+    select 14, o.creation_order::numeric, o.id::numeric, migration_guard.target(o.kind, (o.old).identity), 'position',
+      case
+        when o.is_made then format('select pg_catalog.setval(%%L, %%s, %%L)', (o.old).identity, p.last_value, p.is_called)
+        else format('select pg_catalog.setval(%%L, %%s, %%L) from %%s as s where s.last_value %%s %%s', (o.old).identity, b.last_value, b.is_called, (o.old).identity,
+          case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value) end, null::text
+    from pg_temp.migration_guard_objects as o
+    join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
+    left join lateral migration_guard.furthest_position(o.old, o.new, b.last_value, b.is_called) as p on true
+    where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or 'definition' = any (o.aspects))
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.sequence_statements(text) is 'Puts sequences where they stood, or further where they have gone on.';
+
+create function migration_guard.furthest_position(old migration_guard.catalog_entry, new migration_guard.catalog_entry, inout last_value bigint, inout is_called boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  live record;
+begin
+  if new.objid is not null and has_sequence_privilege(new.objid, 'select') then
+    select s.last_value into live from pg_sequences as s where format('%I.%I', s.schemaname, s.sequencename) = new.identity;
+    if live.last_value is not null and (live.last_value > last_value) <> (old.signature ->> 'seqincrement' ~ '^-') then
+      last_value := live.last_value;
+      is_called := true;
+    end if;
+  end if;
+end
+$$;
+comment on function migration_guard.furthest_position(migration_guard.catalog_entry, migration_guard.catalog_entry, bigint, boolean) is
+  'The further of two positions: where a sequence stood, and where the live one stands.';

@@ -1,0 +1,884 @@
+-- Chapter 8, continued. The rollback plan as it is shown, and the job that runs it: all of it, or nothing.
+
+create table migration_guard.rollback_plans (
+  -- SHA-256 over the backup, the options, the statements and the catalog that they were drawn on.
+  plan_hash text primary key,
+  backup_id uuid not null references migration_guard.backups,
+  options jsonb not null,
+  actor text not null,
+  statements jsonb,
+  drawn_at timestamptz not null default now()
+);
+comment on table migration_guard.rollback_plans is
+  'Rollback plans that were shown, so that one which no longer holds can be told from the one that does.';
+
+create function migration_guard.parse_rollback_options(options jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  parsed constant jsonb := '{"data": "keep", "drop_new": [], "leave_deleted": false}'::jsonb || jsonb_strip_nulls(coalesce(options, '{}'));
+  unknown text;
+begin
+  select string_agg(k, ', ') into unknown from jsonb_object_keys(parsed) as k where k not in ('data', 'drop_new', 'leave_deleted');
+  if unknown is not null then
+    perform migration_guard.fail('invalid_parameter', format('A rollback has no option %s.', unknown));
+  end if;
+  if not (parsed -> 'data' in ('"keep"', '"restore"')
+    or jsonb_typeof(parsed -> 'data') = 'object' and not exists (
+      select from jsonb_each(case jsonb_typeof(parsed -> 'data') when 'object' then parsed -> 'data' else '{}' end) as d (name, mode) where d.mode not in ('"keep"', '"restore"'))) then
+    perform migration_guard.fail('invalid_parameter', 'data is keep, restore, or an object with one of these for each table by name.');
+  end if;
+  if not (parsed -> 'drop_new' in ('"all"', '"blocking"')
+    or jsonb_typeof(parsed -> 'drop_new') = 'array' and not jsonb_path_exists(parsed -> 'drop_new', 'strict $[*] ? (@.type() != "string")')) then
+    perform migration_guard.fail('invalid_parameter', 'drop_new is all, blocking, or a list of the names of new tables.');
+  end if;
+  if jsonb_typeof(parsed -> 'leave_deleted') <> 'boolean' then
+    perform migration_guard.fail('invalid_parameter', 'leave_deleted is true or false.');
+  end if;
+  return parsed;
+end
+$$;
+comment on function migration_guard.parse_rollback_options(jsonb) is
+  'The options of a rollback, whole: data (keep, restore, or one of them by table), drop_new (all, blocking, or tables) and
+leave_deleted. Raises invalid_parameter.';
+
+create function migration_guard.assert_tables_named(options jsonb) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  unknown text;
+begin
+  select string_agg(n.name, ', ' order by n.name) into unknown
+  from (
+    select jsonb_object_keys(options -> 'data') as name where jsonb_typeof(options -> 'data') = 'object'
+  ) as n
+  where not exists (
+    select from pg_temp.migration_guard_objects as o join pg_temp.migration_guard_copies as c on c.source_oid = (o.old).objid
+    where o.kind = 'table' and (o.old).name = n.name);
+  if unknown is not null then
+    perform migration_guard.fail('invalid_parameter', format('The backup has no rows of: %s. data names tables as the backup does.', unknown));
+  end if;
+  select string_agg(n.name, ', ' order by n.name) into unknown
+  from (
+    select jsonb_array_elements_text(options -> 'drop_new') as name where jsonb_typeof(options -> 'drop_new') = 'array'
+  ) as n
+  where not exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is and not o.was and (o.new).name = n.name);
+  if unknown is not null then
+    perform migration_guard.fail('invalid_parameter', format('Not new tables: %s.', unknown));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_tables_named(jsonb) is
+  'Raises invalid_parameter where options name a table that the backup has no rows of, or that is not new.';
+
+-- What bars the way ---------------------------------------------------------------------------------------------------
+
+create function migration_guard.enum_value_uses(backup_schema text, options jsonb) returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  used record;
+  rows bigint;
+begin
+  -- Rows that are put back from their copies have no such value.
+  for used in
+    select v.new as value, e.objid as enum, c.relation, c.name, c.type
+    from pg_temp.migration_guard_objects as v
+    join pg_temp.migration_guard_objects as e on e.id = v.parent_id and e.is_dropped and e.was
+    cross join lateral (
+      select a.attrelid as relation, a.attname as name, a.atttypid as type
+      from pg_attribute as a
+      join pg_class as r on r.oid = a.attrelid and r.relkind in ('r', 'm') and r.relpersistence <> 't'
+      join pg_type as t on t.oid = a.atttypid
+      where a.attnum > 0 and not a.attisdropped and e.objid in (t.oid, t.typelem, t.typbasetype)
+    ) as c
+    where v.kind = 'enum_value' and v.is and not v.was
+      and not exists (
+        select from pg_temp.migration_guard_objects as t
+        left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+        where t.objid = c.relation and t.objsubid = 0
+          and (not t.was and t.is_dropped
+            or t.was and m.source_oid is not null and migration_guard.rollback_mode(options, (t.old).name) = 'restore'))
+      and not exists (
+        select from pg_temp.migration_guard_objects as k
+        join pg_attribute as a on a.attrelid = c.relation and a.attname = c.name
+        where (k.classid, k.objid, k.objsubid) = ('pg_class'::regclass, a.attrelid, a.attnum) and k.is_dropped and not k.was)
+  loop
+    perform migration_guard.refuse_views(true);
+    execute format('select count(*) from only %s as t where strpos(t.%I::text, %L) > 0 and (t.%2$I::text = %3$L or t.%2$I::text ~ %4$L)',
+      used.relation::regclass, used.name, (used.value).name, '[{,"]' || regexp_replace((used.value).name, '([^a-zA-Z0-9_ ])', '\\\1', 'g') || '[,}"]') into rows;
+    perform migration_guard.refuse_views(false);
+    if rows > 0 then
+      object := (used.value).identity;
+      why := format('%s rows of %s have this value in %s, and the type did not have it', rows, used.relation::regclass, used.name);
+      return next;
+    end if;
+  end loop;
+end
+$$;
+comment on function migration_guard.enum_value_uses(text, jsonb) is
+  'Enum values that are too many, and the rows that have them.';
+
+create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  -- Rows that nobody has
+  select migration_guard.target(t.kind, (t.old).identity), 'its rows are gone: the backup has no copy of them', true
+  from pg_temp.migration_guard_objects as t
+  where t.kind = 'table' and t.was and not t.is and (t.old).signature ->> 'kind' = 'r' and not ((t.old).signature ->> 'is_partition')::boolean
+    and not exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (t.old).objid)
+  union all
+  select migration_guard.target(c.kind, (c.old).identity), case when m.source_oid is null then 'its values are gone: the backup has no copy of the table''s rows'
+      else 'its values cannot be told to rows: the table had no primary key, or that has gone too; restore the table''s rows' end, true
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id and t.kind = 'table' and t.is
+  left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+  where c.kind = 'column' and c.was and not c.is and not ((t.old).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
+    and (m.source_oid is null or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (
+      not exists (select from migration_guard.row_columns(t.id) as k where k.is_key)
+      or exists (select from migration_guard.row_columns(t.id) as k where k.is_key and k.kept_value is null)))
+  union all
+  select migration_guard.target(t.kind, (t.old).identity), 'it has no primary key: rows that were deleted cannot be told from those that were changed, so that leave_deleted cannot hold', true
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+  where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+    and (t.is_dropped or not t.is or not exists (select from migration_guard.row_columns(t.id) as k where k.is_key))
+  union all
+  select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
+  union all
+  -- What stays and cannot
+  select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
+  from pg_temp.migration_guard_objects as o where o.is_kept and o.is_dropped and (options -> 'drop_new' <> '"blocking"' or o.kind in ('table', 'column'))
+  union all
+  select distinct migration_guard.target(o.kind, (o.new).identity), format('it stays, but has the name of %s: drop_new must name its table, or be all', migration_guard.target(w.kind, (w.old).identity)), true
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as w on (w.old).name = (o.new).name and w.was and (w.is_made or w.is_renamed) and w.id <> o.id
+  where o.is_kept and o.waiting_name is not null
+  union all
+  -- What the backup does not know
+  select pg_describe_object(l.classid, l.objid, 0), format('it needs %s, and the backup does not hold it', coalesce((r.new).identity, '')), true
+  from pg_temp.migration_guard_links as l
+  join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+  where l.id is null and (r.is_dropped or r.is_retyped)
+    and not exists (select from pg_depend as e where e.classid = l.classid and e.objid = l.objid and e.deptype = 'e')
+  union all
+  select migration_guard.target(o.kind, (o.old).identity), 'it is found by its name only: the one that was recorded has been dropped', false
+  from pg_temp.migration_guard_objects as o where o.matched_by = 'name' and o.kind in ('table', 'view', 'materialized_view', 'enum', 'sequence') and o.parent_id is null;
+end
+$$;
+comment on function migration_guard.rollback_obstacles(text, jsonb) is
+  'What cannot be undone, and why; blocks tells whether the rollback is refused for it.';
+
+-- The plan ------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.statement_effect(statement text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when statement ~ '^alter .* rename |^alter .* set schema ' then 'rename'
+    when statement ~ '^(insert|delete|refresh)' then 'rows'
+    when statement ~ '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
+    when statement ~ '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    else 'metadata' end
+$$;
+comment on function migration_guard.statement_effect(text) is
+  'What a statement does to rows: nothing (rename, metadata), reads them (scan), writes them anew (rewrite), or changes them (rows).';
+
+create function migration_guard.statement_lock(statement text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when statement ~ '^lock table' then 'ACCESS EXCLUSIVE'
+    when statement ~ '^(insert|delete)' then 'ROW EXCLUSIVE'
+    when statement ~ '^create (unique )?index' then 'SHARE'
+    when statement ~ '^create (constraint )?trigger|^alter table .* (foreign key|(enable|disable) (replica |always )?trigger) ?' then 'SHARE ROW EXCLUSIVE'
+    when statement ~ '^alter index .* rename |^comment on |^alter statistics |^create statistics|^alter publication|^alter table .* (validate constraint|set statistics|cluster on|set without cluster)' then 'SHARE UPDATE EXCLUSIVE'
+    when statement ~ '^alter table |^(create|drop|alter) (policy|rule|trigger|view|materialized view|index)|^drop table|^create or replace view|^refresh' then 'ACCESS EXCLUSIVE'
+  end
+$$;
+comment on function migration_guard.statement_lock(text) is
+  'The table lock that a statement takes, by the name that Postgres''s manual gives it; null where it locks no table that is there.';
+
+create function migration_guard.all_rollback_statements(backup_schema text, options jsonb)
+returns table (step int, phase int, object text, reason text, statement text, "on" text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with statements as materialized (
+    select * from migration_guard.discard_statements(backup_schema, options)
+    union all select * from migration_guard.loosening_statements()
+    union all select * from migration_guard.drop_statements()
+    union all select * from migration_guard.rename_statements()
+    union all select * from migration_guard.make_statements(backup_schema)
+    union all select * from migration_guard.column_statements()
+    union all select * from migration_guard.alter_statements()
+    union all select * from migration_guard.row_statements(backup_schema, options)
+    union all select * from migration_guard.completing_statements()
+    union all select * from migration_guard.privilege_statements()
+    union all select * from migration_guard.sequence_statements(backup_schema)
+  ),
+  locks as (
+    -- At first, and in one order, what is changed or read for the last time.
+    select 0, 0::numeric, 0::numeric, migration_guard.target(t.kind, (t.new).identity), 'locked while it is changed',
+      format('lock table %s in access exclusive mode', (t.new).identity), coalesce((t.old).identity, (t.new).identity)
+    from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and t.is and exists (
+      select from statements as s
+      where s."on" = coalesce((t.old).identity, (t.new).identity) and migration_guard.statement_lock(s.statement) in ('ACCESS EXCLUSIVE', 'SHARE ROW EXCLUSIVE'))
+  ),
+  placed as (select * from statements union all select * from locks)
+  select (row_number() over (order by s.phase, s.position, s.place, s.object, s.statement))::int, s.phase, s.object, s.reason, s.statement, s."on"
+  from placed as s
+  where s.statement is not null
+  order by 1;
+end
+$$;
+comment on function migration_guard.all_rollback_statements(text, jsonb) is
+  'The statements of a rollback in order, from what the planner has decided.';
+
+create function migration_guard.decide_rollback(backup_schema text, options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set client_min_messages = 'warning'
+as $$
+begin
+  perform migration_guard.collect_rollback_objects(backup_schema);
+  perform migration_guard.assert_tables_named(options);
+  perform migration_guard.keep_new_objects(options);
+  perform migration_guard.mark_redefined();
+  perform migration_guard.mark_rebuilt(options);
+  perform migration_guard.mark_in_the_way_of_rows(options);
+  perform migration_guard.mark_dependents();
+  perform migration_guard.mark_late();
+  perform migration_guard.choose_waiting_names();
+end
+$$;
+comment on function migration_guard.decide_rollback(text, jsonb) is
+  'Fills the planner''s tables: what stays, what goes, and what is made again. Raises invalid_parameter.';
+
+create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user)
+returns table (plan_hash text, possible boolean, statements jsonb, new_objects jsonb, cannot_undo jsonb, left_as_is jsonb, tables jsonb, notes jsonb)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set row_security = off set jit = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+  parsed constant jsonb := migration_guard.parse_rollback_options(options);
+begin
+  if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
+    perform migration_guard.fail('backup_damaged', format('The schema %s is not there, or not whole.', backup.schema_name));
+  end if;
+  perform migration_guard.decide_rollback(backup.schema_name, parsed);
+  select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
+      'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
+      'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
+    encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(),
+      -- Where a sequence stands is not for the plan to say.
+      jsonb_agg(case when s.phase = 14 then s.object else s.statement end order by s.step))::text, 'UTF8')), 'hex')
+  into statements, plan_hash
+  from migration_guard.all_rollback_statements(backup.schema_name, parsed) as s;
+  select coalesce(jsonb_agg(to_jsonb(u) order by u.blocks desc, u.object, u.why), '[]'), not coalesce(bool_or(u.blocks), false)
+  into cannot_undo, possible
+  from migration_guard.rollback_obstacles(backup.schema_name, parsed) as u;
+  select coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'dropped', o.is_dropped) order by o.id), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'why', 'new, and not named in drop_new') order by o.id) filter (where o.is_kept), '[]')
+  into new_objects, left_as_is
+  from pg_temp.migration_guard_objects as o
+  where o.is and not o.was and (o.parent_id is null or not exists (
+    select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
+  tables := migration_guard.rollback_tables(backup.schema_name, parsed);
+  notes := migration_guard.rollback_notes(statements);
+  insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, actor, statements)
+  values (plan_rollback.plan_hash, backup.id, parsed, plan_rollback.actor, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
+  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), actor = excluded.actor;
+  return next;
+end
+$$;
+comment on function migration_guard.plan_rollback(text, jsonb, text) is
+  'The statements that lead back to a backup, and what stands in the way. Changes nothing. Raises backup_not_found,
+backup_damaged or invalid_parameter.';
+
+create function migration_guard.estimated_rows(table_name text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  relation oid := (
+    select coalesce(o.objid, to_regclass(table_name)::oid) from (select 1) as one
+    left join pg_temp.migration_guard_objects as o on o.is and coalesce((o.old).identity, (o.new).identity) = table_name and o.objsubid = 0 and migration_guard.is_table(o.kind)
+    limit 1);
+begin
+  return (
+    select greatest(sum(c.reltuples), 0)::bigint
+    from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p));
+end
+$$;
+comment on function migration_guard.estimated_rows(text) is
+  'How many rows Postgres believes a table to have, by the name that the backup has for it.';
+
+create function migration_guard.assumed_catalog() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', o.classid, o.objid, o.objsubid, (o.new).identity,
+      md5(jsonb_build_array((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).acl)::text)), E'\n' order by o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
+    from pg_temp.migration_guard_objects as o where o.is);
+end
+$$;
+comment on function migration_guard.assumed_catalog() is 'SHA-256 over the live catalog that a plan was drawn on.';
+
+create function migration_guard.rollback_tables(backup_schema text, options jsonb) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  copied record;
+  deleted bigint;
+  result jsonb := '[]';
+begin
+  for copied in
+    select t.*, m.backup_table, m.row_count, migration_guard.rollback_mode(options, (t.old).name) as mode,
+      k.condition, k.has_key
+    from pg_temp.migration_guard_objects as t
+    join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+    cross join lateral (
+      select string_agg(format('(%s) = %s', c.kept_value, c.old_value), ' and ') as condition, count(*) > 0 and bool_and(c.kept_value is not null) as has_key
+      from migration_guard.row_columns(t.id) as c where c.is_key
+    ) as k
+    where t.kind = 'table'
+    order by (t.old).identity
+  loop
+    deleted := null;
+    if copied.is and copied.has_key and copied.mode = 'restore' then
+      -- By the names and types of today.
+      begin
+        execute format('select count(*) from %I.%I as b where not exists (select from %s as t where %s)', backup_schema, copied.backup_table, (copied.new).identity,
+          (select string_agg(format('t.%I::text = b.%I::text', c.live_name, c.name), ' and ') from migration_guard.row_columns(copied.id) as c where c.is_key)) into deleted;
+      exception when undefined_table or undefined_column or insufficient_privilege then
+        deleted := null;
+      end;
+    end if;
+    result := result || jsonb_build_object('table', (copied.old).identity, 'now', (copied.new).identity, 'mode', copied.mode, 'backup_rows', copied.row_count,
+      'change', case when not copied.is then 'made again' when copied.is_dropped then 'rebuilt' when copied.mode = 'restore' then 'restored' else 'none' end,
+      'deleted_since', deleted);
+  end loop;
+  return result;
+end
+$$;
+comment on function migration_guard.rollback_tables(text, jsonb) is
+  'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored: rows of the backup that are
+there no more, and would come back; null where its rows have no key.';
+
+create function migration_guard.rollback_notes(statements jsonb) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return to_jsonb(migration_guard.compact(array[
+    case when statements = '[]' then 'Everything is as in the backup: there is nothing to do.' end,
+    case when exists (select from pg_temp.migration_guard_objects as o where o.is_retyped) then
+      'Values of columns that get another type are converted; where that loses something, data=restore brings back what was.' end,
+    case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is_dropped and o.was) then
+      'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end]));
+end
+$$;
+comment on function migration_guard.rollback_notes(jsonb) is 'What a reader of a rollback plan should know besides.';
+
+-- Asking for it -----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.refuse_changed_plan(expected text, plan_hash text, statements jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  known constant jsonb := (select p.statements from migration_guard.rollback_plans as p where p.plan_hash = expected);
+  present constant jsonb := (select coalesce(jsonb_agg(s -> 'statement'), '[]') from jsonb_array_elements(statements) as s);
+begin
+  if expected is distinct from plan_hash then
+    perform migration_guard.fail('plan_changed',
+      case when known is null then 'No such plan was shown for this backup.' else 'The catalog is not what the plan was drawn on, or the options are others.' end || ' Read the plan again.',
+      jsonb_build_object('plan_hash', plan_hash,
+        'added', (select coalesce(jsonb_agg(s), '[]') from jsonb_array_elements(present) as s where not coalesce(known, '[]') @> jsonb_build_array(s)),
+        'removed', (select coalesce(jsonb_agg(s), '[]') from jsonb_array_elements(coalesce(known, '[]')) as s where not present @> jsonb_build_array(s))));
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_changed_plan(text, text, jsonb) is
+  'Raises plan_changed, with the hash of the present plan and what differs, unless a hash is that of the present plan.';
+
+create function migration_guard.refuse_impossible(possible boolean, cannot_undo jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not possible then
+    perform migration_guard.fail('rollback_refused', format('The way back is barred: %s.', (
+        select string_agg(format('%s (%s)', u ->> 'object', u ->> 'why'), '; ') from jsonb_array_elements(cannot_undo) as u where (u ->> 'blocks')::boolean)),
+      jsonb_build_object('cannot_undo', cannot_undo));
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_impossible(boolean, jsonb) is 'Raises rollback_refused, with what cannot be undone, where anything bars the way.';
+
+create function migration_guard.enqueue_rollback(
+  version text, plan_hash text, options jsonb default '{}', rehearse boolean default false, actor text default session_user, request_id text default null
+) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+  -- What is not said is as in the plan.
+  wanted constant jsonb := coalesce((select p.options from migration_guard.rollback_plans as p where p.plan_hash = enqueue_rollback.plan_hash and p.backup_id = backup.id), '{}')
+    || jsonb_strip_nulls(coalesce(options, '{}'));
+  plan record;
+begin
+  select p.* into plan from migration_guard.plan_rollback(backup.version, wanted, actor) as p;
+  perform migration_guard.refuse_changed_plan(enqueue_rollback.plan_hash, plan.plan_hash, plan.statements);
+  perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
+  return migration_guard.enqueue('rollback', backup.version, actor,
+    jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id), request_id);
+end
+$$;
+comment on function migration_guard.enqueue_rollback(text, text, jsonb, boolean, text, text) is
+  'Queues a rollback, or its rehearsal, exactly as planned. Raises backup_not_found, backup_damaged, invalid_parameter,
+plan_changed, rollback_refused or backup_in_progress.';
+
+-- Looking at what has become of it ------------------------------------------------------------------------------------
+
+create function migration_guard.comparable_entries(entries migration_guard.catalog_entry[]) returns table (kind text, identity text, content text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.kind, e.identity, jsonb_build_array(e.parent_name, e.definition, e.settings, e.is_internal, e.owner, e.comment,
+    array(select g from unnest(e.grants) as g order by g collate "C"),
+    -- The place among its like, whatever the numbers are.
+    rank() over (partition by e.kind, e.schema_name, e.parent_name order by e.sort_order))::text
+  from unnest(entries) as e
+$$;
+comment on function migration_guard.comparable_entries(migration_guard.catalog_entry[]) is
+  'Objects under their kind and identity with all that is to be said of them in words: equal for catalogs that are the same.';
+
+create function migration_guard.catalog_differences(backup_schema text, kept oid[])
+returns table (difference text, kind text, object text, before text, after text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded constant migration_guard.catalog_entry[] := array(select r.entry from migration_guard.recorded_entries(backup_schema) as r);
+  plan_schema text;
+  live migration_guard.catalog_entry[];
+begin
+  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
+  live := array(
+    select l from migration_guard.live_entries(array[plan_schema], array(select x.objid from unnest(recorded) as x where x.schema_name <> plan_schema)) as l
+    where l.objid <> all (kept) and (l.parent is null or l.parent <> all (kept))
+      and (l.schema_name = plan_schema or exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)));
+  -- What was dropped and made again elsewhere has another OID.
+  live := live || array(
+    select l from migration_guard.live_entries(
+      array(select distinct x.schema_name from unnest(recorded) as x where x.schema_name <> plan_schema), '{}') as l
+    where exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)
+      and not exists (select from unnest(live) as y where y.kind = l.kind and y.identity = l.identity));
+  return query
+  select case when o.kind is null then 'unexpected' when n.kind is null then 'missing' else 'different' end,
+    coalesce(o.kind, n.kind), coalesce(o.identity, n.identity), o.content, n.content
+  from migration_guard.comparable_entries(recorded) as o
+  full join migration_guard.comparable_entries(live) as n on (n.kind, n.identity) = (o.kind, o.identity)
+  where o.content is distinct from n.content;
+end
+$$;
+comment on function migration_guard.catalog_differences(text, oid[]) is
+  'Where the live catalog, in words, is not what a backup recorded, but for what is kept. The proof of a rollback.';
+
+create function migration_guard.recorded_checksum(backup_schema text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select encode(sha256(convert_to(coalesce(string_agg(e.kind || ' ' || e.identity || ' ' || e.content, E'\n' order by e.kind collate "C", e.identity collate "C"), ''), 'UTF8')), 'hex')
+  from migration_guard.comparable_entries(array(select r.entry from migration_guard.recorded_entries(backup_schema) as r)) as e
+$$;
+comment on function migration_guard.recorded_checksum(text) is 'SHA-256 over the catalog that a backup recorded, in words.';
+
+-- Rows that cannot live under what is restored ----------------------------------------------------------------------------
+
+create function migration_guard.violating_keys(statement text, table_name text, column_name text, table_id bigint) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  keys text;
+  parts text[];
+  query text;
+  found jsonb;
+begin
+  select coalesce('jsonb_build_object(' || string_agg(format('%L, t.%I', c.name, c.name), ', ' order by c.number) filter (where c.is_key) || ')', 'to_jsonb(t.ctid::text)') into keys
+  from migration_guard.row_columns(table_id) as c;
+  if statement ~ '^insert ' then
+    -- The rows of the table that waits, by the query that reads it.
+    query := (
+      select format('select jsonb_agg(to_jsonb(x)) from (select %s from %s limit 20) as x',
+        coalesce(string_agg(format('%s as %I', c.kept_value, c.name), ', ') filter (where c.is_key and c.kept_value is not null), 't.ctid::text as place'),
+        substr(statement, strpos(statement, ' from ') + 6) || case when column_name is null then '' else ' where (' || (
+          select coalesce(k.kept_value, format('b.%I', k.name)) from migration_guard.row_columns(table_id) as k where k.name = column_name) || ') is null' end)
+      from migration_guard.row_columns(table_id) as c);
+  elsif statement ~ ' set not null$' or statement ~ ' add constraint .* not null ' then
+    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where t.%I is null limit 20) as x', keys, table_name, column_name);
+  elsif statement ~ ' CHECK ' then
+    parts := regexp_match(statement, ' CHECK (\(.*\))( NO INHERIT)?$');
+    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where not %s limit 20) as x', keys, table_name, parts[1]);
+  elsif statement ~ ' (UNIQUE|PRIMARY KEY) ?[^(]*\(' and statement ~ '^alter ' then
+    parts := regexp_match(statement, ' (?:UNIQUE|PRIMARY KEY)[^(]*\(([^)]*)\)');
+    query := format('select jsonb_agg(x.key) from (select jsonb_build_object(%s) as key from %s as t group by %s having count(*) > 1 limit 20) as x',
+      (select string_agg(format('%L, %s', btrim(c), btrim(c)), ', ') from unnest(string_to_array(parts[1], ',')) as c), table_name, parts[1]);
+  elsif statement ~ ' FOREIGN KEY ' then
+    parts := regexp_match(statement, ' FOREIGN KEY \(([^)]*)\) REFERENCES ([^(]+)\(([^)]*)\)');
+    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where num_nulls(%s) = 0 and not exists (select from %s as r where (%s) = (%s)) limit 20) as x',
+      keys, table_name, (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c), parts[2],
+      (select string_agg('r.' || btrim(c), ', ') from unnest(string_to_array(parts[3], ',')) as c),
+      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c));
+  end if;
+  if query is not null then
+    execute query into found;
+  end if;
+  return coalesce(found, '[]');
+exception when syntax_error_or_access_rule_violation or data_exception or null_value_not_allowed then
+  return '[]';
+end
+$$;
+comment on function migration_guard.violating_keys(text, text, text, bigint) is
+  'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
+
+create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  affected bigint;
+  state text;
+  message text;
+  constraint_name text;
+  column_name text;
+begin
+  begin
+    execute statement;
+    get diagnostics affected = row_count;
+    return affected;
+  exception when integrity_constraint_violation or data_exception then
+    get stacked diagnostics state = returned_sqlstate, message = message_text, constraint_name = constraint_name, column_name = column_name;
+  end;
+  perform migration_guard.fail('rows_violate_constraint',
+    format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'),
+      coalesce(nullif(constraint_name, ''), case when coalesce(column_name, '') <> '' then format('%s must not be null', column_name) else 'a value does not fit the type of its column' end)),
+    jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''), 'sqlstate', state,
+      'keys', case when table_id is null then '[]' else migration_guard.violating_keys(statement, table_name, coalesce(nullif(column_name, ''), substring(statement from ' alter column ([^ ]+) ')), table_id) end));
+end
+$$;
+comment on function migration_guard.run_rollback_statement(text, text, bigint) is
+  'Runs one statement and returns how many rows it touched. Raises rows_violate_constraint with the keys of the first 20.';
+
+-- The job -----------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.held_locks() returns table (relation text, mode text)
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select l.relation::regclass::text, l.mode
+  from pg_locks as l
+  join pg_class as c on c.oid = l.relation
+  join pg_namespace as n on n.oid = c.relnamespace
+  where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
+    and l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    and c.relkind in ('r', 'p', 'm', 'v', 'f') and not migration_guard.is_reserved_schema(n.nspname)
+$$;
+comment on function migration_guard.held_locks() is
+  'Locks of this transaction that others may wait for, on tables and views.';
+
+create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set check_function_bodies = off
+as $$
+declare
+  total constant bigint := (select count(*) from migration_guard.all_rollback_statements(backup_schema, options));
+  begun timestamptz;
+  rows bigint;
+  held jsonb := '{}';
+  taken jsonb;
+  ran jsonb := '[]';
+  s record;
+begin
+  for s in
+    select a.*, (select o.id from pg_temp.migration_guard_objects as o where o.was and o.kind = 'table' and (o.old).identity = a."on") as table_id
+    from migration_guard.all_rollback_statements(backup_schema, options) as a order by a.step
+  loop
+    perform migration_guard.report_progress(job, format('%s %s', s.reason, s.object), s.step, total);
+    begun := clock_timestamp();
+    rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id);
+    -- Since when each lock is held.
+    select coalesce(jsonb_object_agg(l.relation || ' ' || l.mode, begun), '{}') into taken
+    from migration_guard.held_locks() as l where not held ? (l.relation || ' ' || l.mode);
+    held := held || taken;
+    ran := ran || jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when migration_guard.statement_effect(s.statement) = 'rows' then rows end,
+      'milliseconds', round(extract(epoch from clock_timestamp() - begun) * 1000, 1), 'locks', (select coalesce(jsonb_agg(k), '[]') from jsonb_object_keys(taken) as k));
+  end loop;
+  return jsonb_build_object('statements', ran, 'held', held);
+end
+$$;
+comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb) is
+  'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took.';
+
+create function migration_guard.assert_rolled_back(backup_schema text, options jsonb, counts jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  kept constant oid[] := array(select o.objid from pg_temp.migration_guard_objects as o where o.is_kept and o.objsubid = 0);
+  differences jsonb;
+  copied record;
+  rows bigint;
+  checksum text;
+  tables jsonb := '[]';
+begin
+  select jsonb_agg(to_jsonb(d)) into differences from (
+    select * from migration_guard.catalog_differences(backup_schema, kept) as c
+    -- Of a table that is there, a column that was left.
+    where not exists (select from pg_temp.migration_guard_objects as k where k.is_kept and c.difference = 'unexpected' and k.kind = c.kind and (k.new).identity = c.object)
+    limit 20) as d;
+  if differences is not null then
+    perform migration_guard.fail('rollback_differs', format('The catalog would not be that of the backup: %s.', (
+      select string_agg(format('%s %s is %s', d ->> 'kind', d ->> 'object', d ->> 'difference'), '; ') from jsonb_array_elements(differences) as d)),
+      jsonb_build_object('differences', differences));
+  end if;
+  for copied in
+    select (t.old).identity as name, (t.old).name as table_name, m.row_count, m.checksum, migration_guard.rollback_mode(options, (t.old).name) as mode, not t.is as is_missing,
+      to_regclass((t.old).identity)::oid as relation
+    from pg_temp.migration_guard_objects as t
+    join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+    where t.kind = 'table' order by 1
+  loop
+    rows := null;
+    checksum := null;
+    if copied.is_missing or copied.mode = 'restore' then
+      execute migration_guard.source_checksum_query(copied.relation) into rows, checksum;
+      if checksum <> copied.checksum and not (options ->> 'leave_deleted')::boolean then
+        perform migration_guard.fail('rollback_differs', format('The rows of %s would not be those of the backup: %s against %s.', copied.name, rows, copied.row_count),
+          jsonb_build_object('differences', jsonb_build_array(jsonb_build_object('difference', 'rows', 'kind', 'table', 'object', copied.name, 'before', copied.checksum, 'after', checksum))));
+      end if;
+    elsif counts ? copied.name then
+      execute format('select count(*) from %s', copied.name) into rows;
+      if rows <> (counts ->> copied.name)::bigint then
+        perform migration_guard.fail('rollback_differs', format('%s would have %s rows, and had %s.', copied.name, rows, counts ->> copied.name));
+      end if;
+    end if;
+    tables := tables || jsonb_build_object('table', copied.name, 'mode', copied.mode, 'rows', rows, 'checksum', checksum, 'backup_checksum', copied.checksum);
+  end loop;
+  return tables;
+end
+$$;
+comment on function migration_guard.assert_rolled_back(text, jsonb, jsonb) is
+  'Raises rollback_differs unless the catalog is that of the backup and the rows are as was promised.';
+
+create function migration_guard.rebuilt_counts() returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rebuilt record;
+  rows bigint;
+  counts jsonb := '{}';
+begin
+  for rebuilt in
+    select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and t.is and t.was and t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
+  loop
+    execute format('select count(*) from %s%s', case rebuilt.kind when 'p' then '' else 'only ' end, rebuilt.objid::regclass) into rows;
+    counts := counts || jsonb_build_object(rebuilt.name, rows);
+  end loop;
+  return counts;
+end
+$$;
+comment on function migration_guard.rebuilt_counts() is 'How many rows the tables have that are made anew from them.';
+
+create function migration_guard.close_discarded(backup migration_guard.backups) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  discarded regclass;
+  total bigint;
+  added bigint;
+  counts jsonb := '{}';
+begin
+  for discarded in
+    select c.oid::regclass from pg_class as c
+    where c.relnamespace = to_regnamespace(quote_ident(backup.schema_name)) and c.relkind = 'r' and c.relname ~ '_discarded$' order by c.relname
+  loop
+    execute format('select count(*), count(*) filter (where d.discarded_at = now()) from %s as d', discarded) into total, added;
+    if total = 0 then
+      execute format('drop table %s', discarded);
+    else
+      execute format('comment on table %s is %L', discarded, 'What rollbacks took away: rows that came after the backup, values of columns and rows of tables that were dropped.');
+      counts := counts || jsonb_build_object(discarded::text, added);
+    end if;
+  end loop;
+  perform migration_guard.close_schema(backup.schema_name);
+  update migration_guard.backups as b set members = array(select c.identity from migration_guard.schema_contents(backup.schema_name) as c order by c.identity)
+  where b.id = backup.id;
+  return counts;
+end
+$$;
+comment on function migration_guard.close_discarded(migration_guard.backups) is
+  'Drops tables of discarded rows that hold none, closes the others, and registers them as part of the backup.';
+
+
+create function migration_guard.rollback_checklist(backup_schema text) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- What it was said to have done, evaluated on what is there now.
+  return (
+    with live as (
+      select c.kind, c.object from migration_guard.catalog_differences(backup_schema, '{}') as c
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('kind', o.kind, 'object', (o.old).identity,
+        'passed', not exists (select from live as l where l.kind = o.kind and l.object = (o.old).identity),
+        'details', case
+          when not o.is then 'made again'
+          when o.is_dropped then 'dropped and made again: ' || coalesce(o.reason, 'redefined')
+          when o.is_renamed then 'was called ' || (o.new).identity
+          else 'redefined: ' || array_to_string(o.aspects, ', ') end) order by o.id), '[]')
+    from pg_temp.migration_guard_objects as o
+    where o.was and (not o.is or o.is_dropped or o.is_made or o.is_renamed or o.aspects <> '{}'));
+end
+$$;
+comment on function migration_guard.rollback_checklist(text) is
+  'Every object that a rollback has made, renamed or altered, and whether it is as it was.';
+
+create function migration_guard.attempt_rollback(job migration_guard.jobs, backup migration_guard.backups) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  options constant jsonb := migration_guard.parse_rollback_options(job.parameters -> 'options');
+  plan record;
+  counts jsonb;
+  ran jsonb;
+  tables jsonb;
+  ended timestamptz;
+begin
+  select p.* into plan from migration_guard.plan_rollback(backup.version, options, job.actor) as p;
+  perform migration_guard.refuse_changed_plan(job.parameters ->> 'plan_hash', plan.plan_hash, plan.statements);
+  perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
+  perform set_config('migration_guard.actor', job.actor, true);
+  perform set_config('lock_timeout', '5s', true);
+  counts := migration_guard.rebuilt_counts();
+  ran := migration_guard.run_rollback_statements(job, backup.schema_name, options);
+  perform migration_guard.report_progress(job, 'comparing with the backup', 1, 1);
+  tables := migration_guard.assert_rolled_back(backup.schema_name, options, counts);
+  ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(backup.schema_name));
+  ended := clock_timestamp();
+  return jsonb_build_object(
+    'rehearsed', (job.parameters ->> 'rehearse')::boolean, 'no_op', plan.statements = '[]', 'plan_hash', plan.plan_hash,
+    'statements', ran -> 'statements', 'checklist', ran -> 'checklist', 'tables', tables, 'discarded', ran -> 'discarded', 'left_as_is', plan.left_as_is,
+    'catalog', jsonb_build_object('before', migration_guard.recorded_checksum(backup.schema_name), 'after', migration_guard.live_checksum(backup.schema_name), 'identical', true),
+    'locks', (
+      select coalesce(jsonb_agg(jsonb_build_object('lock', h.key, 'held_milliseconds', round(extract(epoch from ended - h.value::timestamptz) * 1000, 1)) order by h.key), '[]')
+      from jsonb_each_text(ran -> 'held') as h));
+end
+$$;
+comment on function migration_guard.attempt_rollback(migration_guard.jobs, migration_guard.backups) is
+  'One attempt at a rollback: plans again, runs every statement, and compares catalog and rows with what was promised.';
+
+create function migration_guard.live_checksum(backup_schema text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  plan_schema text;
+begin
+  -- Of the objects that the backup recorded; what is new was listed.
+  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
+  return (
+    select encode(sha256(convert_to(coalesce(string_agg(e.kind || ' ' || e.identity || ' ' || e.content, E'\n' order by e.kind collate "C", e.identity collate "C"), ''), 'UTF8')), 'hex')
+    from migration_guard.comparable_entries(array(
+      select l from migration_guard.live_entries(array(select distinct (x.entry).schema_name from migration_guard.recorded_entries(backup_schema) as x), '{}') as l
+      where exists (select from migration_guard.recorded_entries(backup_schema) as r where (r.entry).kind = l.kind and (r.entry).identity = l.identity))) as e);
+end
+$$;
+comment on function migration_guard.live_checksum(text) is 'SHA-256 over what the live catalog says of the objects that a backup recorded.';
+
+create function migration_guard.assert_intact(backup migration_guard.backups) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  failed text;
+begin
+  select string_agg(v.check_name || ': ' || v.details, '; ') into failed
+  from migration_guard.integrity_checks(backup) as v where v.status <> 'OK';
+  if failed is not null then
+    perform migration_guard.fail('backup_damaged', format('The backup of %s is not what was taken: %s.', backup.version, failed));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_intact(migration_guard.backups) is 'Raises backup_damaged unless a backup passes every integrity check.';
+
+create function migration_guard.run_rollback(job migration_guard.jobs) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  attempts constant int := 5;
+  backup migration_guard.backups;
+  result jsonb;
+begin
+  select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.get_backup(job.version)).id for update;
+  if backup.id::text is distinct from job.parameters ->> 'backup_id' then
+    perform migration_guard.fail('plan_changed', 'The plan was drawn for another backup of this version. Read it again.');
+  end if;
+  perform migration_guard.report_progress(job, 'verifying the backup', 0, 1);
+  perform migration_guard.assert_intact(backup);
+  for attempt in 1..attempts loop
+    begin
+      result := migration_guard.attempt_rollback(job, backup);
+      -- What a rehearsal has done is undone here, by the error that carries its result.
+      if (job.parameters ->> 'rehearse')::boolean then
+        raise exception using errcode = 'MG000', message = 'rehearsed', detail = result::text;
+      end if;
+      exit;
+    exception
+      when sqlstate 'MG000' then
+        get stacked diagnostics result = pg_exception_detail;
+        return result;
+      when lock_not_available or deadlock_detected then
+        -- With every lock given back, and a moment for whoever is in the way.
+        if attempt = attempts then raise; end if;
+        perform migration_guard.report_progress(job, format('waiting for locks, attempt %s of %s', attempt + 1, attempts), 0, 1);
+        perform pg_sleep(attempt);
+    end;
+  end loop;
+  update migration_guard.backups as b set rolled_back_at = clock_timestamp(), rolled_back_by = job.actor where b.id = backup.id;
+  notify pgrst, 'reload schema';
+  return result;
+end
+$$;
+comment on function migration_guard.run_rollback(migration_guard.jobs) is
+  'Does a rollback job, or its rehearsal: exactly the plan that was asked for, or nothing. Raises backup_damaged,
+plan_changed, rollback_refused, rows_violate_constraint, rollback_differs.';
