@@ -23,7 +23,7 @@ create table migration_guard.jobs (
   created_at timestamptz not null default now(),
   started_at timestamptz,
   finished_at timestamptz,
-  constraint kind_is_known check (kind in ('backup', 'verify', 'cleanup')),
+  constraint kind_is_known check (kind in ('backup', 'verify', 'diff', 'rollback', 'cleanup')),
   constraint status_is_known check (status in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
   constraint version_is_normalized check (version = migration_guard.normalize_version(version)),
   constraint ended_when_finished check ((finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))),
@@ -53,15 +53,22 @@ create table migration_guard.backups (
   -- Outcome and time of the last verification job.
   verified_ok boolean,
   verified_at timestamptz,
+  -- {is_clean, summary} of the last diff.
+  last_diff jsonb,
+  last_diff_at timestamptz,
   -- The sign-off of the migration; the retention clock starts here.
   confirmed_at timestamptz,
   confirmed_by text,
   confirmation_note text,
+  rolled_back_at timestamptz,
+  rolled_back_by text,
   removed_at timestamptz,
   removed_by text,
   constraint schema_belongs_to_version check (schema_name = migration_guard.backup_schema_name(version)),
   constraint verified_with_time check ((verified_ok is null) = (verified_at is null)),
+  constraint compared_with_time check ((last_diff is null) = (last_diff_at is null)),
   constraint confirmed_with_actor check ((confirmed_at is null) = (confirmed_by is null)),
+  constraint rolled_back_with_actor check ((rolled_back_at is null) = (rolled_back_by is null)),
   constraint removed_with_actor check ((removed_at is null) = (removed_by is null))
 );
 comment on table migration_guard.backups is 'Every backup that was ever taken, those that were cleaned up included.';

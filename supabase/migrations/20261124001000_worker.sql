@@ -170,6 +170,7 @@ begin
     outcome := case job.kind
       when 'backup' then migration_guard.run_backup(job)
       when 'verify' then migration_guard.run_verification(job)
+      when 'diff' then migration_guard.run_diff(job)
       when 'cleanup' then migration_guard.run_cleanup(job)
     end;
     update migration_guard.jobs as j

@@ -1,0 +1,652 @@
+-- Chapter 8, continued. The diff of a backup and what is live: the rows of each copied table, and the job that tells them
+-- beside the objects of the chapter before.
+
+create type migration_guard.table_pair as (
+  source_schema text,
+  source_table text,
+  backup_table text,
+  row_count bigint,
+  checksum text,
+  -- How each column was stored, in the order of the copy, and the attribute number that it has live, if any.
+  columns jsonb,
+  -- {is_primary, columns} of each key that the table had, the primary one first.
+  keys jsonb,
+  -- The label that each live enum value had, by its OID.
+  labels jsonb,
+  -- The live table, or null.
+  live oid,
+  matched_by text
+);
+comment on type migration_guard.table_pair is 'A copied table and the live one that it is now.';
+
+create function migration_guard.key_columns(definition text) returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What looks like capitals without quotes is no name.
+  select array_agg(case when c.token[1] like '"%' then replace(substr(c.token[1], 2, length(c.token[1]) - 2), '""', '"') else c.token[1] end
+    order by c.position)
+  from regexp_matches(
+    substring(definition from '^(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(((?:"(?:[^"]|"")*"|[^")])*)\)'),
+    '"(?:[^"]|"")*"|[^", ]+', 'g') with ordinality as c (token, position)
+  where c.token[1] <> all ('{WITHOUT,OVERLAPS}')
+$$;
+comment on function migration_guard.key_columns(text) is
+  'Names of the columns of a primary key or unique constraint as Postgres prints it; null for any other constraint.';
+
+create function migration_guard.table_pairs(schema_name text) returns setof migration_guard.table_pair
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    with matches as materialized (select * from migration_guard.object_matches(%1$L)),
+    labels as (
+      select coalesce(jsonb_object_agg(m.live_objid, o.name), '{}') as labels
+      from %1$I.objects_backup as o
+      join matches as m on (m.classid, m.objid, m.objsubid) = (o.classid, o.objid, o.objsubid)
+      where o.kind = 'enum_value'
+    )
+    select t.source_schema, t.source_table, t.backup_table, t.row_count, t.backup_checksum,
+      (
+        select coalesce(jsonb_agg(c.value || jsonb_build_object('live_attnum', m.live_objsubid) order by c.position), '[]')
+        from jsonb_array_elements(t.columns) with ordinality as c (value, position)
+        left join matches as m on m.classid = 'pg_class'::regclass and m.objid = t.source_oid and m.objsubid = (c.value ->> 'attnum')::int
+          and m.live_objid = p.live_objid
+      ),
+      (
+        select coalesce(jsonb_agg(jsonb_build_object('is_primary', k.is_primary, 'columns', k.names)
+          order by k.is_primary desc, cardinality(k.names), k.definition), '[]')
+        from %1$I.objects_backup as o
+        cross join lateral (
+          select substr(o.definition, length(format('alter table only %%I.%%I add constraint %%I ', t.source_schema, t.source_table, o.name)) + 1)
+        ) as d (definition)
+        cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
+        where o.kind = 'constraint' and o.parent_classid = 'pg_class'::regclass and o.parent = t.source_oid and k.names is not null
+      ),
+      l.labels, p.live_objid, p.matched_by
+    from %1$I.tables_backup as t
+    cross join labels as l
+    left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
+    order by t.source_schema, t.source_table
+  $query$, schema_name);
+end
+$$;
+comment on function migration_guard.table_pairs(text) is
+  'The copied tables of a backup schema, each with the live table that it is now, its columns and its keys.';
+
+-- What a live column reads like in the backup -------------------------------------------------------------------------
+
+create function migration_guard.label_changes(labels jsonb)
+returns table (enum oid, label text, recorded text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recorded as (
+    select e.enumtypid, e.oid, e.enumlabel::text as label, r.value as recorded
+    from jsonb_each_text(labels) as r
+    join pg_enum as e on e.oid = r.key::oid
+  )
+  select r.enumtypid, r.label, r.recorded from recorded as r where r.label <> r.recorded
+  union all
+  -- A value that was added under the old label of a renamed one was never in the backup: longer than a label can be.
+  select e.enumtypid, e.enumlabel::text, rpad(e.enumlabel::text, 64 + length(e.enumlabel::text), '*')
+  from pg_enum as e
+  join recorded as r on r.enumtypid = e.enumtypid and r.recorded = e.enumlabel::text and r.oid <> e.oid
+  where not exists (select from recorded as o where o.oid = e.oid)
+$$;
+comment on function migration_guard.label_changes(jsonb) is
+  'The labels of live enum values that read otherwise in the backup, and how.';
+
+create function migration_guard.enum_parts(type oid) returns table (enum oid, arrays int, is_plain boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parts (oid, arrays, is_plain) as (
+    select $1, 0, true
+    union
+    select m.oid, p.arrays + case when m.is_element then 1 else 0 end, p.is_plain and m.is_plain
+    from parts as p
+    join pg_type as t on t.oid = p.oid
+    cross join lateral (
+      select t.typbasetype, false, true where t.typtype = 'd'
+      union all
+      select t.typelem, true, true where t.typcategory = 'A' and t.typelem <> 0 and t.typtype <> 'd'
+      union all
+      select r.rngsubtype, false, false from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
+      union all
+      select a.atttypid, false, false from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) as m (oid, is_element, is_plain)
+  )
+  select p.oid, p.arrays, p.is_plain from parts as p join pg_type as t on t.oid = p.oid where t.typtype = 'e'
+$$;
+comment on function migration_guard.enum_parts(oid) is
+  'The enums that a type is made of, in how many arrays, and whether through nothing but arrays and domains.';
+
+create function migration_guard.relabelled(value text, in_array boolean, labels text[], recorded text[]) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when coalesce(cardinality(labels), 0) = 0 then value
+    when not in_array then format('case %s collate "C" %s else %1$s end', value,
+      (select string_agg(format('when %L then %L', l.label, l.recorded), ' ' order by l.label) from unnest(labels, recorded) as l (label, recorded)))
+    -- The text of an array of labels reads as an array of texts. Each label changes by way of what no label can be, so that
+    -- two can change places.
+    else format('(%s%s::text[]%s%s)::text', repeat('array_replace(', 2 * cardinality(labels)), value,
+      (select string_agg(format(', %L, %L)', l.label, repeat('*', 64) || l.number), '' order by l.number) from unnest(labels) with ordinality as l (label, number)),
+      (select string_agg(format(', %L, %L)', repeat('*', 64) || l.number, l.recorded), '' order by l.number) from unnest(recorded) with ordinality as l (recorded, number)))
+  end
+$$;
+comment on function migration_guard.relabelled(text, boolean, text[], text[]) is
+  'An expression that gives the stored text of an enum, or of an array of one, with other labels.';
+
+create function migration_guard.exact_form(value text, type text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As in the checksum: what has an equality that is not that of its bytes is sent.
+  select case
+    when t.oid = any ('{bool,int2,int4,int8,oid,uuid,"\"char\"",bytea}'::regtype[]) then value
+    when t.oid = any ('{name,text,varchar,refcursor,json,xml}'::regtype[]) then format('(%s)::text collate "C"', value)
+    when t.typsend = 0 then format('case when num_nulls(%s) = 0 then convert_to(format(''%%s'', %1$s), ''UTF8'') end', value)
+    else format('%s(%s)', t.typsend::regproc, value)
+  end
+  from pg_type as t
+  where t.oid = type::regtype
+$$;
+comment on function migration_guard.exact_form(text, text) is
+  'An expression that is equal for two values of a stored type only where every byte of them is.';
+
+create function migration_guard.plain_text(value text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select format('case when num_nulls(%s) = 0 then format(''%%s'', %1$s) end collate "C"', value) $$;
+comment on function migration_guard.plain_text(text) is 'An expression for the text that the type of a value gives it.';
+
+create function migration_guard.paired_columns(pair migration_guard.table_pair)
+returns table (
+  number int, name text, type text, stored_type text,
+  live_attnum int, live_name text, live_type text, live_stored_type text, live_value text,
+  is_retyped boolean, is_relabelled boolean, is_opaque boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with changes as materialized (select * from migration_guard.label_changes(pair.labels))
+  select c.position::int, c.value ->> 'name', c.value ->> 'type', c.value ->> 'stored_type',
+    s.attnum, s.name, s.type, s.stored_type,
+    migration_guard.relabelled('r.' || quote_ident(s.name), e.in_array, e.labels, e.recorded),
+    s.stored_type <> c.value ->> 'stored_type', e.labels is not null, e.is_opaque
+  from jsonb_array_elements(pair.columns) with ordinality as c (value, position)
+  left join migration_guard.stored_columns(pair.live) as s on s.attnum = (c.value ->> 'live_attnum')::int
+  left join pg_attribute as a on a.attrelid = pair.live and a.attnum = s.attnum
+  left join lateral (
+    select bool_or(p.arrays = 1) as in_array,
+      array_agg(x.label order by x.label) filter (where p.is_plain and p.arrays <= 1) as labels,
+      array_agg(x.recorded order by x.label) filter (where p.is_plain and p.arrays <= 1) as recorded,
+      coalesce(bool_or(not p.is_plain or p.arrays > 1), false) as is_opaque
+    from migration_guard.enum_parts(a.atttypid) as p
+    join changes as x on x.enum = p.enum
+  ) as e on true
+  order by c.position
+$$;
+comment on function migration_guard.paired_columns(migration_guard.table_pair) is
+  'The columns of a copy beside the live ones that they are now, with an expression over a live row r that reads as the
+backup would have stored it. Opaque is what hides an enum of other labels in a composite, a range or arrays in arrays.';
+
+create function migration_guard.way_of_reading(pair migration_guard.table_pair) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(E'\n', migration_guard.projection(pair.live), jsonb_agg(to_jsonb(c) order by c.number))
+  from migration_guard.paired_columns(pair) as c
+$$;
+comment on function migration_guard.way_of_reading(migration_guard.table_pair) is
+  'Names, types and labels by which a live table is read: what is another afterwards was altered in between.';
+
+-- The queries ---------------------------------------------------------------------------------------------------------
+
+create function migration_guard.live_checksum_query(pair migration_guard.table_pair) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.checksum_query(
+    format('select %s from (%s) as r', coalesce(string_agg(format('%s as %I', c.live_value, c.name), ', ' order by c.number), ''),
+      migration_guard.projection(pair.live)),
+    coalesce(array_agg(c.name order by c.number), '{}'),
+    coalesce(array_agg(c.stored_type::regtype::oid order by c.number), '{}'))
+  from migration_guard.paired_columns(pair) as c
+  -- It is comparable when every column of the copy is there, and is stored as it was.
+  having coalesce(bool_and(c.live_attnum is not null and not c.is_retyped), true)
+$$;
+comment on function migration_guard.live_checksum_query(migration_guard.table_pair) is
+  'The query for count and checksum of the live rows in the form of the backup; null where they have another form.';
+
+create function migration_guard.compared_forms(pair migration_guard.table_pair, with_casts boolean)
+returns table (number bigint, live_form text, copy_form text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row_number() over (order by c.number, f.position), f.live_form, f.copy_form
+  from migration_guard.paired_columns(pair) as c
+  cross join lateral (select format('r.%I', c.name) as copy_value) as v
+  cross join lateral (
+    select 1, migration_guard.exact_form(c.live_value, c.stored_type), migration_guard.exact_form(v.copy_value, c.stored_type)
+    where not c.is_retyped
+    union all
+    -- Of another type: the same where a cast leads from each to the other and nothing is lost on either way.
+    select 1, migration_guard.exact_form(format('(%s)::%s', c.live_value, c.stored_type), c.stored_type), migration_guard.exact_form(v.copy_value, c.stored_type)
+    where c.is_retyped and with_casts
+    union all
+    select 2, migration_guard.exact_form(c.live_value, c.live_stored_type), migration_guard.exact_form(format('(%s)::%s', v.copy_value, c.live_stored_type), c.live_stored_type)
+    where c.is_retyped and with_casts
+    union all
+    select 1, migration_guard.plain_text(c.live_value), migration_guard.plain_text(v.copy_value)
+    where c.is_retyped and not with_casts
+  ) as f (position, live_form, copy_form)
+  where c.live_attnum is not null
+$$;
+comment on function migration_guard.compared_forms(migration_guard.table_pair, boolean) is
+  'What two rows are compared by: pairs of expressions, one over a live row and one over a copied one, both called r.';
+
+create function migration_guard.key_comparison_query(
+  schema_name text, pair migration_guard.table_pair, key text[], with_casts boolean, sample_keys int, include_values boolean
+) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with forms as (
+    select string_agg(format(', %s as s%s', f.live_form, f.number), '' order by f.number) as live,
+      string_agg(format(', %s as s%s', f.copy_form, f.number), '' order by f.number) as copy,
+      string_agg(format(' or l.s%s is distinct from b.s%1$s', f.number), '' order by f.number) as differs
+    from migration_guard.compared_forms(pair, with_casts) as f
+  ),
+  keys as (
+    -- k joins, v is shown: an enum's label joins by what it was and is shown as it is.
+    select string_agg(format(', %s as k%s, r.%I as v%2$s', j.live_key, k.number, c.live_name), '' order by k.number) as live,
+      string_agg(format(', %s as k%s, r.%I as v%2$s', j.copy_key, k.number, c.name), '' order by k.number) as copy,
+      string_agg(format('l.k%s = b.k%1$s', k.number), ' and ' order by k.number) as joined,
+      string_agg(format(', l.v%s as l%1$s, b.v%1$s as b%1$s', k.number), '' order by k.number) as shown,
+      format('jsonb_build_object(%s)', string_agg(format('%L, c.l%s', c.live_name, k.number), ', ' order by k.number)) as live_object,
+      format('jsonb_build_object(%s)', string_agg(format('%L, c.b%s', c.name, k.number), ', ' order by k.number)) as copy_object,
+      string_agg('c.l' || k.number, ', ' order by k.number) as live_order,
+      string_agg('c.b' || k.number, ', ' order by k.number) as copy_order
+    from unnest(key) with ordinality as k (name, number)
+    join migration_guard.paired_columns(pair) as c on c.name = k.name
+    join pg_type as t on t.oid = c.stored_type::regtype
+    cross join lateral (
+      -- Unique values of one type have unique texts, but another type's cast could make them equal.
+      select case when c.is_retyped then migration_guard.plain_text(c.live_value) else c.live_value || case when t.typcollation <> 0 then ' collate "C"' else '' end end as live_key,
+        case when c.is_retyped then migration_guard.plain_text(format('r.%I', c.name)) else format('r.%I', c.name) || case when t.typcollation <> 0 then ' collate "C"' else '' end end as copy_key
+    ) as j
+  )
+  select format($query$
+    with changed as (
+      select case when l.is_there is null then 'deleted' when b.is_there is null then 'inserted' else 'updated' end as change%s%s
+      from (select true as is_there%s%s%s from (%s) as r) as l
+      full join (select true as is_there%s%s%s from only %I.%I as r) as b on %s
+      where l.is_there is null or b.is_there is null%s
+    )
+    select count(*) filter (where c.change = 'inserted') as inserted, count(*) filter (where c.change = 'updated') as updated,
+      count(*) filter (where c.change = 'deleted') as deleted, %s as samples
+    from changed as c$query$,
+    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live),
+    k.copy, f.copy, w.whole, schema_name, pair.backup_table, k.joined, f.differs,
+    case when sample_keys = 0 then 'null::jsonb' else (
+      select format('jsonb_build_object(%s)', string_agg(format(
+        '%1$L, (select coalesce(jsonb_agg(x.sample), ''[]'') from (select %2$s as sample from changed as c where c.change = %1$L order by %3$s limit %4$s) as x)',
+        g.change,
+        case when include_values then format('jsonb_build_object(''key'', %s, ''before'', migration_guard.sample_row(to_jsonb(c.b_row)), ''after'', migration_guard.sample_row(to_jsonb(c.l_row)))', g.object) else g.object end,
+        g.ordered, sample_keys), ', '))
+      from (values ('inserted', k.live_object, k.live_order), ('updated', k.live_object, k.live_order), ('deleted', k.copy_object, k.copy_order)) as g (change, object, ordered)
+    ) end)
+  from forms as f, keys as k, (
+    select case when include_values and sample_keys > 0 then ', r as whole' end as whole,
+      case when include_values and sample_keys > 0 then ', l.whole as l_row, b.whole as b_row' end as shown
+  ) as w
+$$;
+comment on function migration_guard.key_comparison_query(text, migration_guard.table_pair, text[], boolean, int, boolean) is
+  'The query that counts the rows of a live table that were inserted, updated and deleted since the backup, by a key.';
+
+create function migration_guard.multiset_comparison_query(
+  schema_name text, pair migration_guard.table_pair, with_casts boolean, sample_keys int, include_values boolean
+) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with forms as (
+    select string_agg(format(', %s as s%s', f.live_form, f.number), '' order by f.number) as live,
+      string_agg(format(', %s as s%s', f.copy_form, f.number), '' order by f.number) as copy,
+      coalesce(string_agg('u.s' || f.number, ', ' order by f.number), '()') as grouped
+    from migration_guard.compared_forms(pair, with_casts) as f
+  )
+  select format($query$
+    with changed as (
+      select sum(u.is_live) as live, sum(1 - u.is_live) as copied%s
+      from (
+        select 1 as is_live%s%s from (%s) as r
+        union all
+        select 0%s%s from only %I.%I as r
+      ) as u
+      group by %s
+      having sum(u.is_live) <> sum(1 - u.is_live)
+    )
+    select coalesce(sum(c.live - c.copied) filter (where c.live > c.copied), 0)::bigint as inserted, 0::bigint as updated,
+      coalesce(sum(c.copied - c.live) filter (where c.copied > c.live), 0)::bigint as deleted, %s as samples
+    from changed as c$query$,
+    w.shown, f.live, w.whole, migration_guard.projection(pair.live), f.copy, w.whole, schema_name, pair.backup_table, f.grouped,
+    case when w.whole is null then 'null::jsonb' else format($samples$jsonb_build_object(
+      'inserted', (select coalesce(jsonb_agg(x.sample), '[]') from (
+        select jsonb_build_object('key', null, 'rows', c.live - c.copied, 'before', null, 'after', migration_guard.sample_row(c.l_row::jsonb)) as sample
+        from changed as c where c.live > c.copied order by c.l_row limit %1$s) as x),
+      'updated', '[]'::jsonb,
+      'deleted', (select coalesce(jsonb_agg(x.sample), '[]') from (
+        select jsonb_build_object('key', null, 'rows', c.copied - c.live, 'before', migration_guard.sample_row(c.b_row::jsonb), 'after', null) as sample
+        from changed as c where c.copied > c.live order by c.b_row limit %1$s) as x))$samples$, sample_keys) end)
+  from forms as f, (
+    -- Of rows that are alike in what is compared, any one is shown.
+    select case when include_values and sample_keys > 0 then ', to_jsonb(r)::text collate "C" as whole' end as whole,
+      case when include_values and sample_keys > 0
+        then ', max(u.whole) filter (where u.is_live = 1) as l_row, max(u.whole) filter (where u.is_live = 0) as b_row' end as shown
+  ) as w
+$$;
+comment on function migration_guard.multiset_comparison_query(text, migration_guard.table_pair, boolean, int, boolean) is
+  'The query that counts the rows that are there more often, or less often, than in the backup.';
+
+create function migration_guard.sample_row(value jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(e.key, case when length(e.value::text) > 2000 then to_jsonb(left(e.value #>> '{}', 2000) || '…') else e.value end)
+  from jsonb_each(value) as e
+$$;
+comment on function migration_guard.sample_row(jsonb) is 'A row as a sample shows it: what is longer than 2,000 characters is cut.';
+
+-- One table -----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.usable_key(schema_name text, pair migration_guard.table_pair) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  candidate record;
+  is_usable boolean;
+begin
+  for candidate in
+    select k.names, (j.value ->> 'is_primary')::boolean as is_primary, c.live_attnums, c.live_values
+    from jsonb_array_elements(pair.keys) with ordinality as j (value, position)
+    cross join lateral (select array(select jsonb_array_elements_text(j.value -> 'columns')) as names) as k
+    cross join lateral (
+      select array_agg(p.live_attnum::int2) as live_attnums, array_agg(p.live_value) as live_values
+      from migration_guard.paired_columns(pair) as p where p.name = any (k.names) and p.live_attnum is not null
+    ) as c
+    where cardinality(c.live_attnums) = cardinality(k.names)
+    order by j.position
+  loop
+    -- Under a unique constraint there may be nulls, as many as one likes.
+    if not candidate.is_primary then
+      execute format('select not exists (select from only %I.%I as r where %s)', schema_name, pair.backup_table,
+        (select string_agg(format('r.%I is null', n), ' or ') from unnest(candidate.names) as n)) into is_usable;
+      continue when not is_usable;
+    end if;
+    if exists (
+      select from pg_index as i
+      where i.indrelid = pair.live and i.indisunique and i.indisvalid and i.indpred is null
+        and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ candidate.live_attnums
+    ) then
+      return candidate.names;
+    end if;
+    -- The live table may have lost the constraint.
+    execute format('select not exists (select from (%s) as r where num_nulls(%s) = 0 group by %s having count(*) > 1)',
+      migration_guard.projection(pair.live), array_to_string(candidate.live_values, ', '), array_to_string(candidate.live_values, ', ')) into is_usable;
+    if is_usable then return candidate.names; end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function migration_guard.usable_key(text, migration_guard.table_pair) is
+  'The columns by which the rows of a copy can be found in the live table: of its primary key, or of a unique constraint without nulls.';
+
+create function migration_guard.comparison_note(pair migration_guard.table_pair, key text[], with_casts boolean) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select nullif(concat_ws(' ',
+    case when pair.matched_by = 'name' then 'Found by its name: its identity is gone.' end,
+    'Not compared, since they are gone: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.live_attnum is null) || '.',
+    'Not compared, since they are new: ' || (
+      select string_agg(format('%I', s.name), ', ' order by s.attnum) from migration_guard.stored_columns(pair.live) as s
+      where s.attnum <> all (array(select (x.value ->> 'live_attnum')::int from jsonb_array_elements(pair.columns) as x (value) where x.value ->> 'live_attnum' is not null))
+    ) || '.',
+    format('Compared by %s: ', case when with_casts then 'casts in both directions' else 'their text' end)
+      || string_agg(format('%I, which was %s and is %s', c.name, c.type, c.live_type), ', ' order by c.number) filter (where c.is_retyped) || '.',
+    'Values whose labels were renamed count as changed: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.is_opaque) || '.',
+    case when key is null and pair.keys <> '[]' then 'Its key does not tell the rows apart any more.' end), '')
+  from migration_guard.paired_columns(pair) as c
+$$;
+comment on function migration_guard.comparison_note(migration_guard.table_pair, text[], boolean) is
+  'What a reader must know of how a table was compared; null where nothing is out of the ordinary.';
+
+create function migration_guard.hold_table(relation oid) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  named constant text := (
+    select format('%I.%I', n.nspname, c.relname) from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = relation);
+begin
+  if named is not null then
+    execute format('lock table only %s in access share mode', named);
+  end if;
+  if named is null or to_regclass(named)::oid is distinct from relation then
+    raise exception using errcode = 'undefined_table', message = 'it goes by another name';
+  end if;
+exception when undefined_table or invalid_schema_name or wrong_object_type then
+  perform migration_guard.fail('types_changed', format('%s was altered while it was compared.', coalesce(named, 'A table')));
+end
+$$;
+comment on function migration_guard.hold_table(oid) is
+  'Keeps a table from being altered until the transaction ends, as reading it does. Raises types_changed where it is too late.';
+
+create function migration_guard.compare_rows(
+  schema_name text, pair migration_guard.table_pair, key text[], with_casts boolean, sample_keys int, include_values boolean
+) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Compiling the expressions of hundreds of columns takes longer than evaluating them.
+set jit = off
+as $$
+declare
+  query constant text := case
+    when key is null then migration_guard.multiset_comparison_query(schema_name, pair, with_casts, sample_keys, include_values)
+    else migration_guard.key_comparison_query(schema_name, pair, key, with_casts, sample_keys, include_values) end;
+  found record;
+begin
+  execute query into found;
+  return jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end,
+    'inserted', found.inserted, 'updated', found.updated, 'deleted', found.deleted,
+    'samples', coalesce(found.samples, '{"inserted": [], "updated": [], "deleted": []}'),
+    'note', nullif(concat_ws(' ', migration_guard.comparison_note(pair, key, with_casts),
+      case when key is null and sample_keys > 0 and not include_values then 'It has no key, so that there are no sample keys.' end), ''));
+end
+$$;
+comment on function migration_guard.compare_rows(text, migration_guard.table_pair, text[], boolean, int, boolean) is
+  'Counts what has changed in a table, by a key or as a multiset.';
+
+create function migration_guard.compare_table(
+  schema_name text, pair migration_guard.table_pair, sample_keys int, include_values boolean
+) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+declare
+  reading text;
+  checksum_query text;
+  live_rows bigint;
+  live_checksum text;
+  key text[];
+  outcome jsonb;
+begin
+  perform migration_guard.hold_table(pair.live);
+  perform migration_guard.refuse_views(true);
+  reading := migration_guard.way_of_reading(pair);
+  key := migration_guard.usable_key(schema_name, pair);
+  checksum_query := migration_guard.live_checksum_query(pair);
+  if checksum_query is not null then
+    execute checksum_query into live_rows, live_checksum;
+  end if;
+  if (live_rows, live_checksum) is not distinct from (pair.row_count, pair.checksum) then
+    outcome := jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end, 'inserted', 0, 'updated', 0, 'deleted', 0,
+      'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb, 'note', migration_guard.comparison_note(pair, key, true));
+  else
+    begin
+      outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
+    exception when others then
+      -- A cast may be missing, or fail at some value; nothing else has a second chance.
+      if not exists (select from migration_guard.paired_columns(pair) as c where c.is_retyped) then raise; end if;
+      outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
+    end;
+  end if;
+  perform migration_guard.refuse_views(false);
+  -- Neither enums nor the names of schemas can be locked: as it was read, so it still is.
+  if migration_guard.way_of_reading(pair) is distinct from reading then
+    perform migration_guard.fail('types_changed', format('%I.%I was altered while it was compared.', pair.source_schema, pair.source_table));
+  end if;
+  return outcome;
+end
+$$;
+comment on function migration_guard.compare_table(text, migration_guard.table_pair, int, boolean) is
+  'What has changed in the rows of a table since the backup. The checksum is enough where nothing has; otherwise the rows are joined.';
+
+create function migration_guard.row_drift(
+  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, job migration_guard.jobs default null
+) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set lc_monetary = 'C' set client_encoding = 'UTF8'
+as $$
+declare
+  -- Each table is read in one statement with a snapshot of its own, while its lock keeps it as it is: a snapshot of the
+  -- whole would show a table that somebody truncates or rewrites in the meantime as empty.
+  pairs constant migration_guard.table_pair[] := array(select p from migration_guard.table_pairs(backup.schema_name) as p);
+  pair migration_guard.table_pair;
+  live record;
+  outcome jsonb;
+  tables jsonb := '[]';
+begin
+  foreach pair in array pairs loop
+    if job.id is not null then
+      perform migration_guard.report_progress(job, format('comparing %I.%I', pair.source_schema, pair.source_table), jsonb_array_length(tables), cardinality(pairs));
+    end if;
+    perform migration_guard.assert_copy(backup, pair.backup_table);
+    select format('%I.%I', n.nspname, c.relname) as name, c.relkind in ('r', 'p') as is_table into live
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = coalesce(pair.live, to_regclass(format('%I.%I', pair.source_schema, pair.source_table)));
+    if pair.live is not null and live.is_table then
+      outcome := migration_guard.compare_table(backup.schema_name, pair, sample_keys, include_values);
+    else
+      outcome := jsonb_build_object('compared_by', null, 'inserted', 0, 'updated', 0, 'deleted', pair.row_count,
+        'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb,
+        'note', case when live.is_table is false then format('It is gone: %s is no table, and is not read.', live.name) else 'It is gone.' end);
+    end if;
+    tables := tables || jsonb_build_array(jsonb_build_object(
+      'table', format('%I.%I', pair.source_schema, pair.source_table), 'backup_table', pair.backup_table,
+      'now', case when pair.live is not null and live.is_table then live.name end) || outcome);
+  end loop;
+  return tables;
+end
+$$;
+comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, migration_guard.jobs) is
+  'For each table of a backup how many rows were inserted, updated and deleted since, with samples of their keys, and with
+values only where they are asked for.';
+
+create function migration_guard.assert_copy(backup migration_guard.backups, backup_table text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from pg_class as c
+    where c.oid = to_regclass(format('%I.%I', backup.schema_name, backup_table)) and c.relkind = 'r' and not c.relrowsecurity
+  ) then
+    perform migration_guard.fail('backup_damaged', format('%I.%I is gone: verify the backup of %s.', backup.schema_name, backup_table, backup.version));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_copy(migration_guard.backups, text) is
+  'Raises backup_damaged unless a copied table is there.';
+
+-- The job -------------------------------------------------------------------------------------------------------------
+
+create function migration_guard.assert_backup_schema(backup migration_guard.backups) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass(format('%I.tables_backup', backup.schema_name)) is null or to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
+    perform migration_guard.fail('backup_damaged', format('The schema %I is gone, or what it had recorded.', backup.schema_name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_backup_schema(migration_guard.backups) is
+  'Raises backup_damaged where the schema of a registered backup is not there to be compared.';
+
+create function migration_guard.enqueue_diff(
+  version text, actor text default session_user, request_id text default null, sample_keys int default 0, include_values boolean default false
+) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+begin
+  if sample_keys is null or sample_keys not between 0 and 100 then
+    perform migration_guard.fail('invalid_parameter', 'sample_keys is a number from 0 to 100.');
+  end if;
+  perform migration_guard.assert_backup_schema(backup);
+  return migration_guard.enqueue('diff', backup.version, actor,
+    jsonb_build_object('sample_keys', sample_keys, 'include_values', coalesce(include_values, false)), request_id);
+end
+$$;
+comment on function migration_guard.enqueue_diff(text, text, text, int, boolean) is
+  'Queues the diff of a backup and what is live. Raises backup_not_found, backup_damaged or invalid_parameter.';
+
+create function migration_guard.run_diff(job migration_guard.jobs) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(job.version);
+  include_values constant boolean := coalesce((job.parameters ->> 'include_values')::boolean, false);
+  objects jsonb;
+  tables jsonb;
+  outline jsonb;
+begin
+  perform migration_guard.assert_backup_schema(backup);
+  if include_values then
+    raise log 'migration_guard: % reads row values in the diff of % (job %)', job.actor, job.version, job.id;
+  end if;
+  perform migration_guard.report_progress(job, 'comparing the catalog', 0, 1);
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.schema_drift(backup) as d;
+  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values, job);
+
+  select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
+  from (
+    select jsonb_object_agg(k.change, (select count(*) from jsonb_array_elements(objects) as e (value) where e.value -> 'changes' ? k.change)) as counts
+    from unnest('{renamed,redefined,missing,new}'::text[]) as k (change)
+  ) as o, (
+    select jsonb_object_agg(k.change, (select coalesce(sum((e.value ->> k.change)::bigint), 0) from jsonb_array_elements(tables) as e (value))) as counts
+    from unnest('{inserted,updated,deleted}'::text[]) as k (change)
+  ) as r;
+  outline := jsonb_build_object('summary', outline,
+    'is_clean', objects = '[]' and outline -> 'rows' = '{"inserted": 0, "updated": 0, "deleted": 0}'::jsonb);
+  update migration_guard.backups as b set last_diff = outline, last_diff_at = clock_timestamp() where b.id = backup.id;
+  return outline || jsonb_build_object('objects', objects, 'tables', tables);
+end
+$$;
+comment on function migration_guard.run_diff(migration_guard.jobs) is
+  'Does a diff job. Result: {is_clean, summary, objects, tables}; the backup keeps the first two.';
