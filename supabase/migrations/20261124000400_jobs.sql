@@ -31,9 +31,9 @@ create table migration_guard.jobs (
 );
 comment on table migration_guard.jobs is 'Long work: queued by a request, run by the worker, one transaction each.';
 
--- However many ask at once, a version has one backup and one cleanup under way.
+-- However many ask at once, a version has one backup, rollback or cleanup under way.
 create unique index one_exclusive_job_per_version on migration_guard.jobs (version)
-  where kind in ('backup', 'cleanup') and status in ('queued', 'running');
+  where kind in ('backup', 'cleanup', 'rollback') and status in ('queued', 'running');
 create unique index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
 
 create table migration_guard.backups (
@@ -143,11 +143,11 @@ begin
   return job;
 exception when unique_violation then
   perform migration_guard.fail(
-    'backup_in_progress', format('A backup or a cleanup of %s is under way already.', version));
+    'backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
 end
 $$;
 comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
-  'Queues a job. Raises backup_in_progress when a backup or cleanup of the version is queued or running.';
+  'Queues a job. Raises backup_in_progress when a backup, rollback or cleanup of the version is queued or running.';
 
 -- Progress ------------------------------------------------------------------------------------------------------------
 

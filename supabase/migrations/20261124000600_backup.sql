@@ -71,9 +71,9 @@ begin
   if exists (
     select from migration_guard.jobs as j
     where j.version = migration_guard.normalize_version(enqueue_backup.version)
-      and j.kind in ('backup', 'cleanup') and j.status in ('queued', 'running')
+      and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
   ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup or a cleanup of %s is under way already.', version));
+    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
   end if;
   plan := migration_guard.assert_can_back_up(version);
   return migration_guard.enqueue('backup', plan.version, actor, '{}', request_id);

@@ -172,6 +172,7 @@ begin
       when 'verify' then migration_guard.run_verification(job)
       when 'diff' then migration_guard.run_diff(job)
       when 'cleanup' then migration_guard.run_cleanup(job)
+      when 'rollback' then migration_guard.run_rollback(job)
     end;
     update migration_guard.jobs as j
     set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
