@@ -85,6 +85,10 @@ select * from (values
   ('MG018', 'scheduler_missing'),
   ('MG019', 'backup_damaged'),
   ('MG020', 'backup_locked'),
+  ('MG021', 'plan_changed'),
+  ('MG022', 'rollback_refused'),
+  ('MG023', 'rows_violate_constraint'),
+  ('MG024', 'rollback_differs'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

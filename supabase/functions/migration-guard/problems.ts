@@ -26,7 +26,10 @@ export const problems = {
   migration_already_applied: { status: 409, title: "The migration has run already", sqlstate: "MG011" },
   not_ready: { status: 409, title: "The checklist is not complete", sqlstate: "MG012" },
   cleanup_refused: { status: 409, title: "A guard refuses the cleanup", sqlstate: "MG013" },
+  backup_damaged: { status: 409, title: "The backup is not whole", sqlstate: "MG019" },
   backup_locked: { status: 409, title: "Another session has locked the backup", sqlstate: "MG020" },
+  plan_changed: { status: 409, title: "The rollback plan is no longer the one that was read", sqlstate: "MG021" },
+  rollback_refused: { status: 409, title: "Something cannot be undone", sqlstate: "MG022" },
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
   unsupported_media_type: { status: 415, title: "The body is not declared as what the path takes" },
   objects_not_found: { status: 422, title: "The plan names what does not exist", sqlstate: "MG007" },
@@ -50,6 +53,12 @@ export type ProblemDetails = {
   errors?: unknown[];
   /** Every condition that was evaluated, with its outcome. */
   guards?: unknown[];
+  /** The hash of the rollback plan as it is now, and the statements that it has gained and lost since it was read. */
+  plan_hash?: string;
+  added?: unknown[];
+  removed?: unknown[];
+  /** Each object that a rollback cannot lead back, and why. */
+  cannot_undo?: unknown[];
 };
 
 /** An error that the API answers with as `application/problem+json`. */

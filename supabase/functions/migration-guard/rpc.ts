@@ -1,7 +1,7 @@
 import type { SupabaseClient } from "@supabase/supabase-js";
 import type { z } from "zod";
 import type { Database } from "./database.types.ts";
-import { Problem, type ProblemCode, problems } from "./problems.ts";
+import { Problem, type ProblemCode, type ProblemDetails, problems } from "./problems.ts";
 
 type Functions = Database["migration_guard_api"]["Functions"];
 
@@ -74,7 +74,7 @@ export function toProblem({ code: anyCode, message, details }: RestError, status
   });
 }
 
-function parseDetails(details?: string | null): { errors?: unknown[]; guards?: unknown[] } {
+function parseDetails(details?: string | null): Omit<ProblemDetails, "detail"> {
   if (!details) return {};
   try {
     return JSON.parse(details);

@@ -41,6 +41,12 @@ export const ProblemSchema = z.object({
   guards: z.array(z.unknown()).optional().openapi({
     description: "Every condition that was evaluated, with its outcome.",
   }),
+  plan_hash: z.string().optional().openapi({ description: "With `plan_changed`: the hash of the plan as it is now." }),
+  added: z.array(z.unknown()).optional().openapi({ description: "The statements that the plan has gained since." }),
+  removed: z.array(z.unknown()).optional().openapi({ description: "The statements that it has lost since." }),
+  cannot_undo: z.array(z.unknown()).optional().openapi({
+    description: "With `rollback_refused`: each object that cannot be led back, and why.",
+  }),
 }).openapi("Problem");
 
 export const Progress = z.object({
