@@ -47,6 +47,10 @@ create type migration_guard_api.backup as (
   confirmed_at timestamptz,
   confirmed_by text,
   confirmation_note text,
+  last_diff jsonb,
+  last_diff_at timestamptz,
+  rolled_back_at timestamptz,
+  rolled_back_by text,
   metadata jsonb,
   tables jsonb
 );
@@ -74,7 +78,40 @@ as $$
 $$;
 comment on function migration_guard.show_job(migration_guard.jobs) is 'A job, as the API shows it.';
 
-create function migration_guard.show_backup(backup migration_guard.backups) returns migration_guard_api.backup
+create function migration_guard.backup_state(backup migration_guard.backups) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when to_regnamespace(format('%I', backup.schema_name)) is null then 'missing'
+    when not backup.verified_ok then 'damaged'
+    -- The sign-off and a diff that found drift tell of what came after them, until the next rollback.
+    when backup.rolled_back_at > greatest(backup.created_at, backup.confirmed_at, case when drifted then backup.last_diff_at end) then 'rolled_back'
+    when backup.confirmed_at is not null then 'migrated'
+    when drifted then 'stale'
+    else 'fresh'
+  end
+  from (select coalesce(not (backup.last_diff ->> 'is_clean')::boolean and backup.last_diff_at > backup.created_at, false) as drifted) as d
+$$;
+comment on function migration_guard.backup_state(migration_guard.backups) is
+  'Where a migration stands by what was recorded last: missing (somebody dropped the schema), damaged (the last verification
+failed), rolled_back, migrated (signed off), stale (the last diff found drift) or fresh.';
+
+create function migration_guard.look_at_catalog(backup migration_guard.backups, state text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when state = 'fresh' and migration_guard.catalog_moved(backup) then 'stale' else state end;
+exception when lock_not_available then
+  -- What somebody alters right now is, for everybody else, still what it was.
+  return state;
+end
+$$;
+comment on function migration_guard.look_at_catalog(migration_guard.backups, text) is
+  'A backup''s state, fresh no longer where the catalog is not what it recorded. Reads the whole catalog.';
+
+create function migration_guard.show_backup(backup migration_guard.backups, state text default null) returns migration_guard_api.backup
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -96,20 +133,15 @@ begin
       from %I.tables_backup as t$query$, backup.schema_name) into tables;
   end if;
   return row(backup.version, backup.schema_name,
-    case
-      when to_regnamespace(format('%I', backup.schema_name)) is null then 'missing'
-      when not backup.verified_ok then 'damaged'
-      when backup.confirmed_at is not null then 'confirmed'
-      when backup.verified_ok then 'verified'
-      else 'unverified'
-    end,
+    coalesce(state, migration_guard.backup_state(backup)),
     backup.id, backup.actor, backup.created_at, backup.manifest, (backup.plan ->> 'retention_days')::int,
     backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
-    metadata, coalesce(tables, '[]'));
+    backup.last_diff, backup.last_diff_at, backup.rolled_back_at, backup.rolled_back_by, metadata, coalesce(tables, '[]'));
 end
 $$;
-comment on function migration_guard.show_backup(migration_guard.backups) is
-  'A backup, as the API shows it: what is registered, and what its schema says of itself.';
+comment on function migration_guard.show_backup(migration_guard.backups, text) is
+  'A backup, as the API shows it: what is registered, and what its schema says of itself. The state that is recorded, unless
+the caller knows a newer one.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 
@@ -214,8 +246,14 @@ comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newe
 create function migration_guard_api.get_backup(version text) returns migration_guard_api.backup
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_backup(migration_guard.get_backup(version)) $$;
-comment on function migration_guard_api.get_backup(text) is 'GET /v1/backups/{version}. Raises backup_not_found.';
+-- See preflight_plan.
+set statement_timeout = '25s' set lock_timeout = '2s'
+as $$
+  select migration_guard.show_backup(b, migration_guard.look_at_catalog(b, migration_guard.backup_state(b)))
+  from migration_guard.get_backup(version) as b
+$$;
+comment on function migration_guard_api.get_backup(text) is
+  'GET /v1/backups/{version}: with the catalog compared, unlike in the list. Raises backup_not_found.';
 
 create function migration_guard_api.verify_backup(version text, actor text, request_id text default null, expected_manifest text default null)
 returns migration_guard_api.job
@@ -259,6 +297,47 @@ set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id)) $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
+
+-- Drift and rollback --------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.diff_backup(
+  version text, sample_keys int, include_values boolean, actor text, request_id text default null
+) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.show_job(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values)) $$;
+comment on function migration_guard_api.diff_backup(text, int, boolean, text, text) is
+  'POST /v1/backups/{version}/diff. Raises backup_not_found or invalid_parameter.';
+
+create function migration_guard_api.plan_rollback(version text, options jsonb, actor text)
+returns table (
+  plan_hash text, possible boolean, statements jsonb, new_objects jsonb, cannot_undo jsonb, left_as_is jsonb, tables jsonb,
+  notes jsonb
+)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+-- It compares the whole catalog, and rows where they are to be restored; see get_checklist and preflight_plan.
+set statement_timeout = '55s' set lock_timeout = '2s'
+as $$
+  select p.plan_hash, p.possible, p.statements, p.new_objects, p.cannot_undo, p.left_as_is, p.tables, p.notes
+  from migration_guard.plan_rollback(version, options, actor) as p
+$$;
+comment on function migration_guard_api.plan_rollback(text, jsonb, text) is
+  'GET /v1/backups/{version}/rollback-plan: one row. Raises backup_not_found, backup_damaged or invalid_parameter.';
+
+create function migration_guard_api.roll_back(
+  version text, plan_hash text, options jsonb, rehearse boolean, actor text, request_id text default null
+) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+-- It makes the plan again, to see that it is the one that was read.
+set statement_timeout = '55s' set lock_timeout = '2s'
+as $$
+  select migration_guard.show_job(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id))
+$$;
+comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text) is
+  'POST /v1/backups/{version}/rollback. Raises backup_not_found, backup_damaged, backup_in_progress, plan_changed,
+rollback_refused or invalid_parameter.';
 
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ f
   expect(job.finished_at).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+\+00:00$/);
 
   expect((await call("GET", "/v1/backups/v10")).json).toMatchObject({
-    state: "unverified",
+    state: "fresh",
+    verified_ok: null,
+    verified_at: null,
     schema: "migration_backup_v10",
   });
   const verified = await call("POST", "/v1/backups/v10/verify", { wait: 60 });
@@ -31,7 +33,7 @@ test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ f
   expect(backups).toHaveLength(1);
   expect(backups[0]).toMatchObject({
     version: "v10.0",
-    state: "verified",
+    state: "fresh",
     verified_ok: true,
     manifest: job.result.manifest,
   });
@@ -46,7 +48,7 @@ test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ f
 
   const confirmed = await call("POST", "/v1/backups/v10.0/confirm", { json: { note: "All is well." } });
   expect(confirmed.json).toMatchObject({
-    state: "confirmed",
+    state: "migrated",
     confirmed_by: "default",
     confirmation_note: "All is well.",
   });

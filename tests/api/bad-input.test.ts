@@ -129,6 +129,102 @@ const cases: Case[] = [
     "invalid_request",
   ],
   ["a sign-off without a note", "POST", "/v1/backups/v10/confirm", { json: { note: "  " } }, 400, "invalid_request"],
+  ["the diff of no backup", "POST", "/v1/backups/v99/diff", {}, 404, "backup_not_found"],
+  ["a diff with a wish that is unknown", "POST", "/v1/backups/v10/diff", { json: { keys: 5 } }, 400, "invalid_request"],
+  ["a diff of 101 keys", "POST", "/v1/backups/v10/diff", { json: { sample_keys: 101 } }, 400, "invalid_request"],
+  ["a diff of half a key", "POST", "/v1/backups/v10/diff", { json: { sample_keys: 0.5 } }, 400, "invalid_request"],
+  ["the rollback plan of no backup", "GET", "/v1/backups/v99/rollback-plan", {}, 404, "backup_not_found"],
+  [
+    "a rollback plan with a misspelt option",
+    "GET",
+    "/v1/backups/v10/rollback-plan?date=keep",
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback plan with an unknown mode",
+    "GET",
+    "/v1/backups/v10/rollback-plan?data=drop",
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback plan with an unknown mode of a table",
+    "GET",
+    "/v1/backups/v10/rollback-plan?data=profiles:drop",
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback plan with two modes of a table",
+    "GET",
+    "/v1/backups/v10/rollback-plan?data=profiles:keep,profiles:restore",
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback plan with a mode of no table",
+    "GET",
+    "/v1/backups/v10/rollback-plan?data=:keep",
+    {},
+    400,
+    "invalid_request",
+  ],
+  ["a rollback plan with half an object", "GET", "/v1/backups/v10/rollback-plan?data={", {}, 400, "invalid_request"],
+  ["a rollback plan that drops nothing", "GET", "/v1/backups/v10/rollback-plan?drop_new=", {}, 400, "invalid_request"],
+  [
+    "a rollback plan that leaves what is deleted, perhaps",
+    "GET",
+    "/v1/backups/v10/rollback-plan?leave_deleted=maybe",
+    {},
+    400,
+    "invalid_request",
+  ],
+  [
+    "the rollback of no backup",
+    "POST",
+    "/v1/backups/v99/rollback",
+    { json: { plan_hash: "0".repeat(64) } },
+    404,
+    "backup_not_found",
+  ],
+  ["a rollback without a plan's hash", "POST", "/v1/backups/v10/rollback", { json: {} }, 400, "invalid_request"],
+  [
+    "a rollback of half a hash",
+    "POST",
+    "/v1/backups/v10/rollback",
+    { json: { plan_hash: "0f" } },
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback with an unknown mode",
+    "POST",
+    "/v1/backups/v10/rollback",
+    { json: { plan_hash: "0".repeat(64), data: { profiles: "drop" } } },
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback with an unknown option",
+    "POST",
+    "/v1/backups/v10/rollback",
+    { json: { plan_hash: "0".repeat(64), force: true } },
+    400,
+    "invalid_request",
+  ],
+  [
+    "a rollback that may be a rehearsal",
+    "POST",
+    "/v1/backups/v10/rollback",
+    { json: { plan_hash: "0".repeat(64), rehearse: "true" } },
+    400,
+    "invalid_request",
+  ],
   ["a body of 2 MiB", "PUT", "/v1/plans/v10", { json: { tables: ["x".repeat(2 * aMebibyte)] } }, 413, "body_too_large"],
   ["a path that is not there", "GET", "/v1/nothing", {}, 404, "not_found"],
   ["a method that a path does not have", "PATCH", "/v1/backups", {}, 405, "method_not_allowed"],
@@ -197,6 +293,15 @@ test("a 422 of a thousand names in a schema of thousands is answered, and small"
 test("a 400 says which field is wrong", async ({ api }) => {
   const answer = await api.call("PUT", "/v1/plans/v10", { json: { tables: "profiles", retention_days: 0 } });
   expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual(["tables", "retention_days"]);
+});
+
+test("a 400 shows how an option of a rollback plan is written", async ({ api }) => {
+  const answer = await api.call("GET", "/v1/backups/v10/rollback-plan?data=profiles&drop_new=a,,b&leave_deleted=yes");
+  expect(answer.json.errors).toEqual([
+    { path: "data", message: expect.stringContaining("profiles:restore,invite_codes:keep") },
+    { path: "drop_new", message: expect.stringContaining("all, blocking, names of tables") },
+    { path: "leave_deleted", message: expect.stringContaining('"true"|"false"') },
+  ]);
 });
 
 test("tables with odd names, without rows and without a key are backed up", async ({ freshApi }) => {

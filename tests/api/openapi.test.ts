@@ -25,12 +25,15 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "GET /v1/backups/{version}",
     "GET /v1/backups/{version}/checklist",
     "GET /v1/backups/{version}/cleanup-plan",
+    "GET /v1/backups/{version}/rollback-plan",
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",
     "GET /v1/plans",
     "GET /v1/plans/{version}",
     "POST /v1/backups",
     "POST /v1/backups/{version}/confirm",
+    "POST /v1/backups/{version}/diff",
+    "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
     "POST /v1/plans/{version}/derive",
     "POST /v1/plans/{version}/preflight",
@@ -56,7 +59,7 @@ test("every path refuses a request without a credential, and a body that is miss
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
     }
   }
-  expect(withBody).toBe(5);
+  expect(withBody).toBe(6);
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {
@@ -64,7 +67,7 @@ test("the document says which times of a job and a backup may be missing", async
   for (
     const [name, times] of Object.entries({
       Job: ["started_at", "finished_at"],
-      Backup: ["verified_at", "confirmed_at"],
+      Backup: ["verified_at", "confirmed_at", "last_diff_at", "rolled_back_at"],
     })
   ) {
     for (const time of times) {

@@ -70,7 +70,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   expect(JSON.parse(checklist!)).toMatchObject({ ready: true });
   expect(migration).toContain("COMMIT");
   expect(JSON.parse(verifiedAgain!)).toMatchObject({ status: "succeeded", result: { ok: true } });
-  expect(JSON.parse(confirmed!)).toMatchObject({ state: "confirmed", confirmed_by: "default" });
+  expect(JSON.parse(confirmed!)).toMatchObject({ state: "migrated", confirmed_by: "default" });
   // The plan is drawn before the two weeks have passed in this test, so that it shows the guard that blocks.
   expect(JSON.parse(cleanupPlan!)).toMatchObject({ allowed: false });
   expect(JSON.parse(removed!)).toMatchObject({ status: "succeeded", result: { removed: true } });

@@ -218,7 +218,7 @@ test("the first sign-off stands, whoever says it again", async ({ example: { sql
   expect(first).toMatchObject({
     confirmed_by: "alice",
     confirmation_note: "All green since Monday.",
-    state: "confirmed",
+    state: "migrated",
   });
   expect(first.confirmed_at).toBeInstanceOf(Date);
   expect(await confirm("Me too.", "bob")).toEqual(first);

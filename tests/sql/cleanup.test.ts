@@ -88,7 +88,7 @@ test("with every guard passed the backup goes, its record stays, and the version
   expect(await sql`select version from migration_guard_api.list_backups()`).toEqual([]);
 
   await backUp(sql, "v10", examplePlan);
-  expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "unverified" }]);
+  expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "fresh" }]);
   expect(await sql`select from migration_guard.backups`).toHaveLength(2);
 });
 

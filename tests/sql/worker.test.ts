@@ -240,7 +240,7 @@ test("a backup whose worker was killed is taken by the next worker, and nothing 
   await holder.release();
   await work(sql);
   expect(await readJob(sql, id)).toMatchObject({ status: "succeeded", attempts: 2 });
-  expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "unverified" }]);
+  expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "fresh" }]);
 });
 
 test("a job that loses its worker three times fails with worker_lost, and holds up nothing", async ({ database }) => {

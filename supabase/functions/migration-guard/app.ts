@@ -12,12 +12,14 @@ import type { Environment } from "./environment.ts";
 import { Problem } from "./problems.ts";
 import { requireMediaType } from "./require-media-type.ts";
 import { backups } from "./routes/backups.ts";
+import { diff } from "./routes/diff.ts";
 import { health } from "./routes/health.ts";
 import { jobs } from "./routes/jobs.ts";
 import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
+import { rollback } from "./routes/rollback.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
@@ -81,6 +83,8 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   plansDerive(app);
   preflight(app);
   backups(app);
+  diff(app);
+  rollback(app);
   jobs(app);
 
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
@@ -98,7 +102,8 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     info: {
       title: "Migration Guard",
       version: productVersion,
-      description: "Backs up what a schema migration can touch, proves the copy whole, and removes it behind guards.",
+      description:
+        "Backs up what a schema migration can touch, proves the copy whole, leads the way back, and removes it behind guards.",
     },
     servers: [{ url: `${environment.url}/functions/v1/${name}` }],
     security: [{ secretKey: [] }, { serviceRoleToken: [] }],

@@ -42,6 +42,22 @@ export type Database = {
       };
       "delete_plan": { Args: { "version": string }; Returns: undefined };
       "derive_plan": { Args: { "schema": string; "touches": Json; "version": string }; Returns: Json };
+      "diff_backup": {
+        Args: {
+          "actor": string;
+          "include_values": boolean;
+          "request_id"?: string;
+          "sample_keys": number;
+          "version": string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       "get_backup": {
         Args: { "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
@@ -141,6 +157,19 @@ export type Database = {
           "token_expires_at": string;
         }[];
       };
+      "plan_rollback": {
+        Args: { "actor": string; "options": Json; "version": string };
+        Returns: {
+          "cannot_undo": Json;
+          "left_as_is": Json;
+          "new_objects": Json;
+          "notes": Json;
+          "plan_hash": string;
+          "possible": boolean;
+          "statements": Json;
+          "tables": Json;
+        }[];
+      };
       "preflight_plan": {
         Args: { "touches"?: Json; "version": string; "warnings"?: Json };
         Returns: {
@@ -155,6 +184,23 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "plan";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "roll_back": {
+        Args: {
+          "actor": string;
+          "options": Json;
+          "plan_hash": string;
+          "rehearse": boolean;
+          "request_id"?: string;
+          "version": string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -188,6 +234,10 @@ export type Database = {
         "confirmed_at": string | null;
         "confirmed_by": string | null;
         "confirmation_note": string | null;
+        "last_diff": Json | null;
+        "last_diff_at": string | null;
+        "rolled_back_at": string | null;
+        "rolled_back_by": string | null;
         "metadata": Json | null;
         "tables": Json | null;
       };

@@ -58,7 +58,7 @@ export const Progress = z.object({
 
 export const Job = z.object({
   id: z.uuid(),
-  kind: z.enum(["backup", "verify", "cleanup"]),
+  kind: z.enum(["backup", "verify", "cleanup", "diff", "rollback"]),
   version: z.string(),
   status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
   progress: Progress,
@@ -81,6 +81,19 @@ export const Guard = z.object({
   passed: z.boolean(),
   details: z.string().openapi({ description: "Why." }),
 }).openapi("Guard");
+
+/** The headers of a route that makes a job. */
+export const JobHeaders = z.object({
+  prefer: z.string().optional().openapi({
+    description: "`wait=SECONDS` (RFC 7240): wait for the job to finish, 120 s at most.",
+    example: "wait=60",
+  }),
+});
+
+/** A query parameter of every path. */
+export const Pretty = z.string().optional().openapi({
+  description: "Indents the answer, as it does on any path.",
+});
 
 /** The answers that any route may give besides its own, for the OpenAPI document. */
 export const problemResponses = <Status extends number>(...statuses: Status[]) =>

@@ -1,11 +1,13 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
+import { DiffSummary } from "../diff-summary.ts";
 import { emptyBodyIsNone } from "../empty-body-is-none.ts";
 import { rpc } from "../rpc.ts";
 import {
   Guard,
   Job,
+  JobHeaders,
   jsonBody,
   jsonContent,
   NullableTimestamp,
@@ -25,12 +27,16 @@ const BackupTable = z.object({
   bytes: z.int().openapi({ description: "Size of the copy on disk." }),
 }).openapi("BackupTable");
 
+const LastDiff = z.object({ is_clean: z.boolean(), summary: DiffSummary }).openapi("LastDiff", {
+  description: "What the last diff found, in numbers; its job has the rest.",
+});
+
 const Backup = z.object({
   version: z.string(),
   schema: z.string().openapi({ description: "Schema that holds the copy." }),
-  state: z.enum(["unverified", "verified", "damaged", "confirmed", "missing"]).openapi({
+  state: z.enum(["fresh", "stale", "migrated", "rolled_back", "damaged", "missing"]).openapi({
     description:
-      "`damaged`: the last verification failed. `confirmed`: the migration was signed off. `missing`: somebody dropped the schema.",
+      "`fresh`: nothing is known to have changed since the backup. `stale`: the last diff found drift or, where one backup is asked for, the schema is another now. `migrated`: the migration was signed off. `rolled_back`: a rollback was the last thing to happen. `damaged`: the last verification failed. `missing`: somebody dropped the backup's schema. Whether it was verified, `verified_ok` and `verified_at` tell.",
   }),
   backup_id: z.uuid(),
   actor: z.string().openapi({ description: "Name of the key that asked for it." }),
@@ -39,11 +45,17 @@ const Backup = z.object({
     description: "SHA-256 over everything that the backup recorded: note it outside of the database.",
   }),
   retention_days: z.int(),
-  verified_ok: z.boolean().nullable(),
+  verified_ok: z.boolean().nullable().openapi({
+    description: "Outcome of the last verification; null where there was none.",
+  }),
   verified_at: NullableTimestamp,
   confirmed_at: NullableTimestamp,
   confirmed_by: z.string().nullable(),
   confirmation_note: z.string().nullable(),
+  last_diff: LastDiff.nullable(),
+  last_diff_at: NullableTimestamp,
+  rolled_back_at: NullableTimestamp,
+  rolled_back_by: z.string().nullable(),
   metadata: z.record(z.string(), z.unknown()).nullable().openapi({
     description: "The row of `backup_metadata`: counts, snapshot, server version.",
   }),
@@ -75,12 +87,7 @@ const CleanupPlan = z.object({
 
 const tags = ["backups"];
 const params = VersionParameter;
-const headers = z.object({
-  prefer: z.string().optional().openapi({
-    description: "`wait=SECONDS` (RFC 7240): wait for the job to finish, 120 s at most.",
-    example: "wait=60",
-  }),
-});
+const headers = JobHeaders;
 
 const createBackup = createRoute({
   method: "post",

@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { Job, jsonContent, problemResponses, Version } from "../schemas.ts";
+import { Job, jsonContent, Pretty, problemResponses, Version } from "../schemas.ts";
 
 const tags = ["jobs"];
 
@@ -13,7 +13,7 @@ const listJobs = createRoute({
   request: {
     query: z.strictObject({
       version: Version.optional(),
-      pretty: z.string().optional().openapi({ description: "Indents the answer, as it does on any path." }),
+      pretty: Pretty,
       limit: z.coerce.number().int().min(1).max(200).default(50).openapi({ description: "How many at most." }),
     }),
   },

@@ -4,7 +4,7 @@ import { parseMigration } from "../derive/parse-migration.ts";
 import { migrationText } from "../migration-text.ts";
 import { Problem } from "../problems.ts";
 import { rpc } from "../rpc.ts";
-import { jsonContent, migrationBody, problemResponses, Text, VersionParameter } from "../schemas.ts";
+import { jsonContent, migrationBody, Pretty, problemResponses, Text, VersionParameter } from "../schemas.ts";
 
 const Line = z.int().nullable().openapi({ description: "Line of the file, from 1; null for the file as a whole." });
 
@@ -41,7 +41,7 @@ const derivePlan = createRoute({
     params: VersionParameter,
     query: z.strictObject({
       schema: Text.min(1).max(63).default("public").openapi({ description: "Schema of the plan." }),
-      pretty: z.string().optional().openapi({ description: "Indents the answer, as it does on any path." }),
+      pretty: Pretty,
     }),
     body: migrationBody(true),
   },

@@ -4,7 +4,7 @@ import { rpc } from "../rpc.ts";
 import { boundBodies } from "../derive/bound-bodies.ts";
 import { parseMigration } from "../derive/parse-migration.ts";
 import { migrationText } from "../migration-text.ts";
-import { jsonContent, migrationBody, problemResponses, VersionParameter } from "../schemas.ts";
+import { jsonContent, migrationBody, Pretty, problemResponses, VersionParameter } from "../schemas.ts";
 
 const Check = z.object({
   check_name: z.string().openapi({ description: "Stable name of the check." }),
@@ -31,7 +31,7 @@ const preflightPlan = createRoute({
   request: {
     params: VersionParameter,
     query: z.strictObject({
-      pretty: z.string().optional().openapi({ description: "Indents the answer, as it does on any path." }),
+      pretty: Pretty,
     }),
     body: migrationBody(false),
   },

@@ -1,0 +1,52 @@
+/** What a script says of a rollback plan. */
+type Plan = {
+  version: string;
+  plan_hash: string;
+  possible: boolean;
+  statements: {
+    step: number;
+    object: string;
+    reason: string;
+    statement: string;
+    effect: string;
+    lock: string | null;
+    on: string | null;
+    estimated_rows: number | null;
+  }[];
+  cannot_undo: { object: string; why: string; blocks: boolean }[];
+};
+
+/** Each line as a comment: what Postgres or psql ends a line with ends the comment, and names may have it. */
+const comment = (text: string) => text.split(/\r\n|\r|\n/).map((line) => `-- ${line}`.trimEnd()).join("\n");
+
+const oneLine = (text: string) => text.replace(/\s*[\r\n]+\s*/g, " ");
+
+function statementText(
+  { step, object, reason, statement, effect, lock, on, estimated_rows }: Plan["statements"][number],
+) {
+  const costs = [effect, lock && `${lock}${on ? ` on ${on}` : ""}`, estimated_rows && `about ${estimated_rows} rows`];
+  const title = oneLine(`${step}. ${object}: ${reason} (${costs.filter(Boolean).join(", ")})`);
+  return `${comment(title)}\n${statement.trimEnd().replace(/;$/, "")};`;
+}
+
+/**
+ * A rollback plan as a script of SQL that psql runs: one transaction, with the settings that its statements are written
+ * for. Unlike the API's own run it compares nothing at the end. A plan that is refused is all comments.
+ */
+export function rollbackScript({ version, plan_hash, possible, statements, cannot_undo }: Plan): string {
+  const blocks = [
+    `The way back from ${version}, plan ${plan_hash}.`,
+    "As a script it neither checks the backup first nor compares the outcome: POST /v1/backups/{version}/rollback does.",
+    ...cannot_undo.map(({ object, why, blocks }) =>
+      `${blocks ? "Bars the way" : "Cannot be undone"}: ${oneLine(`${object}: ${why}`)}`
+    ),
+    ...(possible ? [] : ["This plan is refused, so that its statements are comments here."]),
+  ];
+  const script = [
+    "begin;",
+    "set local search_path = pg_catalog, pg_temp;\nset local check_function_bodies = off;\nset local standard_conforming_strings = on;\nset local lock_timeout = '10s';",
+    ...statements.map(statementText),
+    "notify pgrst, 'reload schema';\ncommit;",
+  ].join("\n\n");
+  return `${comment(blocks.join("\n"))}\n\n${possible ? script : comment(script)}\n`;
+}

@@ -1,0 +1,42 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { answerJob, jobResponses } from "../answer-job.ts";
+import type { App } from "../app.ts";
+import { emptyBodyIsNone } from "../empty-body-is-none.ts";
+import { rpc } from "../rpc.ts";
+import { Job, JobHeaders, problemResponses, VersionParameter } from "../schemas.ts";
+
+const DiffBody = z.strictObject({
+  sample_keys: z.int().min(0).max(100).default(0).openapi({
+    description: "Of how many rows of each table and kind (inserted, updated, deleted) the keys are told.",
+    example: 5,
+  }),
+  include_values: z.boolean().default(false).openapi({
+    description: "Whether the samples hold whole rows. They are stored in the job, with who asked for them.",
+  }),
+}).openapi("DiffBody");
+
+const diffBackup = createRoute({
+  method: "post",
+  path: "/v1/backups/{version}/diff",
+  tags: ["backups"],
+  summary: "What has changed since the backup: the result of the job is `{is_clean, summary, objects, tables}`.",
+  description:
+    "Schema and rows, backup against live. An object is followed by its identity, so that one that was renamed is\n`renamed`, not missing and new. A renamed table, column or enum value is no change of a row.",
+  middleware: emptyBodyIsNone,
+  request: {
+    params: VersionParameter,
+    headers: JobHeaders,
+    body: { content: { "application/json": { schema: DiffBody } } },
+  },
+  responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
+});
+
+export function diff(app: App) {
+  app.openapi(diffBackup, async (c) => {
+    const { version } = c.req.valid("param");
+    // Without a body nothing has set the defaults.
+    const options = DiffBody.parse(c.req.valid("json") ?? {});
+    const parameters = { version, ...options, actor: c.var.actor, request_id: c.var.requestId };
+    return answerJob(c, await rpc(c.var.client, "diff_backup", parameters, Job));
+  });
+}

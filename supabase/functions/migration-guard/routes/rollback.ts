@@ -1,0 +1,113 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { accepts } from "hono/accepts";
+import { answerJob, jobResponses } from "../answer-job.ts";
+import type { App } from "../app.ts";
+import { RollbackOptions } from "../rollback-options.ts";
+import { RollbackQuery } from "../rollback-query.ts";
+import { rollbackScript } from "../rollback-script.ts";
+import { rpc } from "../rpc.ts";
+import { Job, JobHeaders, jsonBody, problemResponses, VersionParameter } from "../schemas.ts";
+
+const Statement = z.object({
+  step: z.int(),
+  object: z.string().openapi({ description: "Kind and name of the object that it leads back." }),
+  reason: z.string().openapi({ description: "What has become of the object: renamed, redefined, missing, new, …" }),
+  statement: z.string().openapi({ description: "The SQL that is run." }),
+  effect: z.string().openapi({
+    description: "`rename`, `metadata`, `scan` (reads the table), `rewrite` (writes it anew) or `rows` (writes rows).",
+  }),
+  lock: z.string().nullable().openapi({
+    description: "The strongest lock that it takes.",
+    example: "ACCESS EXCLUSIVE",
+  }),
+  on: z.string().nullable().openapi({ description: "The table that it locks." }),
+  estimated_rows: z.number().nullable().openapi({ description: "About how many rows it reads or writes." }),
+}).openapi("RollbackStatement");
+
+const items = (description: string) => z.array(z.looseObject({})).openapi({ description });
+
+const RollbackPlan = z.object({
+  plan_hash: z.string().openapi({
+    description: "Stands for the statements and for the catalog that they assume: a rollback runs this plan or none.",
+  }),
+  possible: z.boolean().openapi({ description: "False where something that cannot be undone bars the way." }),
+  statements: z.array(Statement).openapi({ description: "In the order in which they are run, in one transaction." }),
+  new_objects: items("What was created since the backup, and whether it is dropped or kept."),
+  cannot_undo: z.array(z.looseObject({
+    object: z.string(),
+    why: z.string(),
+    blocks: z.boolean().openapi({ description: "Whether the rollback is refused for it." }),
+  })).openapi({ description: "What cannot be undone." }),
+  left_as_is: items("What stays as it is now, and why."),
+  tables: items("What becomes of the rows of each table."),
+  notes: z.array(z.unknown()).openapi({ description: "What else is worth knowing before." }),
+});
+
+const RollbackBody = RollbackOptions.extend({
+  plan_hash: z.string().regex(/^[0-9a-f]{64}$/, "is 64 hexadecimal digits, as the rollback plan has them").openapi({
+    description: "`plan_hash` of the rollback plan that was read with the same options.",
+  }),
+  rehearse: z.boolean().default(false).openapi({
+    description:
+      "Run everything, compare the outcome, then undo it all, and tell what each statement took and which locks it held.",
+  }),
+}).openapi("RollbackBody");
+
+const tags = ["backups"];
+
+const getRollbackPlan = createRoute({
+  method: "get",
+  path: "/v1/backups/{version}/rollback-plan",
+  tags,
+  summary: "The statements that lead back to the backup, what they cost, and what cannot be undone. Changes nothing.",
+  description:
+    "With `Accept: application/sql` (or `text/plain`) it is a script: the statements with comments, in one transaction.",
+  request: { params: VersionParameter, query: RollbackQuery },
+  responses: {
+    200: {
+      description: "The plan.",
+      content: {
+        "application/json": { schema: RollbackPlan.extend({ version: z.string() }).openapi("RollbackPlan") },
+        "application/sql": { schema: z.string().openapi({ example: "begin;\n\n…\n\ncommit;\n" }) },
+        "text/plain": { schema: z.string() },
+      },
+    },
+    ...problemResponses(404, 409),
+  },
+});
+
+const rollBack = createRoute({
+  method: "post",
+  path: "/v1/backups/{version}/rollback",
+  tags,
+  summary: "Run exactly the plan that was read, or nothing; or rehearse it.",
+  description:
+    "One transaction, which ends by comparing the live catalog with the backup: any difference undoes all. The result of\nthe job is `{rehearsed, no_op, statements, checklist, catalog, tables, blocked_by}`.",
+  request: { params: VersionParameter, headers: JobHeaders, body: jsonBody(RollbackBody) },
+  responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
+});
+
+const supports = ["application/json", "application/sql", "text/plain"];
+
+/** Longest time that making the plan may take, in milliseconds; the database ends it at 55 s. */
+const planLimit = 56_000;
+
+export function rollback(app: App) {
+  app.openapi(getRollbackPlan, async (c) => {
+    const { version } = c.req.valid("param");
+    const parameters = { version, options: c.req.valid("query"), actor: c.var.actor };
+    const [found] = await rpc(c.var.client, "plan_rollback", parameters, z.tuple([RollbackPlan]), planLimit);
+    const plan = { version, ...found };
+    c.header("vary", "accept");
+    const type = accepts(c, { header: "Accept", supports, default: "application/json" });
+    if (type === "application/json") return c.json(plan, 200);
+    return c.text(rollbackScript(plan), 200, { "content-type": `${type}; charset=utf-8` });
+  });
+
+  app.openapi(rollBack, async (c) => {
+    const { version } = c.req.valid("param");
+    const { plan_hash, rehearse, ...options } = c.req.valid("json");
+    const parameters = { version, plan_hash, options, rehearse, actor: c.var.actor, request_id: c.var.requestId };
+    return answerJob(c, await rpc(c.var.client, "roll_back", parameters, Job, planLimit));
+  });
+}
