@@ -103,13 +103,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return case when state = 'fresh' and migration_guard.catalog_moved(backup) then 'stale' else state end;
-exception when lock_not_available then
-  -- What somebody alters right now is, for everybody else, still what it was.
-  return state;
+exception
+  when lock_not_available then
+    -- What somebody alters right now is, for everybody else, still what it was.
+    return state;
+  when undefined_table or undefined_column then
+    return 'damaged';
 end
 $$;
 comment on function migration_guard.look_at_catalog(migration_guard.backups, text) is
-  'A backup''s state, fresh no longer where the catalog is not what it recorded. Reads the whole catalog.';
+  'A backup''s state, fresh no longer where the catalog is not what it recorded, and damaged where it
+cannot be read. Reads the whole catalog.';
 
 create function migration_guard.show_backup(backup migration_guard.backups, state text default null) returns migration_guard_api.backup
 language plpgsql stable

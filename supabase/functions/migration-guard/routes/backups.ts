@@ -36,7 +36,7 @@ const Backup = z.object({
   schema: z.string().openapi({ description: "Schema that holds the copy." }),
   state: z.enum(["fresh", "stale", "migrated", "rolled_back", "damaged", "missing"]).openapi({
     description:
-      "`fresh`: nothing is known to have changed since the backup. `stale`: the last diff found drift or, where one backup is asked for, the schema is another now. `migrated`: the migration was signed off. `rolled_back`: a rollback was the last thing to happen. `damaged`: the last verification failed. `missing`: somebody dropped the backup's schema. Whether it was verified, `verified_ok` and `verified_at` tell.",
+      "`fresh`: nothing is known to have changed since the backup. `stale`: the last diff found drift or, where one backup is asked for, the schema is another now. `migrated`: the migration was signed off. `rolled_back`: a rollback was the last thing to happen. `damaged`: the last verification failed, or what was recorded cannot be read. `missing`: somebody dropped the backup's schema. Whether it was verified, `verified_ok` and `verified_at` tell.",
   }),
   backup_id: z.uuid(),
   actor: z.string().openapi({ description: "Name of the key that asked for it." }),
@@ -180,6 +180,9 @@ const deleteBackup = createRoute({
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });
 
+/** Longest time that comparing the catalog may take, in milliseconds; the database ends it at 25 s. */
+const catalogLimit = 26_000;
+
 /** Longest time that reading a backup again may take, in milliseconds; the platform ends a REST request at 60 s. */
 const checklistLimit = 55_000;
 
@@ -197,7 +200,10 @@ export function backups(app: App) {
     async (c) => c.json({ backups: await rpc(c.var.client, "list_backups", {}, z.array(Backup)) }, 200),
   );
 
-  app.openapi(getBackup, async (c) => c.json(await rpc(c.var.client, "get_backup", c.req.valid("param"), Backup), 200));
+  app.openapi(
+    getBackup,
+    async (c) => c.json(await rpc(c.var.client, "get_backup", c.req.valid("param"), Backup, catalogLimit), 200),
+  );
 
   app.openapi(verifyBackup, async (c) => {
     const { version } = c.req.valid("param");
