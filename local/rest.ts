@@ -1,6 +1,7 @@
 import { App } from "@supabase/lite";
 import { createPostgresConnection, type PostgresConnection } from "@supabase/lite/postgres";
 import { decodeJwt } from "jose";
+import postgres from "postgres";
 import { anonKey, jwtSecret, publishableKeys, serviceRoleKey } from "./keys.ts";
 import { databaseUrl } from "./database-url.ts";
 import { answerErrorsLikePostgrest } from "./rest-errors.ts";
@@ -16,7 +17,7 @@ export type RestOptions = {
 
 export type Rest = {
   fetch: (request: Request) => Promise<Response>;
-  /** Forgets what it knows of the catalog, as PostgREST does on `notify pgrst, 'reload schema'`. */
+  /** Forgets what it knows of the catalog. */
   reloadSchema: () => void;
   stop: () => Promise<void>;
 };
@@ -27,6 +28,8 @@ export type Rest = {
  * - It logs in as `authenticator`, which has no right of its own, and always switches to the caller's role.
  *   By itself lite switches only when some table has row level security, and first grants all on every table of
  *   such a table's schema to everybody; marking that step as done leaves the database's own grants in force.
+ * - It reads the catalog again on `notify pgrst, 'reload schema'`. Of DDL alone the platform's event trigger tells PostgREST,
+ *   and here nobody does.
  * - `authenticator` sees hardly anything in `information_schema`, so the catalog is read over a second connection.
  */
 export function startRest({ databasePort, database, secretKeys, schemas }: RestOptions): Rest {
@@ -54,6 +57,16 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
     });
     return catalog;
   };
+
+  const forgetCatalog = () => {
+    catalog = undefined;
+  };
+  const listener = postgres(databaseUrl({ user: "supabase_admin", port: databasePort, database }), {
+    onnotice: () => {},
+  });
+  listener.listen("pgrst", forgetCatalog, forgetCatalog).catch(() => {
+    // Without a database there is nothing to serve either, and the catalog is read when there is one.
+  });
 
   const roles = new Map<string, string>([
     ...Object.values(secretKeys).map((key) => [key, "service_role"] as const),
@@ -98,11 +111,9 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
       }
       return app.server.fetch(request);
     },
-    reloadSchema: () => {
-      catalog = undefined;
-    },
+    reloadSchema: forgetCatalog,
     stop: async () => {
-      await Promise.all([requests.close(), reader.close()]);
+      await Promise.all([requests.close(), reader.close(), listener.end({ timeout: 1 })]);
     },
   };
 }
