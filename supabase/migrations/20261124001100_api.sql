@@ -311,7 +311,7 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values)) $$;
 comment on function migration_guard_api.diff_backup(text, int, boolean, text, text) is
-  'POST /v1/backups/{version}/diff. Raises backup_not_found or invalid_parameter.';
+  'POST /v1/backups/{version}/diff. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard_api.plan_rollback(version text, options jsonb, actor text)
 returns table (
