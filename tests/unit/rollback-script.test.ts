@@ -14,14 +14,15 @@ const step = {
 };
 const plan = { version: "v10.0", plan_hash: "ab".repeat(32), possible: true, statements: [step], cannot_undo: [] };
 
-/** The kinds of statements that Postgres's own grammar finds in a text. */
+/** The kinds of statements, besides `set`, that Postgres's own grammar finds in a text. */
 async function kinds(text: string): Promise<string[]> {
   const { stmts = [] } = await parse(text);
-  return stmts.map(({ stmt }: { stmt?: object }) => Object.keys(stmt!)[0]!);
+  return stmts.map(({ stmt }: { stmt?: object }) => Object.keys(stmt!)[0]!).filter((kind) =>
+    kind !== "VariableSetStmt"
+  );
 }
 
-const settings = ["VariableSetStmt", "VariableSetStmt", "VariableSetStmt", "VariableSetStmt"];
-const around = (...inner: string[]) => ["TransactionStmt", ...settings, ...inner, "NotifyStmt", "TransactionStmt"];
+const around = (...inner: string[]) => ["TransactionStmt", ...inner, "NotifyStmt", "TransactionStmt"];
 
 test("a script runs the statements in one transaction, and says what each is for and costs", async () => {
   const script = rollbackScript(plan);

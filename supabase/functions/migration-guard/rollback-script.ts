@@ -16,6 +16,22 @@ type Plan = {
   cannot_undo: { object: string; why: string; blocks: boolean }[];
 };
 
+/** What the statements, and the texts that they compare, are written for. */
+const settings = [
+  "search_path = pg_catalog, pg_temp",
+  "client_encoding = 'UTF8'",
+  "standard_conforming_strings = on",
+  "check_function_bodies = off",
+  "row_security = off",
+  "timezone = 'UTC'",
+  "datestyle = 'ISO, YMD'",
+  "intervalstyle = 'postgres'",
+  "extra_float_digits = 1",
+  "bytea_output = 'hex'",
+  "lc_monetary = 'C'",
+  "lock_timeout = '10s'",
+];
+
 /** Each line as a comment: what Postgres or psql ends a line with ends the comment, and names may have it. */
 const comment = (text: string) => text.split(/\r\n|\r|\n/).map((line) => `-- ${line}`.trimEnd()).join("\n");
 
@@ -44,7 +60,7 @@ export function rollbackScript({ version, plan_hash, possible, statements, canno
   ];
   const script = [
     "begin;",
-    "set local search_path = pg_catalog, pg_temp;\nset local check_function_bodies = off;\nset local standard_conforming_strings = on;\nset local lock_timeout = '10s';",
+    settings.map((setting) => `set local ${setting};`).join("\n"),
     ...statements.map(statementText),
     "notify pgrst, 'reload schema';\ncommit;",
   ].join("\n\n");

@@ -24,7 +24,15 @@ const Statement = z.object({
   estimated_rows: z.number().nullable().openapi({ description: "About how many rows it reads or writes." }),
 }).openapi("RollbackStatement");
 
-const items = (description: string) => z.array(z.looseObject({})).openapi({ description });
+const TableRows = z.looseObject({
+  table: z.string().openapi({ description: "The table, as the backup names it." }),
+  now: z.string().nullable().openapi({ description: "What it is called now; null where it is gone." }),
+  mode: z.enum(["keep", "restore"]),
+  deleted_since: z.int().nullable().openapi({
+    description:
+      "With `restore`: rows of the backup that are there no more, and come back unless `leave_deleted` is said.",
+  }),
+}).openapi("RollbackTable");
 
 const RollbackPlan = z.object({
   plan_hash: z.string().openapi({
@@ -32,15 +40,19 @@ const RollbackPlan = z.object({
   }),
   possible: z.boolean().openapi({ description: "False where something that cannot be undone bars the way." }),
   statements: z.array(Statement).openapi({ description: "In the order in which they are run, in one transaction." }),
-  new_objects: items("What was created since the backup, and whether it is dropped or kept."),
+  new_objects: z.array(z.looseObject({ object: z.string(), dropped: z.boolean() })).openapi({
+    description: "What was created since the backup, and whether it is dropped or kept.",
+  }),
   cannot_undo: z.array(z.looseObject({
     object: z.string(),
     why: z.string(),
     blocks: z.boolean().openapi({ description: "Whether the rollback is refused for it." }),
   })).openapi({ description: "What cannot be undone." }),
-  left_as_is: items("What stays as it is now, and why."),
-  tables: items("What becomes of the rows of each table."),
-  notes: z.array(z.unknown()).openapi({ description: "What else is worth knowing before." }),
+  left_as_is: z.array(z.looseObject({ object: z.string(), why: z.string() })).openapi({
+    description: "What stays as it is now.",
+  }),
+  tables: z.array(TableRows).openapi({ description: "What becomes of the rows of each table." }),
+  notes: z.array(z.string()).openapi({ description: "What else is worth knowing before." }),
 });
 
 const RollbackBody = RollbackOptions.extend({
