@@ -239,7 +239,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Foreign keys would cascade, checks that were never validated and rules would refuse or divert.
+  -- Foreign keys would cascade from rows that are replaced, or miss rows that are not there yet; checks that were never
+  -- validated and rules would refuse or divert.
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'in the way of rows'
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as c on c.source_oid = (t.old).objid
@@ -247,8 +248,7 @@ begin
     and o.is and not o.is_dropped and not (o.new).is_internal
     and (
       o.kind = 'rule' and o.parent_id = t.id
-      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f'
-        and (o.parent_id = t.id or (o.new).signature ->> 'confrelid' = t.objid::text)
+      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and (o.new).signature ->> 'confrelid' = t.objid::text
       or o.kind = 'constraint' and o.parent_id = t.id and not ((o.new).signature ->> 'convalidated')::boolean);
 end
 $$;

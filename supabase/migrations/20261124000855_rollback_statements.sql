@@ -581,7 +581,7 @@ begin
   )
   select unnest(array[
     format('insert into %1$s (discarded_at, discarded_by, reason, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
-      || 'from (select %5$s from %6$s as t) as s left join %7$I.%8$I as b on %9$s where b.%3$I is null or row(%4$s) *<> row(%10$s)',
+      || 'from (select %5$s from %6$s as t) as s left join %7$I.%8$I as b on %9$s where b.%3$I is null or row(%4$s)::record *<> row(%10$s)::record',
       discarded, p.names, p.first_key, p.s_columns, p.stored, p.source, backup_schema, backup_table, p.same_key, p.b_columns),
     format('delete from %s as t using %s as d where d.discarded_at = now() and %s', p.source, discarded, p.is_discarded),
     format('insert into %s (%s) overriding system value select %s from %I.%I as b where %s', table_name, p.written, p.copied, backup_schema, backup_table,

@@ -517,51 +517,70 @@ comment on function migration_guard.recorded_checksum(text) is 'SHA-256 over the
 
 -- Rows that cannot live under what is restored ----------------------------------------------------------------------------
 
-create function migration_guard.violating_keys(statement text, table_name text, column_name text, table_id bigint) returns jsonb
+create function migration_guard.violation_query(definition text, rows text, key text) returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  parts text[];
+begin
+  parts := regexp_match(definition, ' CHECK (\(.*\))( NO INHERIT)?( NOT VALID)?$');
+  if parts is not null then
+    return format('select %s as key from %s where not %s', key, rows, parts[1]);
+  end if;
+  parts := regexp_match(definition, ' FOREIGN KEY \(([^)]*)\) REFERENCES ([^(]+)\(([^)]*)\)');
+  if parts is not null then
+    return format('select %s as key from %s where num_nulls(%s) = 0 and not exists (select from %s as r where (%s) = (%2$s))', key, rows,
+      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c), parts[2],
+      (select string_agg('r.' || btrim(c), ', ') from unnest(string_to_array(parts[3], ',')) as c));
+  end if;
+  parts := regexp_match(definition, ' (?:UNIQUE|PRIMARY KEY)(?: NULLS NOT DISTINCT)? \(([^)]*)\)');
+  if parts is null then
+    parts := regexp_match(definition, '^CREATE UNIQUE INDEX .* USING btree \(([^()]*)\)');
+  end if;
+  if parts is not null then
+    return format('select jsonb_build_object(%s) as key from %s group by %s having count(*) > 1',
+      (select string_agg(format('%L, t.%s', btrim(c), btrim(c)), ', ') from unnest(string_to_array(parts[1], ',')) as c), rows,
+      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c));
+  end if;
+  return null;
+end
+$$;
+comment on function migration_guard.violation_query(text, text, text) is
+  'The query that gives keys of rows for which a constraint does not hold; null where it cannot be told from the definition.';
+
+create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  keys text;
-  parts text[];
+  -- Of an INSERT, the rows are those of its query.
+  parts constant text[] := regexp_match(statement, '^insert into [^(]* \(([^)]*)\) overriding system value (select .*)$');
+  rows text;
+  key text;
   query text;
   found jsonb;
 begin
-  select coalesce('jsonb_build_object(' || string_agg(format('%L, t.%I', c.name, c.name), ', ' order by c.number) filter (where c.is_key) || ')', 'to_jsonb(t.ctid::text)') into keys
-  from migration_guard.row_columns(table_id) as c;
-  if statement ~ '^insert ' then
-    -- The rows of the table that waits, by the query that reads it.
-    query := (
-      select format('select jsonb_agg(to_jsonb(x)) from (select %s from %s limit 20) as x',
-        coalesce(string_agg(format('%s as %I', c.kept_value, c.name), ', ') filter (where c.is_key and c.kept_value is not null), 't.ctid::text as place'),
-        substr(statement, strpos(statement, ' from ') + 6) || case when column_name is null then '' else ' where (' || (
-          select coalesce(k.kept_value, format('b.%I', k.name)) from migration_guard.row_columns(table_id) as k where k.name = column_name) || ') is null' end)
-      from migration_guard.row_columns(table_id) as c);
-  elsif statement ~ ' set not null$' or statement ~ ' add constraint .* not null ' then
-    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where t.%I is null limit 20) as x', keys, table_name, column_name);
-  elsif statement ~ ' CHECK ' then
-    parts := regexp_match(statement, ' CHECK (\(.*\))( NO INHERIT)?$');
-    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where not %s limit 20) as x', keys, table_name, parts[1]);
-  elsif statement ~ ' (UNIQUE|PRIMARY KEY) ?[^(]*\(' and statement ~ '^alter ' then
-    parts := regexp_match(statement, ' (?:UNIQUE|PRIMARY KEY)[^(]*\(([^)]*)\)');
-    query := format('select jsonb_agg(x.key) from (select jsonb_build_object(%s) as key from %s as t group by %s having count(*) > 1 limit 20) as x',
-      (select string_agg(format('%L, %s', btrim(c), btrim(c)), ', ') from unnest(string_to_array(parts[1], ',')) as c), table_name, parts[1]);
-  elsif statement ~ ' FOREIGN KEY ' then
-    parts := regexp_match(statement, ' FOREIGN KEY \(([^)]*)\) REFERENCES ([^(]+)\(([^)]*)\)');
-    query := format('select jsonb_agg(x.key) from (select %s as key from %s as t where num_nulls(%s) = 0 and not exists (select from %s as r where (%s) = (%s)) limit 20) as x',
-      keys, table_name, (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c), parts[2],
-      (select string_agg('r.' || btrim(c), ', ') from unnest(string_to_array(parts[3], ',')) as c),
-      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c));
+  select case when parts is not null then format('(%s) as t (%s)', parts[2], parts[1]) else (t.old).identity || ' as t' end,
+    coalesce('jsonb_build_object(' || string_agg(format('%1$L, t.%1$I', c.name), ', ' order by c.number) filter (where c.is_key) || ')', 'to_jsonb(t)')
+  into rows, key
+  from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id group by t.old;
+  if violated is null and column_name is not null then
+    query := format('select %s as key from %s where t.%I is null', key, rows, column_name);
+  else
+    query := migration_guard.violation_query(coalesce(
+      (select (o.old).definition from pg_temp.migration_guard_objects as o where o.old_parent_id = table_id and (o.old).name = violated and o.kind in ('constraint', 'index') order by o.kind limit 1),
+      statement), rows, key);
   end if;
   if query is not null then
-    execute query into found;
+    execute format('select jsonb_agg(x.key) from (%s limit 20) as x', query) into found;
   end if;
   return coalesce(found, '[]');
-exception when syntax_error_or_access_rule_violation or data_exception or null_value_not_allowed then
+exception when syntax_error_or_access_rule_violation or data_exception then
   return '[]';
 end
 $$;
-comment on function migration_guard.violating_keys(text, text, text, bigint) is
+comment on function migration_guard.violating_keys(text, bigint, text, text) is
   'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
 
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint) returns bigint
@@ -586,7 +605,7 @@ begin
     format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'),
       coalesce(nullif(constraint_name, ''), case when coalesce(column_name, '') <> '' then format('%s must not be null', column_name) else 'a value does not fit the type of its column' end)),
     jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''), 'sqlstate', state,
-      'keys', case when table_id is null then '[]' else migration_guard.violating_keys(statement, table_name, coalesce(nullif(column_name, ''), substring(statement from ' alter column ([^ ]+) ')), table_id) end));
+      'keys', case when table_id is null then '[]' else migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), nullif(column_name, '')) end));
 end
 $$;
 comment on function migration_guard.run_rollback_statement(text, text, bigint) is
@@ -594,11 +613,11 @@ comment on function migration_guard.run_rollback_statement(text, text, bigint) i
 
 -- The job -----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard.held_locks() returns table (relation text, mode text)
+create function migration_guard.held_locks() returns table (relation oid, mode text)
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select l.relation::regclass::text, l.mode
+  select l.relation, l.mode
   from pg_locks as l
   join pg_class as c on c.oid = l.relation
   join pg_namespace as n on n.oid = c.relnamespace
@@ -631,11 +650,13 @@ begin
     begun := clock_timestamp();
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id);
     -- Since when each lock is held.
-    select coalesce(jsonb_object_agg(l.relation || ' ' || l.mode, begun), '{}') into taken
-    from migration_guard.held_locks() as l where not held ? (l.relation || ' ' || l.mode);
+    select coalesce(jsonb_object_agg(format('%s %s', l.relation, l.mode), begun), '{}') into taken
+    from migration_guard.held_locks() as l where not held ? format('%s %s', l.relation, l.mode);
     held := held || taken;
     ran := ran || jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when migration_guard.statement_effect(s.statement) = 'rows' then rows end,
-      'milliseconds', round(extract(epoch from clock_timestamp() - begun) * 1000, 1), 'locks', (select coalesce(jsonb_agg(k), '[]') from jsonb_object_keys(taken) as k));
+      'milliseconds', round(extract(epoch from clock_timestamp() - begun) * 1000, 1), 'locks', (
+        select coalesce(jsonb_agg(jsonb_build_object('relation', split_part(k, ' ', 1)::oid::regclass::text, 'mode', split_part(k, ' ', 2))), '[]')
+        from jsonb_object_keys(taken) as k));
   end loop;
   return jsonb_build_object('statements', ran, 'held', held);
 end
@@ -799,7 +820,8 @@ begin
     'statements', ran -> 'statements', 'checklist', ran -> 'checklist', 'tables', tables, 'discarded', ran -> 'discarded', 'left_as_is', plan.left_as_is,
     'catalog', jsonb_build_object('before', migration_guard.recorded_checksum(backup.schema_name), 'after', migration_guard.live_checksum(backup.schema_name), 'identical', true),
     'locks', (
-      select coalesce(jsonb_agg(jsonb_build_object('lock', h.key, 'held_milliseconds', round(extract(epoch from ended - h.value::timestamptz) * 1000, 1)) order by h.key), '[]')
+      select coalesce(jsonb_agg(jsonb_build_object('relation', split_part(h.key, ' ', 1)::oid::regclass::text, 'mode', split_part(h.key, ' ', 2),
+        'held_milliseconds', round(extract(epoch from ended - h.value::timestamptz) * 1000, 1)) order by h.value, h.key), '[]')
       from jsonb_each_text(ran -> 'held') as h));
 end
 $$;
