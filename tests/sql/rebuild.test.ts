@@ -5,6 +5,7 @@ import { superuser } from "../../local/postgres.ts";
 import { backUp, verify } from "../support/backup.ts";
 import { catalogRows } from "../support/catalog-rows.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { difference } from "../support/difference.ts";
 import { pgDump, whyNoPgDump } from "../support/pg-dump.ts";
 import { loadOutside, loadSchema, neededMajor, schemaFiles } from "../support/schemas.ts";
 
@@ -69,15 +70,6 @@ async function sequenceValues(database: TestDatabase): Promise<unknown[]> {
     name,
     ...await admin.unsafe(`select last_value::text, is_called from ${name}`),
   ]));
-}
-
-/** Lines that one list has and the other has not. */
-function difference(before: string[], after: string[]): string[] {
-  const [was, is] = [new Set(before), new Set(after)];
-  return [
-    ...before.filter((line) => !is.has(line)).map((line) => `- ${line}`),
-    ...after.filter((line) => !was.has(line)).map((line) => `+ ${line}`),
-  ];
 }
 
 describe.for([...schemaFiles.map((file) => [file]), schemaFiles].map((files) => ({

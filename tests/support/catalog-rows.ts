@@ -6,32 +6,32 @@ type Reference = { columns: string[]; target: string; target_columns: string[]; 
 type Catalog = { name: string; columns: string[]; references: Reference[] };
 
 /** The system catalogs that describe what a schema holds, each with the condition that leaves out what comes with a server. */
-const catalogs: Record<string, string> = {
-  pg_namespace: "r.oid >= 16384 and r.nspname !~ '^pg_(toast_)?temp_'",
-  pg_class: "r.oid >= 16384 and not (r.relnamespace = 'pg_toast'::regnamespace and r.relkind = 'i')",
-  pg_attribute: "r.attrelid >= 16384 and r.attnum > 0 and not r.attisdropped",
-  pg_attrdef: "true",
-  pg_constraint: "r.oid >= 16384",
-  pg_index: "r.indexrelid >= 16384",
-  pg_inherits: "r.inhrelid >= 16384",
+const catalogs = (first: number): Record<string, string> => ({
+  pg_namespace: `r.oid >= ${first} and r.nspname !~ '^pg_(toast_)?temp_'`,
+  pg_class: `r.oid >= ${first} and not (r.relnamespace = 'pg_toast'::regnamespace and r.relkind = 'i')`,
+  pg_attribute: `r.attrelid >= ${first} and r.attnum > 0 and not r.attisdropped`,
+  pg_attrdef: `r.oid >= ${first}`,
+  pg_constraint: `r.oid >= ${first}`,
+  pg_index: `r.indexrelid >= ${first}`,
+  pg_inherits: `r.inhrelid >= ${first}`,
   pg_partitioned_table: "true",
   pg_foreign_table: "true",
   pg_sequence: "true",
-  pg_trigger: "true",
-  pg_rewrite: "r.oid >= 16384",
-  pg_policy: "true",
-  pg_proc: "r.oid >= 16384",
-  pg_aggregate: "r.aggfnoid >= 16384",
-  pg_type: "r.oid >= 16384",
+  pg_trigger: `r.oid >= ${first}`,
+  pg_rewrite: `r.oid >= ${first}`,
+  pg_policy: `r.oid >= ${first}`,
+  pg_proc: `r.oid >= ${first}`,
+  pg_aggregate: `r.aggfnoid >= ${first}`,
+  pg_type: `r.oid >= ${first}`,
   pg_enum: "true",
-  pg_range: "r.rngtypid >= 16384",
+  pg_range: `r.rngtypid >= ${first}`,
   pg_statistic_ext: "true",
   pg_publication_rel: "true",
   pg_publication_namespace: "true",
   pg_default_acl: "true",
-  pg_description: "r.objoid >= 16384",
-  pg_depend: "r.objid >= 16384",
-};
+  pg_description: `r.objoid >= ${first}`,
+  pg_depend: `r.objid >= ${first}`,
+});
 
 /** What differs between two databases that hold the same: numbers, estimates, hints, and what Postgres never reads. */
 const ignored: Record<string, string[]> = {
@@ -116,7 +116,7 @@ function named(catalog: Catalog, column: string): string | undefined {
 const withoutNumbers = (text: string) =>
   text.replace(/pg_toast_\d+/g, "pg_toast_of").replace(/(_ConstraintTrigger_(?:[ac]_)?)\d+/g, "$1");
 
-function query(catalog: Catalog): string {
+function query(catalog: Catalog, condition: string): string {
   const { name, columns } = catalog;
   const replaced: Record<string, string> = { ...expressions[name], ...places[name], ...privileges[name] };
   for (const column of columns) {
@@ -135,7 +135,7 @@ function query(catalog: Catalog): string {
   }::text[] || jsonb_build_object(${
     Object.entries(replaced).filter(([column]) => columns.includes(column))
       .map(([column, expression]) => `${literal(column)}, ${expression}`).join(", ")
-  }) as content from pg_catalog.${name} as r where ${catalogs[name]}`;
+  }) as content from pg_catalog.${name} as r where ${condition}`;
 }
 
 /**
@@ -143,8 +143,10 @@ function query(catalog: Catalog): string {
  * databases with the same rows have the same schema, as far as Postgres itself can tell. Read as a superuser.
  *
  * @param except Leaves out rows about what is no part of the comparison.
+ * @param first Leaves out objects that were made before the one with this number.
  */
-export async function catalogRows(sql: postgres.Sql, except: RegExp): Promise<string[]> {
+export async function catalogRows(sql: postgres.Sql, except: RegExp, first = 16384): Promise<string[]> {
+  const conditions = catalogs(first);
   const described = await sql<Catalog[]>`
     select c.relname as name,
       (select jsonb_agg(a.attname order by a.attnum)
@@ -153,13 +155,13 @@ export async function catalogRows(sql: postgres.Sql, except: RegExp): Promise<st
          'target_columns', f.pkcols, 'is_array', f.is_array))
        from pg_get_catalog_foreign_keys() as f where f.fktable = c.oid), '[]') as references
     from pg_class as c where c.relnamespace = 'pg_catalog'::regnamespace and c.relname = any (${
-    Object.keys(catalogs)
+    Object.keys(conditions)
   })`;
   const rows: string[] = [];
   await sql.begin("read only", async (transaction) => {
     await transaction`set local search_path = pg_catalog`;
     for (const catalog of described) {
-      for (const { content } of await transaction.unsafe(query(catalog))) {
+      for (const { content } of await transaction.unsafe(query(catalog, conditions[catalog.name]!))) {
         rows.push(withoutNumbers(`${catalog.name} ${JSON.stringify(content)}`));
       }
     }

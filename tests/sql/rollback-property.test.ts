@@ -1,0 +1,32 @@
+import fc from "fast-check";
+import process from "node:process";
+import { expect, test } from "vitest";
+import { superuser } from "../../local/postgres.ts";
+import { createDatabase } from "../support/database.ts";
+import { proveRollback, type Verdict } from "../support/random/prove-rollback.ts";
+import { scenario } from "../support/random/scenario.ts";
+
+const seed = Number(process.env.FAST_CHECK_SEED ?? Date.now() % 2 ** 31);
+const numRuns = Number(process.env.FAST_CHECK_RUNS ?? 300);
+
+test("whatever was done to whatever schema, a rollback leads all the way back or says why it cannot", {
+  timeout: numRuns * 20_000,
+}, async () => {
+  console.log(`${numRuns} runs: FAST_CHECK_RUNS=${numRuns} FAST_CHECK_SEED=${seed}`);
+  const database = await createDatabase("with_product");
+  const connections = { sql: database.connect(), admin: database.connect(superuser) };
+  const verdicts: Record<Verdict, number> = { "led back": 0, "refused": 0, "rows violate a constraint": 0 };
+  try {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (drawn) => {
+        verdicts[await proveRollback(connections, drawn)]++;
+      }),
+      { seed, numRuns },
+    );
+  } finally {
+    await database.drop();
+  }
+  console.log(Object.entries(verdicts).map(([verdict, count]) => `${verdict}: ${count}`).join(", "));
+  // A product that refused everything would have kept its word, and be of no use.
+  expect(verdicts["led back"]).toBeGreaterThan(numRuns / 2);
+});

@@ -1,0 +1,132 @@
+import type postgres from "postgres";
+import { catalogRows } from "../catalog-rows.ts";
+import { difference } from "../difference.ts";
+import { tableRows } from "../table-rows.ts";
+import { runChoices, type Tried } from "./run-choices.ts";
+import type { Scenario } from "./scenario.ts";
+
+/** What became of a scenario, when that is no counterexample. */
+export type Verdict = "led back" | "refused" | "rows violate a constraint";
+
+/** Two connections to a database with the product: as `postgres`, and as a superuser, who reads everything. */
+export type Connections = { sql: postgres.Sql; admin: postgres.Sql };
+
+type Job = { status: string; error: { code: string } | null };
+type Plan = {
+  plan_hash: string;
+  possible: boolean;
+  statements: { statement: string }[];
+  cannot_undo: { object: string; why: string; blocks: boolean }[];
+  new_objects: unknown[];
+};
+
+const version = "v1";
+
+/** An empty schema `app` and one to move things to, and a product that knows of no backup. */
+async function startAgain({ sql, admin }: Connections): Promise<number> {
+  await admin.unsafe(`
+    drop schema if exists app, archive, migration_backup_${version} cascade;
+    drop publication if exists app_changes;
+    truncate migration_guard.plans, migration_guard.jobs, migration_guard.backups cascade`).simple();
+  await sql.unsafe(`
+    create publication app_changes;
+    create schema app; create schema archive;
+    grant usage, create on schema app, archive to authenticated, service_role;
+    comment on schema archive is 'where things are moved to'`).simple();
+  const [{ oid }] = await sql<[{ oid: number }]>`select 'app'::regnamespace::oid as oid`;
+  return oid;
+}
+
+async function finish(sql: postgres.Sql): Promise<Job> {
+  await sql`call migration_guard.work()`.simple();
+  const [job] = await sql<[Job]>`select status, error from migration_guard.jobs order by number desc limit 1`;
+  return job;
+}
+
+/** What Postgres and the product say of the schema, and its rows. */
+async function read({ sql, admin }: Connections, first: number) {
+  const inventory = await sql<{ line: string }[]>`
+    select format('inventory %s %s %s', kind, identity, jsonb_build_object('parent', parent_name, 'definition', definition,
+      'settings', settings, 'owner', owner, 'comment', comment, 'is_internal', is_internal,
+      'grants', array(select g from unnest(grants) as g order by g),
+      'place', rank() over (partition by kind, parent_name order by sort_order))) as line
+    from migration_guard.schema_inventory('app')`;
+  const catalog = await catalogRows(admin, /migration_backup_|pg_temp/, first);
+  return {
+    catalog: [...inventory.map(({ line }) => line), ...catalog].sort(),
+    rows: await tableRows(admin, "app"),
+  };
+}
+
+const script = (tried: Tried[]) => tried.filter((t) => !t.refusal).map((t) => `  ${t.statement};`).join("\n");
+
+/**
+ * Makes a schema, backs it up, changes it and leads it back.
+ *
+ * @throws When the rollback is not what was promised: with every statement that led there.
+ */
+export async function proveRollback(connections: Connections, scenario: Scenario): Promise<Verdict> {
+  const { sql } = connections;
+  const first = await startAgain(connections);
+  const made = await runChoices(sql, scenario.schema);
+  let changed: Tried[] = [];
+  let plan: Plan | undefined;
+  const fail = (what: string, details: unknown): never => {
+    throw new Error([
+      what,
+      typeof details === "string" ? details : JSON.stringify(details, null, 1),
+      "schema:",
+      script(made),
+      "changes:",
+      script(changed),
+      `data: ${scenario.data}, drop_new: ${scenario.dropNew}`,
+      ...(plan ? ["plan:", ...plan.statements.map(({ statement }) => `  ${statement};`)] : []),
+    ].join("\n"));
+  };
+
+  await sql`select migration_guard.put_plan(${version}, ${sql.json({ schema: "app", tables: "*" })}, 'test')`;
+  await sql`select migration_guard.enqueue_backup(${version}, 'test')`;
+  const backup = await finish(sql);
+  if (backup.status !== "succeeded") fail("The backup failed.", backup);
+  const before = await read(connections, first);
+
+  changed = await runChoices(sql, scenario.changes);
+  const migrated = await read(connections, first);
+  const options = sql.json({ data: scenario.data, ...(scenario.dropNew === "all" ? { drop_new: "all" } : {}) });
+  try {
+    [plan] = await sql<[Plan]>`select * from migration_guard.plan_rollback(${version}, ${options}, 'test')`;
+  } catch (error) {
+    fail("There is no plan.", String(error));
+  }
+  const { plan_hash, possible, cannot_undo } = plan!;
+  const bars = cannot_undo.filter(({ blocks }) => blocks);
+  if (possible !== (bars.length === 0)) fail("The plan does not know whether it is possible.", plan);
+  let job: Job;
+  try {
+    await sql`select migration_guard.enqueue_rollback(${version}, ${plan_hash}, ${options}, false, 'test')`;
+    job = await finish(sql);
+  } catch (error) {
+    if (possible) fail("The rollback was not accepted.", String(error));
+    if ((error as { code?: string }).code !== "MG022") fail("The refusal is no refusal.", String(error));
+    if (bars.some(({ object, why }) => !object || !why)) fail("The refusal names nothing.", cannot_undo);
+    return "refused";
+  }
+  if (!possible) fail("What is impossible was accepted.", cannot_undo);
+
+  const after = await read(connections, first);
+  if (job.status !== "succeeded") {
+    const halfDone = difference([...migrated.catalog, ...migrated.rows], [...after.catalog, ...after.rows]);
+    if (halfDone.length > 0) fail("A failed rollback left something behind.", halfDone.join("\n"));
+    if (scenario.data === "keep" && job.error?.code === "rows_violate_constraint") return "rows violate a constraint";
+    fail("The rollback failed.", job.error);
+  }
+  const differences = difference(before.catalog, after.catalog);
+  const kept = scenario.dropNew === "default" && plan!.new_objects.length > 0;
+  const missed = kept ? differences.filter((line) => line.startsWith("-")) : differences;
+  if (missed.length > 0) fail("The catalog is not what it was.", missed.join("\n"));
+  if (scenario.data === "restore") {
+    const rows = difference(before.rows, after.rows).filter((line) => !kept || line.startsWith("-"));
+    if (rows.length > 0) fail("The rows are not what they were.", rows.join("\n"));
+  }
+  return "led back";
+}
