@@ -1,0 +1,2 @@
+insert into app.documents values ('11111111-0000-4000-8000-000000000001', '99999999-0000-4000-8000-000000000000', '{"title": "New"}');
+delete from app.documents where id = '00000000-0000-4000-8000-000000000001';
