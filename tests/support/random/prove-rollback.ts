@@ -1,15 +1,13 @@
 import type postgres from "postgres";
-import { catalogRows } from "../catalog-rows.ts";
 import { difference } from "../difference.ts";
+import { freshApp } from "../fresh-app.ts";
+import { type Connections, schemaState } from "../schema-state.ts";
 import { tableRows } from "../table-rows.ts";
 import { runChoices, type Tried } from "./run-choices.ts";
 import type { Scenario } from "./scenario.ts";
 
 /** What became of a scenario, when that is no counterexample. */
 export type Verdict = "led back" | "refused" | "rows violate a constraint";
-
-/** Two connections to a database with the product: as `postgres`, and as a superuser, who reads everything. */
-export type Connections = { sql: postgres.Sql; admin: postgres.Sql };
 
 type Job = { status: string; error: { code: string } | null };
 type Plan = {
@@ -22,21 +20,6 @@ type Plan = {
 
 const version = "v1";
 
-/** An empty schema `app` and one to move things to, and a product that knows of no backup. */
-async function startAgain({ sql, admin }: Connections): Promise<number> {
-  await admin.unsafe(`
-    drop schema if exists app, archive, migration_backup_${version} cascade;
-    drop publication if exists app_changes;
-    truncate migration_guard.plans, migration_guard.jobs, migration_guard.backups cascade`).simple();
-  await sql.unsafe(`
-    create publication app_changes;
-    create schema app; create schema archive;
-    grant usage, create on schema app, archive to authenticated, service_role;
-    comment on schema archive is 'where things are moved to'`).simple();
-  const [{ oid }] = await sql<[{ oid: number }]>`select 'app'::regnamespace::oid as oid`;
-  return oid;
-}
-
 async function finish(sql: postgres.Sql): Promise<Job> {
   await sql`call migration_guard.work()`.simple();
   const [job] = await sql<[Job]>`select status, error from migration_guard.jobs order by number desc limit 1`;
@@ -44,17 +27,10 @@ async function finish(sql: postgres.Sql): Promise<Job> {
 }
 
 /** What Postgres and the product say of the schema, and its rows. */
-async function read({ sql, admin }: Connections, first: number) {
-  const inventory = await sql<{ line: string }[]>`
-    select format('inventory %s %s %s', kind, identity, jsonb_build_object('parent', parent_name, 'definition', definition,
-      'settings', settings, 'owner', owner, 'comment', comment, 'is_internal', is_internal,
-      'grants', array(select g from unnest(grants) as g order by g),
-      'place', rank() over (partition by kind, parent_name order by sort_order))) as line
-    from migration_guard.schema_inventory('app')`;
-  const catalog = await catalogRows(admin, /migration_backup_|pg_temp/, first);
+async function read(connections: Connections, first: number) {
   return {
-    catalog: [...inventory.map(({ line }) => line), ...catalog].sort(),
-    rows: await tableRows(admin, "app"),
+    catalog: await schemaState(connections, "app", first),
+    rows: await tableRows(connections.admin, "app"),
   };
 }
 
@@ -67,7 +43,7 @@ const script = (tried: Tried[]) => tried.filter((t) => !t.refusal).map((t) => ` 
  */
 export async function proveRollback(connections: Connections, scenario: Scenario): Promise<Verdict> {
   const { sql } = connections;
-  const first = await startAgain(connections);
+  const first = await freshApp(connections);
   const made = await runChoices(sql, scenario.schema);
   let changed: Tried[] = [];
   let plan: Plan | undefined;
