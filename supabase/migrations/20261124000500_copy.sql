@@ -66,6 +66,42 @@ comment on function migration_guard.stored_columns(oid) is
   'How a backup stores each column of a table: built-in types as they are, domains as what they are made of, and every
 other type as the text of its output function, so that nothing in the copy depends on a type that a migration can change.';
 
+create function migration_guard.enum_parts(type oid) returns table (enum oid, arrays int, is_plain boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parts (oid, arrays, is_plain) as (
+    select $1, 0, true
+    union
+    select m.oid, p.arrays + case when m.is_element then 1 else 0 end, p.is_plain and m.is_plain
+    from parts as p
+    join pg_type as t on t.oid = p.oid
+    cross join lateral (
+      select t.typbasetype, false, true where t.typtype = 'd'
+      union all
+      select t.typelem, true, true where t.typcategory = 'A' and t.typelem <> 0 and t.typtype <> 'd'
+      union all
+      select r.rngsubtype, false, false from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
+      union all
+      select a.atttypid, false, false from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) as m (oid, is_element, is_plain)
+  )
+  select p.oid, p.arrays, p.is_plain from parts as p join pg_type as t on t.oid = p.oid where t.typtype = 'e'
+$$;
+comment on function migration_guard.enum_parts(oid) is
+  'The enums that a type is made of, in how many arrays, and whether through nothing but arrays and domains.';
+
+create function migration_guard.enum_labels(type oid) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(e.oid, e.enumlabel), '{}')
+  from migration_guard.enum_parts($1) as p
+  join pg_enum as e on e.enumtypid = p.enum
+$$;
+comment on function migration_guard.enum_labels(oid) is
+  'The labels that a stored text of a type can hold, by the OIDs of their enum values.';
+
 create function migration_guard.projection(relation oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -242,7 +278,8 @@ begin
   execute format(
     'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, columns)
      select $1, $2, $3, $4, $5, $6, $7, pg_catalog.pg_total_relation_size(%L::regclass),
-       (select coalesce(jsonb_agg(to_jsonb(s) - ''expression'' order by s.attnum), ''[]'') from migration_guard.stored_columns($1) as s)',
+       (select coalesce(jsonb_agg(to_jsonb(s) - ''expression'' || jsonb_build_object(''labels'', migration_guard.enum_labels(a.atttypid)) order by s.attnum), ''[]'')
+        from migration_guard.stored_columns($1) as s join pg_catalog.pg_attribute as a on a.attrelid = $1 and a.attnum = s.attnum)',
     schema_name, format('%I.%I', schema_name, backup_table))
   using relation, source.nspname, source.relname, backup_table, copy_rows, source_checksum, copy_checksum;
   execute format('comment on table %I.%I is %L', schema_name, backup_table,

@@ -64,7 +64,12 @@ begin
         cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
         where o.kind = 'constraint' and o.parent_classid = 'pg_class'::regclass and o.parent = t.source_oid and k.names is not null
       ),
-      l.labels, p.live_objid, p.matched_by
+      -- Types of other schemas are known from the columns that have them.
+      case when p.matched_by = 'identity' then (
+        select coalesce(jsonb_object_agg(x.key, x.value), '{}')
+        from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
+      ) else '{}' end || l.labels,
+      p.live_objid, p.matched_by
     from %1$I.tables_backup as t
     cross join labels as l
     left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
@@ -97,31 +102,6 @@ as $$
 $$;
 comment on function migration_guard.label_changes(jsonb) is
   'The labels of live enum values that read otherwise in the backup, and how.';
-
-create function migration_guard.enum_parts(type oid) returns table (enum oid, arrays int, is_plain boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  with recursive parts (oid, arrays, is_plain) as (
-    select $1, 0, true
-    union
-    select m.oid, p.arrays + case when m.is_element then 1 else 0 end, p.is_plain and m.is_plain
-    from parts as p
-    join pg_type as t on t.oid = p.oid
-    cross join lateral (
-      select t.typbasetype, false, true where t.typtype = 'd'
-      union all
-      select t.typelem, true, true where t.typcategory = 'A' and t.typelem <> 0 and t.typtype <> 'd'
-      union all
-      select r.rngsubtype, false, false from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
-      union all
-      select a.atttypid, false, false from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-    ) as m (oid, is_element, is_plain)
-  )
-  select p.oid, p.arrays, p.is_plain from parts as p join pg_type as t on t.oid = p.oid where t.typtype = 'e'
-$$;
-comment on function migration_guard.enum_parts(oid) is
-  'The enums that a type is made of, in how many arrays, and whether through nothing but arrays and domains.';
 
 create function migration_guard.relabelled(value text, in_array boolean, labels text[], recorded text[]) returns text
 language sql immutable

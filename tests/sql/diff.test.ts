@@ -37,7 +37,6 @@ async function driftOf(sql: postgres.Sql, before: string, after: string, asked?:
   return (await rowDrift(sql, asked)).at(-1)!;
 }
 
-const counts = ({ inserted, updated, deleted }: TableDrift) => ({ inserted, updated, deleted });
 const none = { inserted: 0, updated: 0, deleted: 0 };
 
 /** Runs the diff job and gives it back, finished. */
@@ -413,6 +412,15 @@ describe("enum values that were renamed", () => {
       updated: 1,
       samples: { updated: [{ key: { "100%": 1 }, before: { '%L "v"': "%s" }, after: { '%L "v"': "%1$L" } }] },
     });
+  });
+
+  test("are known of types in other schemas, too", async ({ database: { sql } }) => {
+    const drift = await driftOf(
+      sql,
+      "create schema types; create type types.mood as enum ('sad', 'glad'); create table t (id int primary key, v types.mood); insert into t values (1, 'sad')",
+      "alter type types.mood rename value 'sad' to 'blue'",
+    );
+    expect(drift).toMatchObject({ ...none, compared_by: "key", note: null });
   });
 
   test("keep a keyless table the same", async ({ database: { sql } }) => {
