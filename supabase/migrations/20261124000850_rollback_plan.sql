@@ -220,6 +220,18 @@ begin
             or (c.old).signature -> 'generated' <> (c.new).signature -> 'generated'
             or (c.old).signature ->> 'generated' <> '' and 'definition' = any (c.aspects)
             or c.is_retyped and migration_guard.rollback_mode(options, (o.old).name) = 'restore')));
+  -- The new partitions of such a table hold its rows.
+  with recursive partitions as (
+    select l.id from pg_temp.migration_guard_links as l
+    join pg_temp.migration_guard_objects as t on t.id = l.ref_id and t.kind = 'table' and t.was and t.is_dropped
+    join pg_temp.migration_guard_objects as p on p.id = l.id and p.kind = 'table' and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+    union
+    select l.id from partitions as r
+    join pg_temp.migration_guard_links as l on l.ref_id = r.id
+    join pg_temp.migration_guard_objects as p on p.id = l.id and p.kind = 'table' and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+  )
+  update pg_temp.migration_guard_objects as o set is_kept = false, is_dropped = true, reason = coalesce(o.reason, 'new')
+  where not o.was and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_late = true, is_made = true, reason = case o.kind when 'enum' then 'values cannot be put right in place' else 'redefined' end
   where migration_guard.is_type(o.kind) and o.is and o.was
     and (
@@ -328,6 +340,10 @@ begin
     where o.is_dropped and not o.is_late
       and (
         o.kind = 'column' and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_late)
+        -- A partition goes with its root, whose rows it has; so does the sequence of an identity.
+        or o.kind in ('table', 'sequence') and exists (
+          select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as t on t.id = l.ref_id
+          where l.id = o.id and l.via in ('use', 'owned') and t.is_dropped and t.is_late and (t.kind = 'table' or l.via = 'owned'))
         or not migration_guard.is_table_part(o.kind) and o.kind <> 'domain_constraint' and exists (
           select from pg_temp.migration_guard_links as l
           join pg_temp.migration_guard_objects as n on n.id = l.id
@@ -341,8 +357,10 @@ begin
     -- First goes what nothing needs any more.
     update pg_temp.migration_guard_objects as o set level = n.level + 1
     from (
-      select l.ref_id, max(d.level) as level
+      select l.ref_id, max(w.level) as level
       from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as d on d.id = l.id
+      -- A column goes with its table, and what it needs after that.
+      join pg_temp.migration_guard_objects as w on w.is_dropped and (w.id = d.id or w.id = d.parent_id and d.kind = 'column' and w.id <> l.ref_id)
       where d.is_dropped and l.via <> 'owned'
       group by l.ref_id
     ) as n

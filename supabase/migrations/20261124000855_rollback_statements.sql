@@ -257,7 +257,12 @@ begin
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
     -- What goes with its table, view, type or column has no statement of its own.
-    and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and (not p.is_late or o.kind in ('column', 'attribute')))
+    -- But a part that needs something else that goes must not keep that.
+    and not exists (
+      select from pg_temp.migration_guard_objects as p
+      where p.id = o.parent_id and p.is_dropped and (o.kind in ('column', 'attribute') or not p.is_late and not exists (
+        select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+        where l.id = o.id and r.is_dropped and r.id <> p.id and r.parent_id is distinct from p.id)))
     and not (o.kind = 'sequence' and exists (
       select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
       where l.id = o.id and l.via = 'owned' and (r.is_dropped or (o.new).signature -> 'owned_by' ->> 2 = 'i')))
@@ -265,9 +270,10 @@ begin
     and not (o.kind = 'table' and ((o.new).signature ->> 'is_partition')::boolean and exists (
       select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
       where l.id = o.id and r.kind = 'table' and r.is_dropped and r.is_late = o.is_late))
-    and not (o.kind in ('trigger', 'constraint', 'index') and exists (
-      select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
-      where l.id = o.id and r.kind = o.kind and r.is_dropped));
+    and not exists (
+      select from pg_temp.migration_guard_objects as r
+      where r.is_dropped and r.kind = o.kind and o.kind in ('trigger', 'constraint', 'index')
+        and r.objid::text = coalesce((o.new).signature ->> 'conparentid', (o.new).signature ->> 'tgparentid', (o.new).signature ->> 'parent'));
 end
 $$;
 comment on function migration_guard.drop_statements() is
@@ -880,7 +886,8 @@ begin
         where pg_get_userbyid(e.grantee) is distinct from (g.old).owner) end as grantees
     from granted as g where g.kind <> 'column' and (g.is_fresh or 'privileges' = any (g.aspects))
   )
-  select 13, r.place, r.id + 0.1, r.object, r.why, format('revoke all on %s from %s', r.target, array_to_string(r.grantees, ', ')), null::text
+  -- A new owner must be able to make things in the schema.
+  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.1, r.object, r.why, format('revoke all on %s from %s', r.target, array_to_string(r.grantees, ', ')), null::text
   from revoked as r where r.grantees <> '{}'
   union all
   -- What everybody may do by default.
@@ -888,10 +895,10 @@ begin
   from revoked as r
   where (r.old).grants = '{}' and (migration_guard.is_type(r.kind) or r.kind in ('function', 'procedure', 'aggregate')) and (r.grantees <> '{}' or not r.is_fresh)
   union all
-  select 13, r.place, r.id + 0.2, r.object, r.why, format('grant all on %s to %I', r.target, (r.old).owner), null
+  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.2, r.object, r.why, format('grant all on %s to %I', r.target, (r.old).owner), null
   from revoked as r where (r.old).grants = '{}' and not r.is_fresh and (r.old).owner is not null
   union all
-  select 13, r.place, r.id + 0.3 + g.number / 1000.0, r.object, r.why, g.statement, null
+  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.3 + g.number / 1000.0, r.object, r.why, g.statement, null
   from revoked as r cross join lateral unnest((r.old).grants) with ordinality as g (statement, number)
   union all
   -- Those of columns go with a table's, and come after them.
