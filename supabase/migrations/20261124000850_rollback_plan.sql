@@ -189,6 +189,8 @@ begin
       or o.kind in ('function', 'procedure') and not coalesce(migration_guard.is_replaceable((o.old).signature, (o.new).signature), false));
   update pg_temp.migration_guard_objects as o set is_made = true, reason = 'redefined'
   where o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) and o.kind in ('function', 'procedure');
+  update pg_temp.migration_guard_objects as o set is_reset = true, reason = 'redefined'
+  where o.kind = 'sequence' and o.is and o.was and 'definition' = any (o.aspects) and (o.old).signature -> 'owned_by' <> (o.new).signature -> 'owned_by';
   update pg_temp.migration_guard_objects as o set is_retyped = true, reason = 'redefined'
   where o.is and o.was and o.kind = 'column' and 'definition' = any (o.aspects)
     and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.kind = 'table')

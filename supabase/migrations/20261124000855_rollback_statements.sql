@@ -184,6 +184,10 @@ begin
       migration_guard.live_schema((r.old).schema_name)), r.on_table
   from renamed as r
   where not r.is_dropped and r.parent_id is null and r.kind <> 'schema' and (r.old).schema_name <> migration_guard.final_schema((r.new).schema_name)
+    -- A sequence moves with the table that owns it.
+    and not (r.kind = 'sequence' and exists (
+      select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as c on c.id = l.ref_id join pg_temp.migration_guard_objects as t on t.id = c.parent_id
+      where l.id = r.id and l.via = 'owned' and (t.old).schema_name <> migration_guard.final_schema((t.new).schema_name)))
   union all
   select 5, r.place + 0.5, r.id, r.object, 'renamed',
     migration_guard.rename_statement(r.new, migration_guard.live_schema((r.old).schema_name), r.final_parent, r.current_name, (r.old).name), r.on_table
@@ -256,6 +260,8 @@ begin
   left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
+    -- An heir loses a column with its parent.
+    and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
     -- What goes with its table, view, type or column has no statement of its own.
     -- But a part that needs something else that goes must not keep that.
     and not exists (
@@ -295,7 +301,10 @@ begin
             select from %1$I.dependencies_backup as d
             join pg_temp.migration_guard_objects as n on ((n.old).classid, (n.old).objid, (n.old).objsubid) = (d.classid, d.objid, 0)
             where (d.refclassid, d.refobjid) = ((o.old).classid, (o.old).objid) and not d.is_setting and not migration_guard.is_table_part(n.kind) and n.is_made)
-          then 9 else 6 end as phase
+          then 9 else 6 end as phase,
+        o.kind = 'sequence' and (o.old).definition ~ '^alter' and exists (
+          select from pg_temp.migration_guard_objects as t
+          where (t.old).classid = (o.old).parent_classid and (t.old).objid = (o.old).parent and (t.old).objsubid = 0 and t.is and not t.is_dropped) as is_altered
       from pg_temp.migration_guard_objects as o
       join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
       left join pg_temp.migration_guard_objects as w on w.id = o.old_parent_id
@@ -308,7 +317,9 @@ begin
       ) - 0.5, 0::numeric, migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'), %1$I.shell_definition(m.recorded), null
     from made as m where m.needs_shell
     union all
-    select m.phase, m.place, 0, migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'),
+    -- The sequence of an identity is there when its column has that again.
+    select case when m.is_altered then 9 else m.phase end, case when m.is_altered then 0.7 else m.place end, case when m.is_altered then m.id else 0 end,
+      migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'),
       (m.old).definition || case when m.kind = 'sequence' and (m.old).definition ~ '^alter' then ' restart' else '' end,
       case when m.kind in ('table', 'foreign_table') then (m.old).identity when migration_guard.is_table_part(m.kind) then format('%%I.%%I', (m.old).schema_name, (m.old).parent_name) end
     from made as m
@@ -327,7 +338,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- A cast that Postgres brings, and by way of text to and from what somebody made.
   select case
-    when old.parts ->> 'type' = new.parts ->> 'type' and old.signature -> 'type' = new.signature -> 'type' then expression
+    when old.parts ->> 'type' = new.parts ->> 'type' and old.signature -> 'type' = new.signature -> 'type' and (old.signature ->> 'type')::oid < 16384 then expression
     when exists (
       select from pg_cast as c where c.castsource = (new.signature ->> 'type')::oid and c.casttarget = (old.signature ->> 'type')::oid and c.oid < 16384)
       then format('%s::%s', expression, old.parts ->> 'type')
@@ -710,7 +721,8 @@ begin
     select t.*, m.backup_table, migration_guard.rollback_mode(options, (t.old).name) as mode, migration_guard.target(t.kind, (t.old).identity) as object,
       (t.old).identity as identity, format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded,
       exists (select from migration_guard.row_columns(t.id) as c where c.is_key) as has_key,
-      case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) as source
+      case when t.is then case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end
+        || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) end as source
     from pg_temp.migration_guard_objects as t
     left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
     where t.kind = 'table' and t.was and not ((t.old).signature ->> 'is_partition')::boolean

@@ -882,11 +882,11 @@ begin
       result := migration_guard.attempt_rollback(job, backup);
       -- What a rehearsal has done is undone here, by the error that carries its result.
       if (job.parameters ->> 'rehearse')::boolean then
-        raise exception using errcode = 'MG000', message = 'rehearsed', detail = result::text;
+        raise exception using errcode = 'MG999', message = 'rehearsed', detail = result::text;
       end if;
       exit;
     exception
-      when sqlstate 'MG000' then
+      when sqlstate 'MG999' then
         get stacked diagnostics result = pg_exception_detail;
         return result;
       when lock_not_available or deadlock_detected then
