@@ -180,7 +180,11 @@ test("the query of a plan and the body of a rollback mean the same", async ({ fr
     drop_new: ["extra"],
     leave_deleted: true,
   };
-  const done = await rollBack(freshApi, { plan_hash: plan.plan_hash, ...options });
+  const { plan_hash } = plan;
+  const others = { ...options, leave_deleted: false };
+  expect((await rollBack(freshApi, { plan_hash, ...others })).json).toMatchObject({ code: "plan_changed" });
+  expect((await rollBack(freshApi, { plan_hash, rehearse: true })).json).toMatchObject({ status: "succeeded" });
+  const done = await rollBack(freshApi, { plan_hash, ...options });
   expect(done.json).toMatchObject({ status: "succeeded" });
   const [row] = await database.sql`
     select to_regclass('public.extra') as extra, array_to_json(tags)::text as tags from public.profiles where id = md5('user 48')::uuid`;
@@ -227,6 +231,6 @@ test("after a rollback a coordinator, a client and a stranger find over REST wha
   stack.rest.reloadSchema();
   expect(await found()).not.toEqual(before);
   const { plan_hash } = await readPlan(freshApi, "?data=restore");
-  expect((await rollBack(freshApi, { plan_hash, data: "restore" })).json).toMatchObject({ status: "succeeded" });
+  expect((await rollBack(freshApi, { plan_hash })).json).toMatchObject({ status: "succeeded" });
   await expect.poll(found).toEqual(before);
 });

@@ -1,12 +1,10 @@
 import { expect, test } from "vitest";
 import { RollbackQuery } from "../../supabase/functions/migration-guard/rollback-query.ts";
 
-const defaults = { data: "keep", drop_new: [], leave_deleted: false };
-
 test.for<[query: Record<string, string>, options: object]>([
   [{}, {}],
   [{ pretty: "" }, {}],
-  [{ data: "keep" }, {}],
+  [{ data: "keep" }, { data: "keep" }],
   [{ data: "restore" }, { data: "restore" }],
   [{ data: "profiles:restore" }, { data: { profiles: "restore" } }],
   [{ data: "profiles:restore, app.codes:keep" }, { data: { profiles: "restore", "app.codes": "keep" } }],
@@ -17,9 +15,9 @@ test.for<[query: Record<string, string>, options: object]>([
   [{ drop_new: "tags, app.tags" }, { drop_new: ["tags", "app.tags"] }],
   [{ drop_new: '["all", "a,b"]' }, { drop_new: ["all", "a,b"] }],
   [{ leave_deleted: "true" }, { leave_deleted: true }],
-  [{ leave_deleted: "false" }, {}],
+  [{ leave_deleted: "false" }, { leave_deleted: false }],
 ])("the query %j asks for %j", ([query, options]) => {
-  expect(RollbackQuery.parse(query)).toEqual({ ...defaults, ...options });
+  expect(RollbackQuery.parse(query)).toEqual(options);
 });
 
 test.for<[query: Record<string, unknown>]>([

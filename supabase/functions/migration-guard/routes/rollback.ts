@@ -57,7 +57,7 @@ const RollbackPlan = z.object({
 
 const RollbackBody = RollbackOptions.extend({
   plan_hash: z.string().regex(/^[0-9a-f]{64}$/, "is 64 hexadecimal digits, as the rollback plan has them").openapi({
-    description: "`plan_hash` of the rollback plan that was read with the same options.",
+    description: "`plan_hash` of the rollback plan that was read. Options that are not said are those of the plan.",
   }),
   rehearse: z.boolean().default(false).openapi({
     description:
