@@ -224,14 +224,16 @@ test("after a rollback a coordinator, a client and a stranger find over REST wha
     });
   };
   const people = [await signIn(1), await signIn(48), await signIn(9999)];
+  const [coach] = await database.sql<{ id: string }[]>`select md5('user 1')::uuid as id`;
   const found = () =>
     Promise.all(people.map(async (person) => ({
       notes: (await person.from("coordinator_notes").select("id, coordinator_id, note").order("id")).data,
       profiles: (await person.from("profiles").select("id, role, coordinator_id").order("id")).data,
-      isCoordinator: (await person.rpc("is_coordinator", { p_user_id: "c4ca4238-a0b9-2382-0dcc-509a6f75849b" })).data,
+      isCoordinator: (await person.rpc("is_coordinator", { p_user_id: coach!.id })).data,
     })));
   const before = await found();
   expect(before.map(({ notes }) => notes?.length)).toEqual([expect.any(Number), 2, 0]);
+  expect(before.map(({ isCoordinator }) => isCoordinator)).toEqual([true, true, true]);
 
   await takeBackup(freshApi);
   await migrate(freshApi);
