@@ -91,7 +91,7 @@ select
     'statistics', array(select a.attstattarget from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attstattarget >= 0 order by a.attnum),
     'parent', (select h.inhparent from pg_catalog.pg_inherits as h where h.inhrelid = i.indexrelid)),
     '{indexrelid,indcheckxmin,indisready,indislive}'),
-  null, '{}'
+  null, jsonb_build_object('columns', array(select a.attname from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attnum > 0 order by a.attnum))
 from pg_catalog.pg_index as i
 join pg_catalog.pg_class as c on c.oid = i.indexrelid
 union all

@@ -34,7 +34,8 @@ create type migration_guard.compared_object as (
   -- identity: the same OID, attribute number or enum value. name: what goes by the name of what is gone.
   matched_by text,
   is_renamed boolean,
-  -- What differs besides the name: definition, settings, owner, comment, privileges, place.
+  -- What differs besides the name: definition, settings, owner, comment, privileges, place, and of an
+  -- index the names that it has for its columns.
   aspects text[]
 );
 comment on type migration_guard.compared_object is 'A recorded object and the live one that it is now.';
@@ -245,7 +246,8 @@ as $$
     case when old.owner is distinct from new.owner then 'owner' end,
     case when old.comment is distinct from new.comment then 'comment' end,
     case when old.acl is distinct from new.acl and not (old.grants <@ new.grants and old.grants @> new.grants) and old.kind <> 'default_privilege' then 'privileges' end,
-    case when is_moved then 'place' end
+    case when is_moved then 'place' end,
+    case when old.kind = 'index' and old.parts -> 'columns' <> new.parts -> 'columns' then 'column names' end
   ])
   from (select case when old.kind = 'column' and old.signature ->> 'generated' <> '' then '{statistics,storage,compression,options}'
     else migration_guard.setting_keys(old.kind) end as settings) as k
@@ -349,6 +351,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select concat_ws(E';\n',
     case when aspects && '{definition,place}' then entry.definition end,
+    case when 'column names' = any (aspects) then 'columns ' || (entry.parts ->> 'columns') end,
     case when 'settings' = any (aspects) then array_to_string(entry.settings, E';\n') end,
     case when 'owner' = any (aspects) then 'owner ' || quote_ident(entry.owner) end,
     case when 'comment' = any (aspects) then 'comment ' || coalesce(quote_literal(entry.comment), 'null') end,

@@ -64,8 +64,8 @@ begin
       where ((p.old).classid, (p.old).objid) = ((o.old).parent_classid, (o.old).parent) and (p.old).objsubid = 0 and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence');
   create index on pg_temp.migration_guard_objects (classid, objid, objsubid);
   analyze pg_temp.migration_guard_objects;
-  create temporary table migration_guard_copies on commit drop as select 0::oid as source_oid, ''::text as backup_table, '[]'::jsonb as columns, 0::bigint as row_count, ''::text as checksum where false;
-  execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum from %I.tables_backup as t', backup_schema);
+  create temporary table migration_guard_copies on commit drop as select 0::oid as source_oid, ''::text as backup_table, '[]'::jsonb as columns, 0::bigint as row_count, ''::text as checksum, 'keep' as mode where false;
+  execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum, ''keep'' from %I.tables_backup as t', backup_schema);
   perform migration_guard.collect_rollback_links();
 end
 $$;
@@ -134,6 +134,45 @@ as $$
 $$;
 comment on function migration_guard.rollback_mode(jsonb, text) is
   'What the options of a rollback say of a table''s rows: keep, or restore.';
+
+create function migration_guard.restores(relation oid) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from pg_temp.migration_guard_copies as c where c.source_oid = relation and c.mode = 'restore');
+end
+$$;
+comment on function migration_guard.restores(oid) is 'Whether the rows of a recorded table are to be put back and are not those of the backup already.';
+
+create function migration_guard.choose_modes(options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  copied record;
+  rows bigint;
+  present text;
+begin
+  update pg_temp.migration_guard_copies as c set mode = 'restore'
+  from pg_temp.migration_guard_objects as t
+  where (t.old).objid = c.source_oid and t.kind = 'table' and migration_guard.rollback_mode(options, (t.old).name) = 'restore';
+  -- A table whose rows are as they were has nothing to be restored.
+  for copied in
+    select c.source_oid, c.checksum, t.objid
+    from pg_temp.migration_guard_copies as c
+    join pg_temp.migration_guard_objects as t on (t.old).objid = c.source_oid and t.kind = 'table' and t.is
+    where c.mode = 'restore' and not exists (
+      select from pg_temp.migration_guard_objects as x
+      where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
+  loop
+    execute migration_guard.source_checksum_query(copied.objid) into rows, present;
+    update pg_temp.migration_guard_copies as c set mode = 'keep' where c.source_oid = copied.source_oid and c.checksum = present;
+  end loop;
+end
+$$;
+comment on function migration_guard.choose_modes(jsonb) is
+  'Tells of each copied table whether its rows are to be put back.';
 
 create function migration_guard.keep_new_objects(options jsonb) returns void
 language plpgsql volatile
@@ -221,7 +260,7 @@ begin
           and (not c.is or 'place' = any (c.aspects)
             or (c.old).signature -> 'generated' <> (c.new).signature -> 'generated'
             or (c.old).signature ->> 'generated' <> '' and 'definition' = any (c.aspects)
-            or c.is_retyped and migration_guard.rollback_mode(options, (o.old).name) = 'restore')));
+            or c.is_retyped and migration_guard.restores((o.old).objid))));
   -- The new partitions of such a table hold its rows.
   with recursive partitions as (
     select l.id from pg_temp.migration_guard_links as l
@@ -258,7 +297,7 @@ begin
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'in the way of rows'
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as c on c.source_oid = (t.old).objid
-  where t.is and t.was and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+  where t.is and t.was and migration_guard.restores((t.old).objid)
     and o.is and not o.is_dropped and not (o.new).is_internal
     and (
       o.kind = 'rule' and o.parent_id = t.id

@@ -378,6 +378,17 @@ begin
     format('alter table %s rename constraint %I to %I', c.on_table, (c.new).parts ->> 'not_null_name', (c.old).parts ->> 'not_null_name'), c.on_table
   from columns as c where (c.new).parts ->> 'not_null_name' <> (c.old).parts ->> 'not_null_name'
   union all
+  -- An index has column names of its own.
+  select 5, 7, o.id, migration_guard.target(o.kind, (o.old).identity), 'renamed',
+    format('alter table %s rename column %I to %I', (o.old).identity, n.name, p.name), format('%I.%I', (o.old).schema_name, (o.old).parent_name)
+  from pg_temp.migration_guard_objects as o
+  cross join lateral jsonb_array_elements_text((o.old).parts -> 'columns') with ordinality as p (name, number)
+  cross join lateral (select (o.new).parts -> 'columns' ->> (p.number - 1)::int as name) as n
+  where o.kind = 'index' and o.is and o.was and not o.is_dropped and n.name <> p.name
+    and not exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_dropped)
+    -- Swapped, they would need a third.
+    and not (o.new).parts -> 'columns' ? p.name
+  union all
   select 9, 0.5, c.id, c.object, c.why,
     case when (c.new).signature ->> 'identity' <> '' then c.alters || format('set generated %s', k.kind)
       else c.alters || format('add generated %s as identity%s', k.kind, coalesce(' ' || substring((c.old).definition from '\(sequence name [^)]*\)'), '')) end, c.on_table
@@ -671,8 +682,7 @@ begin
         where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
     from pg_temp.migration_guard_objects as t
     cross join lateral (
-      select t.was and t.is_dropped and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
-        and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (t.old).objid) as is_replaced
+      select t.was and t.is_dropped and migration_guard.restores((t.old).objid) as is_replaced
     ) as r
     where t.kind = 'table' and t.is and not ((t.new).signature ->> 'is_partition')::boolean
       and (not t.was and t.is_dropped or r.is_replaced
@@ -718,7 +728,7 @@ as $$
 begin
   return query
   with tables as materialized (
-    select t.*, m.backup_table, migration_guard.rollback_mode(options, (t.old).name) as mode, migration_guard.target(t.kind, (t.old).identity) as object,
+    select t.*, m.backup_table, m.mode, migration_guard.target(t.kind, (t.old).identity) as object,
       (t.old).identity as identity, format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded,
       exists (select from migration_guard.row_columns(t.id) as c where c.is_key) as has_key,
       case when t.is then case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end

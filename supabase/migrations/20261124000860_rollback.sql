@@ -9,6 +9,7 @@ create table migration_guard.rollback_plans (
   statements jsonb,
   drawn_at timestamptz not null default now()
 );
+create index rollback_plans_by_backup on migration_guard.rollback_plans (backup_id);
 comment on table migration_guard.rollback_plans is
   'Rollback plans that were shown, so that one which no longer holds can be told from the one that does.';
 
@@ -98,10 +99,9 @@ begin
     where v.kind = 'enum_value' and v.is and not v.was
       and not exists (
         select from pg_temp.migration_guard_objects as t
-        left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
         where t.objid = c.relation and t.objsubid = 0
           and (not t.was and t.is_dropped
-            or t.was and m.source_oid is not null and migration_guard.rollback_mode(options, (t.old).name) = 'restore'))
+            or t.was and migration_guard.restores((t.old).objid)))
       and not exists (
         select from pg_temp.migration_guard_objects as k
         join pg_attribute as a on a.attrelid = c.relation and a.attname = c.name
@@ -140,14 +140,14 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id and t.kind = 'table' and t.is
   left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
   where c.kind = 'column' and c.was and not c.is and not ((t.old).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
-    and (m.source_oid is null or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (
+    and (m.source_oid is null or m.mode = 'keep' and (
       not exists (select from migration_guard.row_columns(t.id) as k where k.is_key)
       or exists (select from migration_guard.row_columns(t.id) as k where k.is_key and k.kept_value is null)))
   union all
   select migration_guard.target(t.kind, (t.old).identity), 'it has no primary key: rows that were deleted cannot be told from those that were changed, so that leave_deleted cannot hold', true
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-  where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+  where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and m.mode = 'restore'
     and (t.is_dropped or not t.is or not exists (select from migration_guard.row_columns(t.id) as k where k.is_key))
   union all
   select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
@@ -166,10 +166,7 @@ begin
   from pg_temp.migration_guard_links as l
   join pg_temp.migration_guard_objects as r on r.id = l.ref_id
   where l.id is null and (r.is_dropped or r.is_retyped)
-    and not exists (select from pg_depend as e where e.classid = l.classid and e.objid = l.objid and e.deptype = 'e')
-  union all
-  select migration_guard.target(o.kind, (o.old).identity), 'it is found by its name only: the one that was recorded has been dropped', false
-  from pg_temp.migration_guard_objects as o where o.matched_by = 'name' and o.kind in ('table', 'view', 'materialized_view', 'enum', 'sequence') and o.parent_id is null;
+    and not exists (select from pg_depend as e where e.classid = l.classid and e.objid = l.objid and e.deptype = 'e');
 end
 $$;
 comment on function migration_guard.rollback_obstacles(text, jsonb) is
@@ -254,6 +251,7 @@ as $$
 begin
   perform migration_guard.collect_rollback_objects(backup_schema);
   perform migration_guard.assert_tables_named(options);
+  perform migration_guard.choose_modes(options);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_rebuilt(options);
@@ -389,7 +387,9 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return to_jsonb(migration_guard.compact(array[
+  return (
+    select coalesce(jsonb_agg(format('%s is found by its name: the one that was recorded has been dropped.', migration_guard.target(o.kind, (o.old).identity)) order by o.id), '[]')
+    from pg_temp.migration_guard_objects as o where o.matched_by = 'name' and o.parent_id is null) || to_jsonb(migration_guard.compact(array[
     case when statements = '[]' then 'Everything is as in the backup: there is nothing to do.' end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.is_retyped) then
       'Values of columns that get another type are converted; where that loses something, data=restore brings back what was.' end,
@@ -435,6 +435,30 @@ end
 $$;
 comment on function migration_guard.refuse_impossible(boolean, jsonb) is 'Raises rollback_refused, with what cannot be undone, where anything bars the way.';
 
+create function migration_guard.assert_recorded(backup migration_guard.backups) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  manifest text;
+begin
+  if not backup.verified_ok then
+    perform migration_guard.fail('backup_damaged', format('The last verification of the backup of %s failed: nothing is rolled back to it.', backup.version));
+  end if;
+  -- What was recorded, without the rows: those are read by the job.
+  begin
+    execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
+  exception when others then
+    manifest := null;
+  end;
+  if manifest is distinct from backup.manifest then
+    perform migration_guard.fail('backup_damaged', format('What the backup of %s recorded is not what was registered: nothing is rolled back to it.', backup.version));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_recorded(migration_guard.backups) is
+  'Raises backup_damaged where the last verification failed, or the manifest is not the registered one.';
+
 create function migration_guard.enqueue_rollback(
   version text, plan_hash text, options jsonb default '{}', rehearse boolean default false, actor text default session_user, request_id text default null
 ) returns migration_guard.jobs
@@ -448,6 +472,7 @@ declare
     || jsonb_strip_nulls(coalesce(options, '{}'));
   plan record;
 begin
+  perform migration_guard.assert_recorded(backup);
   select p.* into plan from migration_guard.plan_rollback(backup.version, wanted, actor) as p;
   perform migration_guard.refuse_changed_plan(enqueue_rollback.plan_hash, plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
