@@ -155,6 +155,8 @@ as $$
     select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
     from lost as o
     join found as n on n.kind = o.kind and (n.identity = o.identity
+      -- A function is known by the types of its arguments, whatever they are called.
+      or n.kind in ('function', 'procedure') and n.name = o.name and n.schema_name = o.schema_name and n.signature -> 'proargtypes' = o.signature -> 'proargtypes'
       -- Its schema may have another name now.
       or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1))
     where o.is_root
@@ -219,6 +221,7 @@ as $$
     when 'index' then '{indisclustered,indisreplident,statistics}'
     when 'trigger' then '{tgenabled}'
     when 'rule' then '{ev_enabled}'
+    when 'sequence' then '{owned_by}'
     when 'statistics' then '{stxstattarget}'
     else '{}' end::text[]
 $$;
@@ -238,9 +241,8 @@ as $$
       when old.signature - k.settings <> translated - k.settings and not (is_readable and old.definition = new.definition) then 'definition'
     end,
     case
-      when is_readable and old.settings = new.settings then null
-      when is_readable and old.settings <> new.settings and old.signature = translated
-        or (select jsonb_object_agg(s, old.signature -> s) is distinct from jsonb_object_agg(s, translated -> s) from unnest(k.settings) as s)
+      when case when is_readable then old.settings <> new.settings
+        else (select jsonb_object_agg(s, old.signature -> s) is distinct from jsonb_object_agg(s, translated -> s) from unnest(k.settings) as s) end
         then 'settings'
     end,
     case when old.owner is distinct from new.owner then 'owner' end,

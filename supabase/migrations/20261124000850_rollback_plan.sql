@@ -228,8 +228,9 @@ begin
       or o.kind in ('function', 'procedure') and not coalesce(migration_guard.is_replaceable((o.old).signature, (o.new).signature), false));
   update pg_temp.migration_guard_objects as o set is_made = true, reason = 'redefined'
   where o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) and o.kind in ('function', 'procedure');
-  update pg_temp.migration_guard_objects as o set is_reset = true, reason = 'redefined'
-  where o.kind = 'sequence' and o.is and o.was and 'definition' = any (o.aspects) and (o.old).signature -> 'owned_by' <> (o.new).signature -> 'owned_by';
+  -- An index that a constraint has taken over, or one that was a constraint's, goes and comes with that.
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = true, reason = 'redefined'
+  where o.is and o.was and o.kind = 'index' and (o.old).is_internal <> (o.new).is_internal;
   update pg_temp.migration_guard_objects as o set is_retyped = true, reason = 'redefined'
   where o.is and o.was and o.kind = 'column' and 'definition' = any (o.aspects)
     and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.kind = 'table')
@@ -281,7 +282,11 @@ begin
       or exists (
         select from pg_temp.migration_guard_objects as v
         where v.kind in ('enum_value', 'attribute') and o.id in (v.parent_id, v.old_parent_id) and not v.is_kept
-          and (not v.is or not v.was or v.aspects && '{place,definition}')));
+          -- An attribute too many can be dropped, and one that was the last be added.
+          and (v.aspects && '{place,definition}' or v.kind = 'enum_value' and not (v.is and v.was)
+            or v.kind = 'attribute' and not v.is and exists (
+              select from pg_temp.migration_guard_objects as later
+              where later.old_parent_id = o.id and later.kind = 'attribute' and later.is and (later.old).sort_order > (v.old).sort_order))));
 end
 $$;
 comment on function migration_guard.mark_rebuilt(jsonb) is
@@ -307,6 +312,32 @@ end
 $$;
 comment on function migration_guard.mark_in_the_way_of_rows(jsonb) is
   'Marks what must not be there while a table''s rows are put back.';
+
+create function migration_guard.mark_quieted() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Triggers are all disabled and enabled again around the rows: those that were in another state get that back; so does
+  -- the index of a replica identity.
+  with quieted as (
+    select p.relid
+    from pg_temp.migration_guard_objects as t
+    cross join lateral (select t.objid union select x.relid from pg_partition_tree(t.objid) as x) as p (relid)
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
+  )
+  update pg_temp.migration_guard_objects as o set is_reset = true
+  where o.was and (o.new).parent in (select q.relid from quieted as q)
+    and (o.kind = 'trigger' and (o.old).signature ->> 'tgenabled' <> 'O' or o.kind = 'index' and (o.old).signature ->> 'indisreplident' = 'true');
+  -- An owner may have taken from himself what he needs for the rows.
+  update pg_temp.migration_guard_objects as t set aspects = t.aspects || '{privileges}'
+  where t.kind = 'table' and t.is and not ('privileges' = any (t.aspects))
+    and not (has_table_privilege(t.objid, 'select') and has_table_privilege(t.objid, 'insert') and has_table_privilege(t.objid, 'delete'))
+    and pg_has_role((select c.relowner from pg_class as c where c.oid = t.objid), 'usage');
+end
+$$;
+comment on function migration_guard.mark_quieted() is
+  'Marks what gets its state back after rows have been put back: triggers, replica identities, the owner''s privileges.';
 
 create function migration_guard.mark_dependents() returns void
 language plpgsql volatile

@@ -43,7 +43,7 @@ as $$
     when entry.kind = 'constraint' then format('alter table %I.%I drop constraint %I', schema_name, entry.parent_name, name)
     when entry.kind = 'domain_constraint' then format('alter domain %I.%I drop constraint %I', schema_name, entry.parent_name, name)
     when entry.kind = 'column' then format('alter table %I.%I drop column %I', schema_name, entry.parent_name, name)
-    when entry.kind = 'attribute' then format('alter type %I.%I drop attribute %I', schema_name, entry.parent_name, name)
+    when entry.kind = 'attribute' then format('alter type %I.%I drop attribute %I cascade', schema_name, entry.parent_name, name)
     when entry.kind = 'publication_table' then format('alter publication %I drop table only %I.%I', name, schema_name, entry.parent_name)
     when entry.kind = 'publication_schema' then format('alter publication %I drop tables in schema %I', name, schema_name)
     when entry.kind = 'default_privilege' then
@@ -229,6 +229,11 @@ begin
   where o.kind = 'sequence' and o.is and o.was and not o.is_dropped and (o.new).signature -> 'owned_by' ->> 2 = 'a'
     and (o.is_reset or (o.old).signature -> 'owned_by' = 'null')
   union all
+  select 2, o.id, 0, migration_guard.target(o.kind, (o.new).identity), 'rows', format('grant all on table %s to %I', (o.new).identity, (o.new).owner), (o.new).identity
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'table' and o.is and 'privileges' = any (o.aspects)
+    and not (has_table_privilege(o.objid, 'select') and has_table_privilege(o.objid, 'insert') and has_table_privilege(o.objid, 'delete'))
+  union all
   -- Out of parents that it did not have.
   select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), 'redefined',
     case when ((o.new).signature ->> 'is_partition')::boolean then format('alter table %s detach partition %s', p.name, (o.new).identity)
@@ -244,7 +249,7 @@ begin
 end
 $$;
 comment on function migration_guard.loosening_statements() is
-  'Takes away defaults, identities, ownerships and parents that would keep something from being dropped.';
+  'Gives its owner the rights on a table, and takes away defaults, identities, ownerships and parents that would keep something from being dropped.';
 
 create function migration_guard.drop_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
@@ -445,6 +450,11 @@ begin
   union all
   select 6, a.creation_order, 1, a.object, 'redefined', format('alter sequence %s set %s', a.identity, case (a.old).signature ->> 'persistence' when 'u' then 'unlogged' else 'logged' end), null
   from altered as a where a.kind = 'sequence' and (a.old).signature -> 'persistence' <> (a.new).signature -> 'persistence'
+  union all
+  select 6, w.creation_order, c.id, migration_guard.target(c.kind, (c.old).identity), 'missing', (c.old).definition || ' cascade', null
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as w on w.id = c.old_parent_id and w.is and not w.is_dropped
+  where c.kind = 'attribute' and c.was and not c.is
   union all
   select 6, a.creation_order, 0, a.object, 'redefined', format('alter domain %s %s', a.identity, coalesce('set default ' || ((a.old).parts ->> 'default'), 'drop default')), null
   from altered as a where a.kind = 'domain' and (a.old).signature -> 'default' <> (a.new).signature -> 'default'
@@ -741,10 +751,16 @@ begin
     select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
   ),
   quieted as (
-    select r.id, r.object, o.identity
+    select r.id, r.object, o.identity, o.replica_identity, o.is_identified
     from restored as r
     cross join lateral (
-      select (x.old).identity as identity
+      select (x.old).identity as identity, (x.old).signature ->> 'replica_identity' as replica_identity,
+        -- Without one, a row of a published table can be neither deleted nor told by a filter.
+        (x.new).signature ->> 'replica_identity' = 'f'
+          or (x.new).signature ->> 'replica_identity' = 'd' and exists (
+            select from pg_temp.migration_guard_objects as k
+            where k.parent_id = x.id and k.kind = 'constraint' and (k.new).signature ->> 'contype' = 'p' and not k.is_dropped)
+          and not exists (select from pg_publication_rel as f where f.prrelid in (x.objid, r.objid) and f.prqual is not null) as is_identified
       from pg_temp.migration_guard_objects as x
       where x.is and x.was and (x.id = r.id or x.kind = 'table' and x.objid in (select p.relid from pg_partition_tree(r.objid) as p))
     ) as o
@@ -767,6 +783,12 @@ begin
   union all
   select 7, r.creation_order, 2, r.object, 'rows', format('alter table %s disable trigger user', q.identity), q.identity
   from restored as r join quieted as q on q.id = r.id
+  union all
+  select 7, r.creation_order, 2.5, r.object, 'rows', format('alter table only %s replica identity full', q.identity), q.identity
+  from restored as r join quieted as q on q.id = r.id where not q.is_identified
+  union all
+  select 7, r.creation_order, 4.5, r.object, 'rows', format('alter table only %s replica identity %s', q.identity, case q.replica_identity when 'f' then 'full' when 'n' then 'nothing' else 'default' end), q.identity
+  from restored as r join quieted as q on q.id = r.id where not q.is_identified
   union all
   select 7, r.creation_order, 3 + s.number / 10.0, r.object, 'rows', s.statement, r.identity
   from restored as r
@@ -802,6 +824,8 @@ as $$
       case when entry.signature ->> 'compression' <> '' then format('alter table only %I.%I alter column %I set compression default', old.schema_name, old.parent_name, old.name) end,
       case when entry.signature -> 'options' <> 'null' then format('alter table only %I.%I alter column %I reset (%s)', old.schema_name, old.parent_name, old.name,
         (select string_agg(split_part(o, '=', 1), ', ') from jsonb_array_elements_text(entry.signature -> 'options') as o)) end]
+    when 'materialized_view' then array[
+      case when entry.signature ->> 'is_populated' = 'true' and old.signature ->> 'is_populated' = 'false' then format('refresh materialized view %s with no data', old.identity) end]
     when 'index' then array[
       case when entry.signature ->> 'indisclustered' = 'true' and old.signature ->> 'indisclustered' = 'false' then format('alter table %I.%I set without cluster', old.schema_name, old.parent_name) end]
       || array(select format('alter index %s alter column %s set statistics -1', old.identity, a.attnum) from pg_attribute as a where a.attrelid = entry.objid and a.attstattarget >= 0)
@@ -896,7 +920,11 @@ begin
       coalesce(o.creation_order, p.creation_order)::numeric as place, migration_guard.target(o.kind, (o.old).identity) as object,
       case when o.kind = 'column' then null else migration_guard.grant_target(o.old) end as target,
       o.is_made and (o.is_dropped or not o.is) as is_fresh,
-      coalesce(o.reason, case when o.is then 'redefined' else 'missing' end) as why
+      coalesce(o.reason, case when o.is then 'redefined' else 'missing' end) as why,
+      -- The sequence of an identity is its table's owner's.
+      coalesce((o.old).owner, (
+        select (t.old).owner from pg_temp.migration_guard_objects as t
+        where ((t.old).classid, (t.old).objid, (t.old).objsubid) = ((o.old).parent_classid, (o.old).parent, 0))) as owner
     from pg_temp.migration_guard_objects as o
     left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
     where o.was and (o.old).acl is not null and o.kind <> 'default_privilege'
@@ -905,7 +933,7 @@ begin
     select g.*, case when g.is_fresh then migration_guard.default_grantees(g.kind, (g.old).schema_name) else array(
         select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end
         from aclexplode(string_to_array(nullif((g.new).acl, ''), ',')::aclitem[]) as e
-        where pg_get_userbyid(e.grantee) is distinct from (g.old).owner) end as grantees
+        where pg_get_userbyid(e.grantee) is distinct from g.owner) end as grantees
     from granted as g where g.kind <> 'column' and (g.is_fresh or 'privileges' = any (g.aspects))
   )
   -- A new owner must be able to make things in the schema.
@@ -917,8 +945,8 @@ begin
   from revoked as r
   where (r.old).grants = '{}' and (migration_guard.is_type(r.kind) or r.kind in ('function', 'procedure', 'aggregate')) and (r.grantees <> '{}' or not r.is_fresh)
   union all
-  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.2, r.object, r.why, format('grant all on %s to %I', r.target, (r.old).owner), null
-  from revoked as r where (r.old).grants = '{}' and not r.is_fresh and (r.old).owner is not null
+  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.2, r.object, r.why, format('grant all on %s to %I', r.target, r.owner), null
+  from revoked as r where (r.old).grants = '{}' and not r.is_fresh and r.owner is not null
   union all
   select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.3 + g.number / 1000.0, r.object, r.why, g.statement, null
   from revoked as r cross join lateral unnest((r.old).grants) with ordinality as g (statement, number)

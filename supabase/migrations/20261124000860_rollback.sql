@@ -150,6 +150,15 @@ begin
   where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and m.mode = 'restore'
     and (t.is_dropped or not t.is or not exists (select from migration_guard.row_columns(t.id) as k where k.is_key))
   union all
+  select migration_guard.target(c.kind, (c.old).identity), format('its values are gone from %s: restore the rows of its table', (u.new).identity), true
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as y on y.id = c.old_parent_id and y.is
+  join pg_temp.migration_guard_links as l on l.ref_id = y.id and l.via = 'type'
+  join pg_temp.migration_guard_objects as u on u.id = l.id and u.kind = 'column' and u.was
+  join pg_temp.migration_guard_objects as t on t.id = u.parent_id and t.kind = 'table'
+  where c.kind = 'attribute' and c.was and not c.is and not migration_guard.restores((t.old).objid)
+    and exists (select from pg_class as r where r.oid = t.objid and r.reltuples <> 0)
+  union all
   select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
   union all
   -- What stays and cannot
@@ -258,6 +267,7 @@ begin
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
   perform migration_guard.mark_late();
+  perform migration_guard.mark_quieted();
   perform migration_guard.choose_waiting_names();
 end
 $$;
