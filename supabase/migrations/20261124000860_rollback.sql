@@ -509,8 +509,8 @@ $$;
 comment on function migration_guard.comparable_entries(migration_guard.catalog_entry[]) is
   'Objects under their kind and identity with all that is to be said of them in words: equal for catalogs that are the same.';
 
-create function migration_guard.catalog_differences(backup_schema text, kept oid[])
-returns table (difference text, kind text, object text, before text, after text)
+create function migration_guard.compared_catalog(backup_schema text, kept oid[])
+returns table (kind text, object text, before text, after text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -531,24 +531,22 @@ begin
     where exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)
       and not exists (select from unnest(live) as y where y.kind = l.kind and y.identity = l.identity));
   return query
-  select case when o.kind is null then 'unexpected' when n.kind is null then 'missing' else 'different' end,
-    coalesce(o.kind, n.kind), coalesce(o.identity, n.identity), o.content, n.content
+  select coalesce(o.kind, n.kind), coalesce(o.identity, n.identity), o.content, n.content
   from migration_guard.comparable_entries(recorded) as o
-  full join migration_guard.comparable_entries(live) as n on (n.kind, n.identity) = (o.kind, o.identity)
-  where o.content is distinct from n.content;
+  full join migration_guard.comparable_entries(live) as n on (n.kind, n.identity) = (o.kind, o.identity);
 end
 $$;
-comment on function migration_guard.catalog_differences(text, oid[]) is
-  'Where the live catalog, in words, is not what a backup recorded, but for what is kept. The proof of a rollback.';
+comment on function migration_guard.compared_catalog(text, oid[]) is
+  'What a backup recorded of each object, in words, beside what the live catalog says, but for what is kept. The proof of a rollback.';
 
-create function migration_guard.recorded_checksum(backup_schema text) returns text
-language sql stable
+create function migration_guard.catalog_checksum(kinds text[], objects text[], contents text[]) returns text
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select encode(sha256(convert_to(coalesce(string_agg(e.kind || ' ' || e.identity || ' ' || e.content, E'\n' order by e.kind collate "C", e.identity collate "C"), ''), 'UTF8')), 'hex')
-  from migration_guard.comparable_entries(array(select r.entry from migration_guard.recorded_entries(backup_schema) as r)) as e
+  select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', c.kind, c.object, c.content), E'\n' order by c.kind collate "C", c.object collate "C"), ''), 'UTF8')), 'hex')
+  from unnest(kinds, objects, contents) as c (kind, object, content)
 $$;
-comment on function migration_guard.recorded_checksum(text) is 'SHA-256 over the catalog that a backup recorded, in words.';
+comment on function migration_guard.catalog_checksum(text[], text[], text[]) is 'SHA-256 over a catalog in words.';
 
 -- Rows that cannot live under what is restored ----------------------------------------------------------------------------
 
@@ -699,28 +697,53 @@ $$;
 comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb) is
   'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took.';
 
-create function migration_guard.assert_rolled_back(backup_schema text, options jsonb, counts jsonb) returns jsonb
+create function migration_guard.assert_catalog_is_back(backup_schema text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   kept constant oid[] := array(select o.objid from pg_temp.migration_guard_objects as o where o.is_kept and o.objsubid = 0);
   differences jsonb;
-  copied record;
-  rows bigint;
-  checksum text;
-  tables jsonb := '[]';
+  before text;
+  after text;
+  confirmed text[];
 begin
-  select jsonb_agg(to_jsonb(d)) into differences from (
-    select * from migration_guard.catalog_differences(backup_schema, kept) as c
-    -- Of a table that is there, a column that was left.
-    where not exists (select from pg_temp.migration_guard_objects as k where k.is_kept and c.difference = 'unexpected' and k.kind = c.kind and (k.new).identity = c.object)
-    limit 20) as d;
+  with compared as materialized (select * from migration_guard.compared_catalog(backup_schema, kept)),
+  different as (
+    select case when c.before is null then 'unexpected' when c.after is null then 'missing' else 'different' end as difference, c.*
+    from compared as c
+    where c.before is distinct from c.after
+      -- What is part of a table that was there, and was left.
+      and not exists (select from pg_temp.migration_guard_objects as k where k.is_kept and c.before is null and k.kind = c.kind and (k.new).identity = c.object)
+    order by c.kind, c.object limit 20
+  )
+  select (select jsonb_agg(to_jsonb(d)) from different as d),
+    migration_guard.catalog_checksum(array_agg(c.kind), array_agg(c.object), array_agg(c.before)),
+    migration_guard.catalog_checksum(array_agg(c.kind), array_agg(c.object), array_agg(c.after)),
+    array_agg(c.kind || ' ' || c.object) filter (where c.before = c.after)
+  into differences, before, after, confirmed
+  from compared as c where c.before is not null;
   if differences is not null then
     perform migration_guard.fail('rollback_differs', format('The catalog would not be that of the backup: %s.', (
       select string_agg(format('%s %s is %s', d ->> 'kind', d ->> 'object', d ->> 'difference'), '; ') from jsonb_array_elements(differences) as d)),
       jsonb_build_object('differences', differences));
   end if;
+  return jsonb_build_object('before', before, 'after', after, 'identical', before = after, 'confirmed', to_jsonb(confirmed));
+end
+$$;
+comment on function migration_guard.assert_catalog_is_back(text) is
+  'Checksums of the recorded catalog and of the live one, and the objects that are the same. Raises rollback_differs unless they are the same.';
+
+create function migration_guard.assert_rows_are_back(options jsonb, counts jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  copied record;
+  rows bigint;
+  checksum text;
+  tables jsonb := '[]';
+begin
   for copied in
     select (t.old).identity as name, (t.old).name as table_name, m.row_count, m.checksum, migration_guard.rollback_mode(options, (t.old).name) as mode, not t.is as is_missing,
       to_regclass((t.old).identity)::oid as relation
@@ -747,8 +770,8 @@ begin
   return tables;
 end
 $$;
-comment on function migration_guard.assert_rolled_back(text, jsonb, jsonb) is
-  'Raises rollback_differs unless the catalog is that of the backup and the rows are as was promised.';
+comment on function migration_guard.assert_rows_are_back(jsonb, jsonb) is
+  'What became of the rows of each copied table. Raises rollback_differs unless it is what was promised.';
 
 create function migration_guard.rebuilt_counts() returns jsonb
 language plpgsql volatile
@@ -803,18 +826,14 @@ comment on function migration_guard.close_discarded(migration_guard.backups) is
   'Drops tables of discarded rows that hold none, closes the others, and registers them as part of the backup.';
 
 
-create function migration_guard.rollback_checklist(backup_schema text) returns jsonb
+create function migration_guard.rollback_checklist(confirmed text[]) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- What it was said to have done, evaluated on what is there now.
   return (
-    with live as (
-      select c.kind, c.object from migration_guard.catalog_differences(backup_schema, '{}') as c
-    )
     select coalesce(jsonb_agg(jsonb_build_object('kind', o.kind, 'object', (o.old).identity,
-        'passed', not exists (select from live as l where l.kind = o.kind and l.object = (o.old).identity),
+        'passed', o.kind || ' ' || (o.old).identity = any (confirmed),
         'details', case
           when not o.is then 'made again'
           when o.is_dropped then 'dropped and made again: ' || coalesce(o.reason, 'redefined')
@@ -824,8 +843,8 @@ begin
     where o.was and (not o.is or o.is_dropped or o.is_made or o.is_renamed or o.aspects <> '{}'));
 end
 $$;
-comment on function migration_guard.rollback_checklist(text) is
-  'Every object that a rollback has made, renamed or altered, and whether it is as it was.';
+comment on function migration_guard.rollback_checklist(text[]) is
+  'Every object that a rollback has made, renamed or altered, and whether it is as it was: confirmed names those that are.';
 
 create function migration_guard.attempt_rollback(job migration_guard.jobs, backup migration_guard.backups) returns jsonb
 language plpgsql volatile
@@ -836,6 +855,7 @@ declare
   plan record;
   counts jsonb;
   ran jsonb;
+  catalog jsonb;
   tables jsonb;
   ended timestamptz;
 begin
@@ -847,13 +867,14 @@ begin
   counts := migration_guard.rebuilt_counts();
   ran := migration_guard.run_rollback_statements(job, backup.schema_name, options);
   perform migration_guard.report_progress(job, 'comparing with the backup', 1, 1);
-  tables := migration_guard.assert_rolled_back(backup.schema_name, options, counts);
-  ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(backup.schema_name));
+  catalog := migration_guard.assert_catalog_is_back(backup.schema_name);
+  tables := migration_guard.assert_rows_are_back(options, counts);
+  ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(array(select jsonb_array_elements_text(catalog -> 'confirmed'))));
   ended := clock_timestamp();
   return jsonb_build_object(
     'rehearsed', (job.parameters ->> 'rehearse')::boolean, 'no_op', plan.statements = '[]', 'plan_hash', plan.plan_hash,
     'statements', ran -> 'statements', 'checklist', ran -> 'checklist', 'tables', tables, 'discarded', ran -> 'discarded', 'left_as_is', plan.left_as_is,
-    'catalog', jsonb_build_object('before', migration_guard.recorded_checksum(backup.schema_name), 'after', migration_guard.live_checksum(backup.schema_name), 'identical', true),
+    'catalog', catalog - 'confirmed',
     'locks', (
       select coalesce(jsonb_agg(jsonb_build_object('relation', split_part(h.key, ' ', 1)::oid::regclass::text, 'mode', split_part(h.key, ' ', 2),
         'held_milliseconds', round(extract(epoch from ended - h.value::timestamptz) * 1000, 1)) order by h.value, h.key), '[]')
@@ -862,24 +883,6 @@ end
 $$;
 comment on function migration_guard.attempt_rollback(migration_guard.jobs, migration_guard.backups) is
   'One attempt at a rollback: plans again, runs every statement, and compares catalog and rows with what was promised.';
-
-create function migration_guard.live_checksum(backup_schema text) returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  plan_schema text;
-begin
-  -- Of the objects that the backup recorded; what is new was listed.
-  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
-  return (
-    select encode(sha256(convert_to(coalesce(string_agg(e.kind || ' ' || e.identity || ' ' || e.content, E'\n' order by e.kind collate "C", e.identity collate "C"), ''), 'UTF8')), 'hex')
-    from migration_guard.comparable_entries(array(
-      select l from migration_guard.live_entries(array(select distinct (x.entry).schema_name from migration_guard.recorded_entries(backup_schema) as x), '{}') as l
-      where exists (select from migration_guard.recorded_entries(backup_schema) as r where (r.entry).kind = l.kind and (r.entry).identity = l.identity))) as e);
-end
-$$;
-comment on function migration_guard.live_checksum(text) is 'SHA-256 over what the live catalog says of the objects that a backup recorded.';
 
 create function migration_guard.assert_intact(backup migration_guard.backups) returns void
 language plpgsql volatile

@@ -81,14 +81,19 @@ const places: Record<string, Record<string, string>> = {
   pg_enum: { enumsortorder: "row_number() over (partition by r.enumtypid order by r.enumsortorder)" },
 };
 
+/** Privileges in a fixed order: that in which they were granted is no difference. */
+function sorted(acl: string): string {
+  return `array(select a from unnest(${acl}) as a order by a::text)`;
+}
+
 /** Privileges that were never touched are those that the kind of object starts with. */
 const privileges: Record<string, Record<string, string>> = {
   pg_class: {
-    relacl: `coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner))`,
+    relacl: sorted(`coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner))`),
   },
-  pg_namespace: { nspacl: "coalesce(r.nspacl, acldefault('n', r.nspowner))" },
-  pg_proc: { proacl: "coalesce(r.proacl, acldefault('f', r.proowner))" },
-  pg_type: { typacl: "coalesce(r.typacl, acldefault('T', r.typowner))" },
+  pg_namespace: { nspacl: sorted("coalesce(r.nspacl, acldefault('n', r.nspowner))") },
+  pg_proc: { proacl: sorted("coalesce(r.proacl, acldefault('f', r.proowner))") },
+  pg_type: { typacl: sorted("coalesce(r.typacl, acldefault('T', r.typowner))") },
 };
 
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
