@@ -81,16 +81,15 @@ const places: Record<string, Record<string, string>> = {
   pg_enum: { enumsortorder: "row_number() over (partition by r.enumtypid order by r.enumsortorder)" },
 };
 
-/** Privileges in a fixed order: that in which they were granted is no difference. */
-function sorted(acl: string): string {
-  return `array(select a from unnest(${acl}) as a order by a::text)`;
-}
+const sorted = (acl: string) => `(select jsonb_agg(a order by a::text) from unnest(${acl}) as a)`;
 
-/** Privileges that were never touched are those that the kind of object starts with. */
+/** Privileges that were never touched are those that the kind of object starts with; their order says nothing. */
 const privileges: Record<string, Record<string, string>> = {
+  pg_attribute: { attacl: sorted("r.attacl") },
   pg_class: {
     relacl: sorted(`coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner))`),
   },
+  pg_default_acl: { defaclacl: sorted("r.defaclacl") },
   pg_namespace: { nspacl: sorted("coalesce(r.nspacl, acldefault('n', r.nspowner))") },
   pg_proc: { proacl: sorted("coalesce(r.proacl, acldefault('f', r.proowner))") },
   pg_type: { typacl: sorted("coalesce(r.typacl, acldefault('T', r.typowner))") },

@@ -17,6 +17,8 @@ export async function schemaState({ sql, admin }: Connections, schema: string, f
       'grants', array(select g from unnest(grants) as g order by g),
       'place', rank() over (partition by kind, parent_name order by sort_order))) as line
     from migration_guard.schema_inventory(${schema})`;
-  const catalog = await catalogRows(admin, /migration_backup_|pg_temp/, first);
-  return [...inventory.map(({ line }) => line), ...catalog].sort();
+  // A table that has ever had long values keeps the place for them, whatever columns it has now.
+  const catalog = await catalogRows(admin, /migration_backup_|pg_temp|"relname":"toast of /, first);
+  const withoutToast = catalog.map((line) => line.replace(/"reltoastrelid":("[^"]*"|null),/, ""));
+  return [...inventory.map(({ line }) => line), ...withoutToast].sort();
 }
