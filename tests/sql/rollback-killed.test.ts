@@ -28,7 +28,7 @@ type Remembered = { schema: string[]; rows: string[]; backup: string[] };
 
 async function remember(connections: Connections): Promise<Remembered> {
   const backup = await connections.sql<{ line: string }[]>`
-    select c.relkind || ' ' || c.relname as line from pg_class as c
+    select c.relname::text as line from pg_class as c
     where c.relnamespace = to_regnamespace('migration_backup_v1') and c.relkind in ('r', 'v')`;
   return {
     schema: await schemaState(connections, "app"),

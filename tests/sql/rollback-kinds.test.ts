@@ -11,7 +11,15 @@ import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
 /** A change, and what the product makes of it: the drift of each object that was changed directly. */
-type Change = { name: string; change: string; drift: string[]; losesValues?: boolean };
+type Change = {
+  name: string;
+  change: string;
+  drift: string[];
+  /** Whether rows that are kept cannot have their old values again. */
+  losesValues?: boolean;
+  /** Why rows cannot be kept at all. */
+  refusal?: RegExp;
+};
 
 const renamed: Change[] = [
   ["table", "alter table app.people rename to persons", "table app.people"],
@@ -119,7 +127,7 @@ const columns: Change[] = [
     name: "a dropped last column",
     change: "alter table app.log drop column amount",
     drift: ["missing column app.log.amount"],
-    losesValues: true,
+    refusal: /^its values cannot be told to rows: the table had no primary key/,
   },
   {
     name: "a dropped column with all that stands on it",
@@ -425,7 +433,7 @@ const others: Change[] = [
     name: "a function whose arguments have other names and defaults",
     change:
       "drop function app.label(int, text); create function app.label(number int, before text) returns text language sql as $$ select before || number $$",
-    drift: ["redefined function app.label(id integer, prefix text)"],
+    drift: ["missing function app.label(id integer, prefix text)"],
   },
   {
     name: "a function that returns something else",
@@ -656,13 +664,18 @@ async function drift(): Promise<string[]> {
   return rows.map(({ line }) => line);
 }
 
-describe.for(everything)("$name", ({ change: text, drift: expected, losesValues }) => {
+describe.for(everything)("$name", ({ change: text, drift: expected, losesValues, refusal }) => {
   test.for(["restore", "keep"] as const)("is led back, %s", async (data) => {
     const { first, was } = await change(text);
     const found = await drift();
     expect(expected.filter((line) => !found.some((other) => other.startsWith(line)))).toEqual([]);
     const plan = await planRollback(connections.sql, "v1", { data, drop_new: "all" });
-    expect(plan.cannot_undo).toEqual([]);
+    const bars = plan.cannot_undo.filter(({ blocks }) => blocks);
+    if (refusal && data === "keep") {
+      expect(bars).toEqual([{ object: expect.any(String), why: expect.stringMatching(refusal), blocks: true }]);
+      return;
+    }
+    expect(bars).toEqual([]);
     const job = await rollBack(connections.sql, "v1", { data, drop_new: "all" });
     expect(job.result).toMatchObject({ catalog: { identical: true } });
     const is = await remember(first);
@@ -682,7 +695,7 @@ test("all of what does not bar the rest is led back at once", async () => {
   let done = 0;
   // What one has renamed the next does not find.
   for (const text of together) await connections.sql.unsafe(text).simple().then(() => done++, () => {});
-  expect(done).toBeGreaterThan(together.length / 2);
+  expect(done).toBeGreaterThan(together.length / 3);
   await rollBack(connections.sql, "v1", { data: "restore", drop_new: "all" });
   const is = await remember(first);
   expect(difference(was.catalog, is.catalog)).toEqual([]);
