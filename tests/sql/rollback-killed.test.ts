@@ -31,7 +31,7 @@ async function remember(connections: Connections): Promise<Remembered> {
     select c.relname::text as line from pg_class as c
     where c.relnamespace = to_regnamespace('migration_backup_v1') and c.relkind in ('r', 'v')`;
   return {
-    schema: await schemaState(connections, "app"),
+    schema: (await schemaState(connections, "app")).filter((line) => !line.includes("wait_here")),
     rows: await tableRows(connections.admin, "app"),
     backup: backup.map(({ line }) => line).sort(),
   };
@@ -69,12 +69,14 @@ async function migrate(connections: Connections): Promise<{ before: Remembered; 
   return { before, migrated: await remember(connections) };
 }
 
-/** Makes whoever ends a statement of one kind from now on wait for the key. */
+/** Makes whoever ends a statement of one kind in the schema from now on wait for the key. */
 async function waitAfter({ admin }: Connections, command: string): Promise<void> {
   await admin.unsafe(`
     create function public.wait_here() returns event_trigger language plpgsql as $$
     begin
-      perform pg_advisory_xact_lock_shared(${key});
+      if exists (select from pg_event_trigger_ddl_commands() as c where c.object_identity ~ '\\mapp[.]') then
+        perform pg_advisory_xact_lock_shared(${key});
+      end if;
     end
     $$;
     create event trigger wait_here on ddl_command_end when tag in ('${command}') execute function public.wait_here()`)
@@ -89,8 +91,10 @@ async function stopInTheMiddle({ sql }: Connections, worker: postgres.Sql) {
   const options = { data: "restore", drop_new: "all" } as const;
   const { plan_hash } = await planRollback(sql, "v1", options);
   await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, ${sql.json(options)}, false, 'test')`;
-  const ended = work(worker).catch((error: Error) => error);
+  let hasEnded = false;
+  const ended = work(worker).catch((error: Error) => error).finally(() => hasEnded = true);
   const pid = await until(async () => {
+    if (hasEnded) throw new Error(`The rollback has not stopped: ${JSON.stringify(await lastJob(sql))}`);
     const [waiting] = await sql<{ pid: number }[]>`
       select j.worker_pid as pid from migration_guard.jobs as j
       join pg_stat_activity as a on a.pid = j.worker_pid and a.wait_event_type = 'Lock' and a.wait_event = 'advisory'
