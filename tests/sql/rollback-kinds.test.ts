@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { superuser } from "../../local/postgres.ts";
 import { backUp } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
@@ -664,25 +664,33 @@ async function drift(): Promise<string[]> {
   return rows.map(({ line }) => line);
 }
 
-describe.for(everything)("$name", ({ change: text, drift: expected, losesValues, refusal }) => {
-  test.for(["restore", "keep"] as const)("is led back, %s", async (data) => {
-    const { first, was } = await change(text);
-    const found = await drift();
-    expect(expected.filter((line) => !found.some((other) => other.startsWith(line)))).toEqual([]);
-    const plan = await planRollback(connections.sql, "v1", { data, drop_new: "all" });
-    const bars = plan.cannot_undo.filter(({ blocks }) => blocks);
-    if (refusal && data === "keep") {
-      expect(bars).toEqual([{ object: expect.any(String), why: expect.stringMatching(refusal), blocks: true }]);
-      return;
-    }
-    expect(bars).toEqual([]);
-    const job = await rollBack(connections.sql, "v1", { data, drop_new: "all" });
-    expect(job.result).toMatchObject({ catalog: { identical: true } });
-    const is = await remember(first);
-    expect(difference(was.catalog, is.catalog)).toEqual([]);
-    if (data === "restore" || !losesValues) expect(difference(was.rows, is.rows)).toEqual([]);
-    expect(await drift()).toEqual([]);
-  });
+/** Leads back what is there now, and expects the schema to be what it was. */
+async function leadBack(data: "keep" | "restore", was: Remembered, first: number): Promise<Remembered> {
+  const { result } = await rollBack(connections.sql, "v1", { data, drop_new: "all" });
+  expect(result, data).toMatchObject({ catalog: { identical: true } });
+  const is = await remember(first);
+  expect(difference(was.catalog, is.catalog), data).toEqual([]);
+  return is;
+}
+
+test.for(everything)("$name is led back, and led back again after the same was done once more", async (
+  { change: text, drift: expected, losesValues, refusal },
+) => {
+  const { first, was } = await change(text);
+  const found = await drift();
+  expect(expected.filter((line) => !found.some((other) => other.startsWith(line)))).toEqual([]);
+  if (refusal) {
+    const plan = await planRollback(connections.sql, "v1", { data: "keep", drop_new: "all" });
+    expect(plan.cannot_undo.filter(({ blocks }) => blocks)).toEqual([
+      { object: expect.any(String), why: expect.stringMatching(refusal), blocks: true },
+    ]);
+  } else {
+    const kept = await leadBack("keep", was, first);
+    if (!losesValues) expect(difference(was.rows, kept.rows), "keep").toEqual([]);
+    await connections.sql.unsafe(text).simple();
+  }
+  const restored = await leadBack("restore", was, first);
+  expect(difference(was.rows, restored.rows), "restore").toEqual([]);
 });
 
 test("all of what does not bar the rest is led back at once", async () => {

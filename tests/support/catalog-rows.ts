@@ -30,8 +30,13 @@ const catalogs = (first: number): Record<string, string> => ({
   pg_publication_namespace: "true",
   pg_default_acl: "true",
   pg_description: `r.objoid >= ${first}`,
-  pg_depend: `r.objid >= ${first}`,
+  pg_depend: `r.objid >= ${first} and not exists (
+    select from pg_constraint as o where o.oid = r.objid and o.contype = 'f' and o.conindid = r.refobjid)`,
 });
+
+const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
+const nameOf = (catalog: string, value: string) =>
+  `(pg_identify_object(${literal(catalog)}::regclass, ${value}, 0)).identity`;
 
 /** What differs between two databases that hold the same: numbers, estimates, hints, and what Postgres never reads. */
 const ignored: Record<string, string[]> = {
@@ -77,7 +82,11 @@ const places: Record<string, Record<string, string>> = {
       "coalesce((select 'toast of ' || o.oid::regclass from pg_class as o where o.reltoastrelid = r.oid), r.relname)",
   },
   // Of a key it tells only how the key came to its table.
-  pg_constraint: { connoinherit: "r.connoinherit and r.contype not in ('p', 'u', 'x')" },
+  pg_constraint: {
+    connoinherit: "r.connoinherit and r.contype not in ('p', 'u', 'x')",
+    // Of several keys of the same columns Postgres takes the one that was there first.
+    conindid: `case when r.contype <> 'f' and r.conindid <> 0 then ${nameOf("pg_class", "r.conindid")} end`,
+  },
   pg_enum: { enumsortorder: "row_number() over (partition by r.enumtypid order by r.enumsortorder)" },
 };
 
@@ -94,10 +103,6 @@ const privileges: Record<string, Record<string, string>> = {
   pg_proc: { proacl: sorted("coalesce(r.proacl, acldefault('f', r.proowner))") },
   pg_type: { typacl: sorted("coalesce(r.typacl, acldefault('T', r.typowner))") },
 };
-
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
-const nameOf = (catalog: string, value: string) =>
-  `(pg_identify_object(${literal(catalog)}::regclass, ${value}, 0)).identity`;
 
 /** The expression of a column that refers to other rows: their names instead of their numbers. */
 function named(catalog: Catalog, column: string): string | undefined {
