@@ -785,6 +785,7 @@ begin
   for rebuilt in
     select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind from pg_temp.migration_guard_objects as t
     where t.kind = 'table' and t.is and t.was and t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
+      and has_table_privilege(t.objid, 'select')
   loop
     execute format('select count(*) from %s%s', case rebuilt.kind when 'p' then '' else 'only ' end, rebuilt.objid::regclass) into rows;
     counts := counts || jsonb_build_object(rebuilt.name, rows);
