@@ -1,7 +1,8 @@
 -- Chapter 8, continued. The statements of a rollback: one function for each thing that is done, each reading what the
 -- planner has decided.
 --
--- phase   1  copies of what goes for good
+-- phase   0  locks, and what its owner needs for them
+--         1  copies of what goes for good
 --         2  defaults, identities and ownerships that would be in the way
 --         3  drops of what is new or redefined, or needs such a thing
 --         4  names out of the way, then names and schemas as they were (5)
@@ -229,7 +230,7 @@ begin
   where o.kind = 'sequence' and o.is and o.was and not o.is_dropped and (o.new).signature -> 'owned_by' ->> 2 = 'a'
     and (o.is_reset or (o.old).signature -> 'owned_by' = 'null')
   union all
-  select 2, o.id, 0, migration_guard.target(o.kind, (o.new).identity), 'rows', format('grant all on table %s to %I', (o.new).identity, (o.new).owner), (o.new).identity
+  select 0, -1, o.id, migration_guard.target(o.kind, (o.new).identity), 'rows', format('grant all on table %s to %I', (o.new).identity, (o.new).owner), (o.new).identity
   from pg_temp.migration_guard_objects as o
   where o.kind = 'table' and o.is and 'privileges' = any (o.aspects)
     and not (has_table_privilege(o.objid, 'select') and has_table_privilege(o.objid, 'insert') and has_table_privilege(o.objid, 'delete'))
