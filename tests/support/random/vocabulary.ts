@@ -1,3 +1,4 @@
+import { Impossible } from "./draw.ts";
 import type { Make } from "./make.ts";
 import { columns } from "./statements/columns.ts";
 import { constraints } from "./statements/constraints.ts";
@@ -12,8 +13,11 @@ import { triggers } from "./statements/triggers.ts";
 import { types } from "./statements/types.ts";
 import { views } from "./statements/views.ts";
 
-/** Every kind of statement. */
+/** Every kind of statement, and none. */
 export const vocabulary: Record<string, Make> = {
+  nothing: () => {
+    throw new Impossible();
+  },
   ...tables,
   ...columns,
   ...constraints,
