@@ -104,6 +104,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+-- To plan the views takes four times as long as to read a small catalog.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 declare
   objects migration_guard.catalog_objects[];

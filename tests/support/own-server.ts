@@ -48,10 +48,13 @@ export async function createOwnServer(): Promise<OwnServer> {
     startAgain: async () => {
       await close();
       // The killed one's backends hold its memory for a moment more.
-      for (let started: Postgres | undefined; !started;) {
-        started = await start().catch(() => undefined);
-        if (started) server = started;
-        else await sleep(50);
+      for (;;) {
+        const started = await start().catch(() => undefined);
+        if (started) {
+          server = started;
+          return;
+        }
+        await sleep(50);
       }
     },
     remove: async () => {
