@@ -169,7 +169,9 @@ begin
       select from pg_temp.migration_guard_objects as x
       where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
   loop
+    perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;
+    perform migration_guard.refuse_views(false);
     update pg_temp.migration_guard_copies as c set mode = 'keep' where c.source_oid = copied.source_oid and c.checksum = present;
   end loop;
 end

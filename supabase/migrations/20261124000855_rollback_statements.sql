@@ -338,6 +338,19 @@ $$;
 comment on function migration_guard.make_statements(text) is
   'Makes what is missing, redefined or was dropped on the way, each after what it needs.';
 
+create function migration_guard.stored_form(expression text, type text, stored_type text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As in stored_columns, which reads it from the live catalog.
+  select case
+    when stored_type = type then expression
+    when stored_type = 'text' then format('case when num_nulls(%1$s) = 0 then format(''%%s'', %1$s) end', expression)
+    else format('%s::%s', expression, stored_type) end
+$$;
+comment on function migration_guard.stored_form(text, text, text) is
+  'A value of a type in the form in which a backup stores it.';
+
 create function migration_guard.conversion(old migration_guard.catalog_entry, new migration_guard.catalog_entry, expression text) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -348,7 +361,8 @@ as $$
     when exists (
       select from pg_cast as c where c.castsource = (new.signature ->> 'type')::oid and c.casttarget = (old.signature ->> 'type')::oid and c.oid < 16384)
       then format('%s::%s', expression, old.parts ->> 'type')
-    else format('%s::text::%s', expression, old.parts ->> 'type') end
+    -- The text of the type's own output function: a cast to text could be somebody's function.
+    else format('(%s)::%s', migration_guard.stored_form(expression, '', 'text'), old.parts ->> 'type') end
 $$;
 comment on function migration_guard.conversion(migration_guard.catalog_entry, migration_guard.catalog_entry, text) is
   'A live value as the type that its column had.';
@@ -472,19 +486,6 @@ comment on function migration_guard.alter_statements() is
   'Gives tables, sequences and domains that stay what else they had: options, parents, steps, defaults.';
 
 -- Rows ------------------------------------------------------------------------------------------------------------------
-
-create function migration_guard.stored_form(expression text, type text, stored_type text) returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- As in stored_columns, which reads it from the live catalog.
-  select case
-    when stored_type = type then expression
-    when stored_type = 'text' then format('case when num_nulls(%1$s) = 0 then format(''%%s'', %1$s) end', expression)
-    else format('%s::%s', expression, stored_type) end
-$$;
-comment on function migration_guard.stored_form(text, text, text) is
-  'A value of a type in the form in which a backup stores it.';
 
 create function migration_guard.discarding_actor() returns text
 language sql stable

@@ -108,7 +108,7 @@ begin
         where (k.classid, k.objid, k.objsubid) = ('pg_class'::regclass, a.attrelid, a.attnum) and k.is_dropped and not k.was)
   loop
     perform migration_guard.refuse_views(true);
-    execute format('select count(*) from only %s as t where strpos(t.%I::text, %L) > 0 and (t.%2$I::text = %3$L or t.%2$I::text ~ %4$L)',
+    execute format('select count(*) from only %s as t where strpos(format(''%%s'', t.%I), %L) > 0 and (format(''%%s'', t.%2$I) = %3$L or format(''%%s'', t.%2$I) ~ %4$L)',
       used.relation::regclass, used.name, (used.value).name, '[{,"]' || regexp_replace((used.value).name, '([^a-zA-Z0-9_ ])', '\\\1', 'g') || '[,}"]') into rows;
     perform migration_guard.refuse_views(false);
     if rows > 0 then
@@ -375,11 +375,13 @@ begin
     if copied.is and copied.has_key and copied.mode = 'restore' then
       -- By the names and types of today.
       begin
+        perform migration_guard.refuse_views(true);
         execute format('select count(*) from %I.%I as b where not exists (select from %s as t where %s)', backup_schema, copied.backup_table, (copied.new).identity,
-          (select string_agg(format('t.%I::text = b.%I::text', c.live_name, c.name), ' and ') from migration_guard.row_columns(copied.id) as c where c.is_key)) into deleted;
+          (select string_agg(format('format(''%%s'', t.%I) = format(''%%s'', b.%I)', c.live_name, c.name), ' and ') from migration_guard.row_columns(copied.id) as c where c.is_key)) into deleted;
       exception when undefined_table or undefined_column or insufficient_privilege then
         deleted := null;
       end;
+      perform migration_guard.refuse_views(false);
     end if;
     result := result || jsonb_build_object('table', (copied.old).identity, 'now', (copied.new).identity, 'mode', copied.mode, 'backup_rows', copied.row_count,
       'change', case when not copied.is then 'made again' when copied.is_dropped then 'rebuilt' when copied.mode = 'restore' then 'restored' else 'none' end,
@@ -787,7 +789,9 @@ begin
     where t.kind = 'table' and t.is and t.was and t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
       and has_table_privilege(t.objid, 'select')
   loop
+    perform migration_guard.refuse_views(true);
     execute format('select count(*) from %s%s', case rebuilt.kind when 'p' then '' else 'only ' end, rebuilt.objid::regclass) into rows;
+    perform migration_guard.refuse_views(false);
     counts := counts || jsonb_build_object(rebuilt.name, rows);
   end loop;
   return counts;
