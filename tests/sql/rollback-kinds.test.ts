@@ -433,7 +433,7 @@ const others: Change[] = [
     name: "a function whose arguments have other names and defaults",
     change:
       "drop function app.label(int, text); create function app.label(number int, before text) returns text language sql as $$ select before || number $$",
-    drift: ["missing function app.label(id integer, prefix text)"],
+    drift: ["redefined function app.label(id integer, prefix text)"],
   },
   {
     name: "a function that returns something else",
