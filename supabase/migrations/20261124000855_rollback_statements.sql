@@ -620,7 +620,7 @@ begin
     from migration_guard.row_columns(table_id) as c
   )
   select unnest(array[
-    format('insert into %1$s (discarded_at, discarded_by, reason, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
+    format('insert into %1$s (discarded_at, discarded_by, discarded_because, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
       || 'from (select %5$s from %6$s as t) as s left join %7$I.%8$I as b on %9$s where b.%3$I is null or row(%4$s)::record *<> row(%10$s)::record',
       discarded, p.names, p.first_key, p.s_columns, p.stored, p.source, backup_schema, backup_table, p.same_key, p.b_columns),
     format('delete from %s as t using %s as d where d.discarded_at = now() and %s', p.source, discarded, p.is_discarded),
@@ -660,17 +660,17 @@ begin
   ),
   counted as (
     select p.*,
-      format('(select s.*, row(%1$s)::text as row_text, row_number() over (partition by row(%1$s)::text) as occurrence from (select t.tableoid as row_table, t.ctid as row_place, %2$s from %3$s as t) as s) as s',
+      format('(select s.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from (select t.tableoid as discarded_table, t.ctid as discarded_place, %2$s from %3$s as t) as s) as s',
         p.s_columns, p.stored, p.source) as live,
-      format('(select b.*, row(%1$s)::text as row_text, row_number() over (partition by row(%1$s)::text) as occurrence from %2$I.%3$I as b) as b',
+      format('(select b.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from %2$I.%3$I as b) as b',
         p.b_columns, backup_schema, backup_table) as copy
     from parts as p
   )
   select unnest(array[
-    format('insert into %s (discarded_at, discarded_by, reason, %s, row_table, row_place) select now(), migration_guard.discarding_actor(), ''inserted'', %s, s.row_table, s.row_place from %s left join %s using (row_text, occurrence) where b.row_text is null',
+    format('insert into %s (discarded_at, discarded_by, discarded_because, %s, discarded_table, discarded_place) select now(), migration_guard.discarding_actor(), ''inserted'', %s, s.discarded_table, s.discarded_place from %s left join %s using (discarded_text, discarded_occurrence) where b.discarded_text is null',
       discarded, c.names, c.s_columns, c.live, c.copy),
-    format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.row_table, d.row_place)', c.source, discarded),
-    format('insert into %s (%s) overriding system value select %s from %s left join %s using (row_text, occurrence) where s.row_text is null',
+    format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.discarded_table, d.discarded_place)', c.source, discarded),
+    format('insert into %s (%s) overriding system value select %s from %s left join %s using (discarded_text, discarded_occurrence) where s.discarded_text is null',
       table_name, c.written, c.copied, c.copy, c.live)])
   from counted as c;
 end
@@ -716,7 +716,7 @@ begin
   cross join lateral (values
     (1, migration_guard.create_discarded_statement(p.discarded)),
     (2, format('alter table %s %s', p.discarded, p.columns)),
-    (3, format('insert into %s (discarded_at, discarded_by, reason, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
+    (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
       regexp_replace(migration_guard.projection(p.objid), '^.* from ((only )?[^ ].*)$', '\1'))
       || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
   ) as n (place, statement);
@@ -729,7 +729,7 @@ create function migration_guard.create_discarded_statement(discarded text) retur
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('create table if not exists %s (discarded_at timestamptz not null, discarded_by text not null, reason text not null)', discarded)
+  select format('create table if not exists %s (discarded_at timestamptz not null, discarded_by text not null, discarded_because text not null)', discarded)
 $$;
 comment on function migration_guard.create_discarded_statement(text) is 'The statement that makes the table for discarded rows.';
 
@@ -779,7 +779,7 @@ begin
   from restored as r
   cross join lateral (
     select string_agg(format('add column if not exists %I %s', x ->> 'name', x ->> 'stored_type'), ', ')
-      || case when r.has_key then '' else ', add column if not exists row_table oid, add column if not exists row_place tid' end as columns
+      || case when r.has_key then '' else ', add column if not exists discarded_table oid, add column if not exists discarded_place tid' end as columns
     from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x where m.source_oid = (r.old).objid
   ) as c
   union all
