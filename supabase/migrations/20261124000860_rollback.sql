@@ -2,16 +2,16 @@
 
 create table migration_guard.rollback_plans (
   -- SHA-256 over the backup, the options, the statements and the catalog that they were drawn on.
-  plan_hash text primary key,
+  plan_hash text not null,
   backup_id uuid not null references migration_guard.backups,
   options jsonb not null,
   actor text not null,
   statements jsonb,
-  drawn_at timestamptz not null default now()
+  drawn_at timestamptz not null default now(),
+  primary key (backup_id, plan_hash)
 );
-create index rollback_plans_by_backup on migration_guard.rollback_plans (backup_id);
 comment on table migration_guard.rollback_plans is
-  'Rollback plans that were shown, so that one which no longer holds can be told from the one that does.';
+  'Rollback plans that were shown in the last 30 days, so that one which no longer holds can be told from the one that does.';
 
 create function migration_guard.parse_rollback_options(options jsonb) returns jsonb
 language plpgsql immutable
@@ -309,6 +309,7 @@ begin
     select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
   tables := migration_guard.rollback_tables(backup.schema_name, parsed);
   notes := migration_guard.rollback_notes(statements);
+  delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
   insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, actor, statements)
   values (plan_rollback.plan_hash, backup.id, parsed, plan_rollback.actor, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
   on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), actor = excluded.actor;
