@@ -266,7 +266,9 @@ begin
           and (not c.is or 'place' = any (c.aspects)
             or (c.old).signature -> 'generated' <> (c.new).signature -> 'generated'
             or (c.old).signature ->> 'generated' <> '' and 'definition' = any (c.aspects)
-            or c.is_retyped and migration_guard.restores((o.old).objid))));
+            or c.is_retyped and migration_guard.restores((o.old).objid)
+            -- Dropped and added again: what it had is in the copy.
+            or c.matched_by = 'name' and o.matched_by = 'identity' and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (o.old).objid))));
   -- The new partitions of such a table hold its rows.
   with recursive partitions as (
     select l.id from pg_temp.migration_guard_links as l

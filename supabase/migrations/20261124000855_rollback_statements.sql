@@ -315,6 +315,11 @@ begin
       join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
       left join pg_temp.migration_guard_objects as w on w.id = o.old_parent_id
       where o.is_made and not (o.old).is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
+        -- A partition that is attached to a table that stays gets its keys and indexes from that.
+        and not (o.kind in ('constraint', 'index') and exists (
+          select from pg_temp.migration_guard_objects as r
+          where r.is and not r.is_dropped and r.kind = o.kind and (r.old).objid::text = coalesce((o.old).signature ->> 'conparentid', (o.old).signature ->> 'parent'))
+          and not exists (select from pg_temp.migration_guard_objects as t where t.id = o.old_parent_id and t.is and not t.is_dropped))
     )
     select 6, (
         select min(n.place) from made as n
@@ -503,7 +508,8 @@ comment on function migration_guard.discarded_name(text) is
 
 create function migration_guard.row_columns(table_id bigint)
 returns table (
-  name text, live_name text, stored text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int
+  name text, live_name text, stored text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int,
+  key_collation text, is_readded boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -520,7 +526,10 @@ begin
     coalesce(k.columns @> array[(c.old).objsubid], false),
     (c.old).signature ->> 'generated' = '',
     s.copied is not null,
-    (c.old).objsubid
+    (c.old).objsubid,
+    (c.old).parts ->> 'collation',
+    -- The recorded column was dropped, and another of its name added.
+    coalesce(c.is and c.matched_by = 'name' and t.matched_by = 'identity', false)
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_objects as c on c.old_parent_id = t.id and c.kind = 'column'
   left join lateral (
@@ -573,9 +582,9 @@ as $$
   -- Of a column that is gone, the copy has the values of the rows that were there.
   select format('insert into %s (%s) overriding system value select %s from %s as t', target,
       string_agg(quote_ident(c.name), ', ' order by c.number),
-      string_agg(coalesce(c.kept_value, case when c.has_copy then case when d.expression is null then c.old_value
+      string_agg(coalesce(case when c.is_readded and c.has_copy and k.condition is not null then format('coalesce(%s, %s)', c.kept_value, c.old_value) else c.kept_value end, case when c.has_copy then case when d.expression is null then c.old_value
         else format('case when b.%I is null then %s else %s end', k.first_key, d.expression, c.old_value) end end, d.expression, 'null'), ', ' order by c.number), source)
-    || case when bool_or(c.kept_value is null and c.has_copy) then
+    || case when bool_or((c.kept_value is null or c.is_readded and k.condition is not null) and c.has_copy) then
       format(' left join %I.%I as b on %s', backup_schema, backup_table, k.condition) else '' end
   from migration_guard.row_columns(table_id) as c
   cross join lateral (
@@ -610,7 +619,7 @@ begin
       string_agg(format('(%s) = d.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_discarded,
       string_agg(format('(%s) = b.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_there,
       string_agg(format('s.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as same_key,
-      string_agg(format('d.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as was_there,
+      string_agg(format('d.%1$I = b.%1$I', c.name) || coalesce(' collate ' || c.key_collation, ''), ' and ') filter (where c.is_key) as was_there,
       string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
       string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
       string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
@@ -686,7 +695,8 @@ begin
   return query
   with discarding as (
     -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column its values.
-    select t.id, t.objid, coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
+    select t.id, t.objid, (t.new).identity as live_identity, (t.new).signature ->> 'kind' as relation_kind,
+      coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
       coalesce((t.old).name, (t.new).name) as name,
       case when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
       array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
@@ -709,7 +719,7 @@ begin
     from discarding as d
     cross join lateral migration_guard.stored_columns(d.objid) as s
     where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
-    group by d.id, d.objid, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
+    group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
   )
   select 1, p.id::numeric, n.place::numeric, p.object, p.why, n.statement, p.on_table
   from parts as p
@@ -717,7 +727,7 @@ begin
     (1, migration_guard.create_discarded_statement(p.discarded)),
     (2, format('alter table %s %s', p.discarded, p.columns)),
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
-      regexp_replace(migration_guard.projection(p.objid), '^.* from ((only )?[^ ].*)$', '\1'))
+      case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity)
       || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
   ) as n (place, statement);
 end
@@ -808,6 +818,54 @@ end
 $$;
 comment on function migration_guard.row_statements(text, jsonb) is
   'Puts rows back: into what was made again, and where they are to be restored.';
+
+create function migration_guard.refuse_loss(keys_query text, table_name text, column_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  keys jsonb;
+begin
+  execute keys_query into keys;
+  if keys is not null then
+    perform migration_guard.fail('rows_violate_constraint',
+      format('Values of %s in %s would lose something in the type that the column had.', column_name, table_name),
+      jsonb_build_object('table', table_name, 'constraint', null, 'column', column_name, 'keys', keys));
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_loss(text, text, text) is
+  'Raises rows_violate_constraint where a query finds keys of rows whose values would not come through a conversion.';
+
+create function migration_guard.loss_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- There and back again: what Postgres rounds or cuts in silence is told, and nothing is done.
+  return query
+  select 1, 0::numeric, c.id::numeric, migration_guard.target(c.kind, (c.new).identity), 'redefined',
+    format('select migration_guard.refuse_loss(%L, %L, %L)',
+      format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where (%s)::%s is distinct from t.%I limit 20) as x',
+        coalesce((select 'jsonb_build_object(' || string_agg(format('%L, t.%I', k.name, k.live_name), ', ' order by k.number) || ')'
+          from migration_guard.row_columns(t.id) as k where k.is_key and k.live_name is not null), 'to_jsonb(t.ctid::text)'),
+        case (t.new).signature ->> 'kind' when 'r' then 'only ' else '' end, (t.new).identity,
+        migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)), (c.new).parts ->> 'type', (c.new).name),
+      (t.new).identity, (c.new).name), (t.old).identity
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as t on t.id = c.parent_id
+  where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
+    and not ((t.new).signature ->> 'is_partition')::boolean
+    and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
+    and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')
+    -- Types that somebody made come and go as text, whole; some of Postgres's own cannot be compared.
+    and ((c.new).signature ->> 'type')::oid < 16384
+    and ((c.old).signature ->> 'type')::oid < 16384
+    and exists (select from pg_operator as q where q.oprname = '=' and q.oprleft = ((c.new).signature ->> 'type')::oid and q.oprright = q.oprleft);
+end
+$$;
+comment on function migration_guard.loss_statements() is
+  'Looks, under the locks, for values that a conversion would change.';
 
 -- What completes objects ---------------------------------------------------------------------------------------------------
 
@@ -976,12 +1034,21 @@ begin
   return query execute format($query$
     select 14, o.creation_order::numeric, o.id::numeric, migration_guard.target(o.kind, (o.old).identity), 'position',
       case
+        -- Nor what rows have that another sequence gave them.
+        when o.is_made and w.name is not null and (o.old).signature ->> 'seqincrement' !~ '^-' then
+          format('select pg_catalog.setval(%%1$L, greatest(%%2$s, s.highest), s.highest >= %%2$s or %%3$L) from (select coalesce(max(t.%%4$I), %%2$s - 1)::bigint as highest from %%5$s as t) as s',
+            (o.old).identity, p.last_value, p.is_called, w.name, w.table_name)
         when o.is_made then format('select pg_catalog.setval(%%L, %%s, %%L)', (o.old).identity, p.last_value, p.is_called)
         else format('select pg_catalog.setval(%%L, %%s, %%L) from %%s as s where s.last_value %%s %%s', (o.old).identity, b.last_value, b.is_called, (o.old).identity,
           case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value) end, null::text
     from pg_temp.migration_guard_objects as o
     join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
     left join lateral migration_guard.furthest_position(o.old, o.new, b.last_value, b.is_called) as p on true
+    left join lateral (
+      select (c.old).name as name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name
+      from pg_temp.migration_guard_objects as c
+      where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid = ((o.old).signature -> 'owned_by' ->> 1)::int
+    ) as w on true
     where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or 'definition' = any (o.aspects))
   $query$, backup_schema);
 end

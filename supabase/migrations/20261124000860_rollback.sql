@@ -122,6 +122,26 @@ $$;
 comment on function migration_guard.enum_value_uses(text, jsonb) is
   'Enum values that are too many, and the rows that have them.';
 
+create function migration_guard.recorded_root(table_id bigint) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    with recursive ancestors (id, depth) as (
+      select table_id, 0
+      union all
+      select p.id, a.depth + 1
+      from ancestors as a
+      join pg_temp.migration_guard_objects as t on t.id = a.id
+      join pg_temp.migration_guard_objects as p on p.kind = 'table' and (p.old).objid::text = (t.old).signature -> 'parents' ->> 0
+      where ((t.old).signature ->> 'is_partition')::boolean
+    )
+    select a.id from ancestors as a order by a.depth desc limit 1);
+end
+$$;
+comment on function migration_guard.recorded_root(bigint) is 'The partitioned table that a recorded partition was in, at the top.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -133,6 +153,15 @@ begin
   from pg_temp.migration_guard_objects as t
   where t.kind = 'table' and t.was and not t.is and (t.old).signature ->> 'kind' = 'r' and not ((t.old).signature ->> 'is_partition')::boolean
     and not exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (t.old).objid)
+  union all
+  -- The rows of a partition are in the copy of its root.
+  select migration_guard.target(t.kind, (t.old).identity), format('its rows are gone: restore those of %s', (r.old).identity), true
+  from pg_temp.migration_guard_objects as t
+  cross join lateral migration_guard.recorded_root(t.id) as root (id)
+  join pg_temp.migration_guard_objects as r on r.id = root.id
+  where t.kind = 'table' and t.was and not t.is and ((t.old).signature ->> 'is_partition')::boolean
+    -- What has taken the root's place has them in partitions of its own.
+    and r.is and r.matched_by = 'identity' and not migration_guard.restores((r.old).objid)
   union all
   select migration_guard.target(c.kind, (c.old).identity), case when m.source_oid is null then 'its values are gone: the backup has no copy of the table''s rows'
       else 'its values cannot be told to rows: the table had no primary key, or that has gone too; restore the table''s rows' end, true
@@ -222,6 +251,7 @@ begin
   return query
   with statements as materialized (
     select * from migration_guard.discard_statements(backup_schema, options)
+    union all select * from migration_guard.loss_statements()
     union all select * from migration_guard.loosening_statements()
     union all select * from migration_guard.drop_statements()
     union all select * from migration_guard.rename_statements()
