@@ -313,6 +313,8 @@ begin
     and o.is and not o.is_dropped and not (o.new).is_internal
     and (
       o.kind = 'rule' and o.parent_id = t.id
+      -- Postgres deletes no row of a table that is published without the columns that identify it.
+      or o.kind = 'publication_table' and o.parent_id = t.id and (o.new).signature -> 'prattrs' <> 'null'
       or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and (o.new).signature ->> 'confrelid' = t.objid::text
       or o.kind = 'constraint' and o.parent_id = t.id and not ((o.new).signature ->> 'convalidated')::boolean);
 end
@@ -400,6 +402,12 @@ begin
     where t.id = c.parent_id and c.was and not c.is_dropped and not t.is_dropped;
     get diagnostics changed_again = row_count;
     changed := changed + changed_again;
+    -- Rows that are put back anyway need no conversion, which might fail.
+    update pg_temp.migration_guard_objects as t set is_dropped = true, is_late = true, is_made = true, reason = 'columns cannot be put right in place'
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
+      and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and c.is_retyped);
+    get diagnostics changed_again = row_count;
+    changed := changed + changed_again;
   end loop;
 end
 $$;
@@ -418,7 +426,7 @@ begin
     update pg_temp.migration_guard_objects as o set is_late = true
     where o.is_dropped and not o.is_late
       and (
-        o.kind = 'column' and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_late)
+        o.kind in ('column', 'enum_value') and exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_late)
         -- A partition goes with its root, whose rows it has; so does the sequence of an identity.
         or o.kind in ('table', 'sequence') and exists (
           select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as t on t.id = l.ref_id

@@ -135,7 +135,7 @@ begin
     from pg_temp.migration_guard_objects as o
     cross join lateral migration_guard.name_scopes(o.new, (o.new).schema_name, o.parent_id) as s (scope)
     where o.is and (not o.is_dropped or o.is_late)
-      and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and p.kind <> 'schema')
+      and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and p.kind <> 'schema' and o.kind <> 'enum_value')
   )
   update pg_temp.migration_guard_objects as o set waiting_name = 'migration_guard_' || o.id
   where o.id in (
@@ -169,7 +169,8 @@ begin
     left join pg_temp.migration_guard_objects as p on p.id = o.parent_id
     where o.is and not (o.new).is_internal
       and (o.waiting_name is not null or o.is_renamed and not o.is_dropped)
-      and not coalesce(p.is_dropped, false)
+      -- Values of a type that waits get their labels back, by which rows are converted.
+      and (not coalesce(p.is_dropped, false) or o.kind = 'enum_value' and p.is_late and p.was)
       -- A column of an heir follows its parent's.
       and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
   )
@@ -193,7 +194,7 @@ begin
   select 5, r.place + 0.5, r.id, r.object, 'renamed',
     migration_guard.rename_statement(r.new, migration_guard.live_schema((r.old).schema_name), r.final_parent, r.current_name, (r.old).name), r.on_table
   from renamed as r
-  where not r.is_dropped and r.was and r.current_name <> (r.old).name;
+  where (not r.is_dropped or r.kind = 'enum_value') and r.was and r.is and r.current_name <> (r.old).name;
 end
 $$;
 comment on function migration_guard.rename_statements() is
@@ -712,12 +713,19 @@ begin
   ),
   parts as (
     select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,
-      string_agg(quote_ident(s.name), ', ' order by s.attnum) as names,
+      string_agg(quote_ident(a.name), ', ' order by s.attnum) as names,
       string_agg(s.expression, ', ' order by s.attnum) as expressions,
-      string_agg(format('add column if not exists %I %s', s.name, s.stored_type), ', ' order by s.attnum) as columns,
+      string_agg(format('add column if not exists %I %s', a.name, s.stored_type), ', ' order by s.attnum) as columns,
       'num_nonnulls(' || string_agg(quote_ident(s.name), ', ' order by s.attnum) filter (where s.attnum = any (d.new_columns)) || ') > 0' as has_values
     from discarding as d
     cross join lateral migration_guard.stored_columns(d.objid) as s
+    -- The name may be that of a column which the table had, of another type.
+    cross join lateral (
+      select case when exists (
+          select from pg_temp.migration_guard_objects as c
+          where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
+        then left(s.name, 50) || '_dropped' else s.name end as name
+    ) as a
     where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
     group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
   )
@@ -997,7 +1005,7 @@ begin
     from granted as g where g.kind <> 'column' and (g.is_fresh or 'privileges' = any (g.aspects))
   )
   -- A new owner must be able to make things in the schema.
-  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.1, r.object, r.why, format('revoke all on %s from %s', r.target, array_to_string(r.grantees, ', ')), null::text
+  select case r.kind when 'schema' then 11 else 13 end, case r.kind when 'schema' then -1 else r.place end, r.id + 0.1, r.object, r.why, format('revoke all on %s from %s cascade', r.target, array_to_string(r.grantees, ', ')), null::text
   from revoked as r where r.grantees <> '{}'
   union all
   -- What everybody may do by default.

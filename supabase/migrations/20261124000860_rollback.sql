@@ -92,7 +92,7 @@ begin
     cross join lateral (
       select a.attrelid as relation, a.attname as name, a.atttypid as type
       from pg_attribute as a
-      join pg_class as r on r.oid = a.attrelid and r.relkind in ('r', 'm') and r.relpersistence <> 't'
+      join pg_class as r on r.oid = a.attrelid and r.relkind = 'r' and r.relpersistence <> 't'
       join pg_type as t on t.oid = a.atttypid
       where a.attnum > 0 and not a.attisdropped and e.objid in (t.oid, t.typelem, t.typbasetype)
     ) as c
