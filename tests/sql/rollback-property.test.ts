@@ -6,7 +6,8 @@ import { createDatabase } from "../support/database.ts";
 import { proveRollback, type Verdict } from "../support/random/prove-rollback.ts";
 import { scenario } from "../support/random/scenario.ts";
 
-const seed = Number(process.env.FAST_CHECK_SEED ?? Date.now() % 2 ** 31);
+// A fixed one, so that what fails has a cause in the change at hand; others are for whoever looks for more.
+const seed = Number(process.env.FAST_CHECK_SEED ?? 20261124);
 // On the other majors a sample.
 const numRuns = Number(process.env.FAST_CHECK_RUNS ?? (process.env.POSTGRES_MAJOR ? 100 : 300));
 
