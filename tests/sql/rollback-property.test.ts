@@ -9,7 +9,7 @@ import { scenario } from "../support/random/scenario.ts";
 // A fixed one, so that what fails has a cause in the change at hand; others are for whoever looks for more.
 const seed = Number(process.env.FAST_CHECK_SEED ?? 20261124);
 // On the other majors a sample.
-const numRuns = Number(process.env.FAST_CHECK_RUNS ?? (process.env.POSTGRES_MAJOR ? 100 : 300));
+const numRuns = Number(process.env.FAST_CHECK_RUNS ?? (process.env.POSTGRES_MAJOR ? 20 : 40));
 
 test("whatever was done to whatever schema, a rollback leads all the way back or says why it cannot", {
   timeout: numRuns * 20_000,
