@@ -14,7 +14,7 @@
 -- sort_order                  The place of a column or of an enum value among its siblings.
 --
 -- Definitions are deparsed, and depend on the session's settings: the functions that read them for a backup, or compare them
--- with one (schema_inventory, plan_objects, plan_dependents), pin these.
+-- with one (schema_inventory, plan_objects, dependents_of), pin these.
 
 -- What the views are made with ----------------------------------------------------------------------------------------
 
@@ -801,16 +801,21 @@ comment on function migration_guard.is_extension_member(oid, oid) is
   'Whether an object came with an extension, which makes and drops it.';
 
 create function migration_guard.schema_inventory(schema_name text) returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
+begin
+  return query
   select o.*
   from migration_guard.catalog_objects as o
   where o.schema_name = schema_inventory.schema_name
     and not exists (select from pg_depend as e where e.classid = o.classid and e.objid = o.objid and e.deptype = 'e')
-    and not exists (select from pg_depend as e where e.classid = o.parent_classid and e.objid = o.parent and e.deptype = 'e')
+    and not exists (select from pg_depend as e where e.classid = o.parent_classid and e.objid = o.parent and e.deptype = 'e');
+end
 $$;
 comment on function migration_guard.schema_inventory(text) is
   'Every object of a schema, but for those that came with an extension.';

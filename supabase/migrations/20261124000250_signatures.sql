@@ -173,3 +173,15 @@ select * from migration_guard.relation_signatures
 union all select * from migration_guard.part_signatures
 union all select * from migration_guard.type_signatures;
 comment on view migration_guard.catalog_signatures is 'Signatures of every object of every kind.';
+
+create function migration_guard.signatures_of(ids oid[]) returns setof migration_guard.catalog_signatures
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return query select s.* from migration_guard.catalog_signatures as s where s.objid = any (ids);
+end
+$$;
+comment on function migration_guard.signatures_of(oid[]) is 'Signatures of the objects of some OIDs, and of what is a part of them.';

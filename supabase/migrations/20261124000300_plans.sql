@@ -145,12 +145,19 @@ comment on function migration_guard.plan_functions(migration_guard.plans) is
 
 create function migration_guard.plan_matches(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-  -- Materialized, so that nothing of other schemas is deparsed, and nothing at all where there is no term.
+begin
+  if plan.match is null then
+    return;
+  end if;
+  return query
+  -- Materialized, so that nothing of other schemas is deparsed.
   with candidates as materialized (
-    select o.* from migration_guard.catalog_objects as o where plan.match is not null and o.schema_name = plan.schema_name
+    select o.* from migration_guard.catalog_objects as o where o.schema_name = plan.schema_name
   ),
   matches as materialized (
     select c.classid, c.objid, c.objsubid, c.kind
@@ -171,7 +178,8 @@ as $$
   from candidates as c
   where (c.classid, c.objid, c.objsubid) in (select m.classid, m.objid, m.objsubid from matches as m)
     -- A view comes with what belongs to it, as a table does.
-    or (c.parent_classid, c.parent) in (select m.classid, m.objid from matches as m where m.kind in ('view', 'materialized_view'))
+    or (c.parent_classid, c.parent) in (select m.classid, m.objid from matches as m where m.kind in ('view', 'materialized_view'));
+end
 $$;
 comment on function migration_guard.plan_matches(migration_guard.plans) is
   'The objects of a plan''s schema that contain the plan''s term: functions, indexes, policies, views, triggers and
@@ -201,47 +209,41 @@ comment on function migration_guard.plan_missing(migration_guard.plans) is
 
 create function migration_guard.plan_named_objects(plan migration_guard.plans)
 returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-  with roots as materialized (
-    select 'pg_catalog.pg_class'::regclass::oid as classid, r.oid from migration_guard.plan_relations(plan) as r (oid)
-    union all
-    select 'pg_catalog.pg_type'::regclass::oid, e.oid from migration_guard.plan_enums(plan) as e
-    union all
-    select 'pg_catalog.pg_proc'::regclass::oid, f.oid from migration_guard.plan_functions(plan) as f
-  ),
-  -- As arrays, which reach into the views: a join would deparse every object of the database first, and wait for the
-  -- locks on tables that are no business of this plan.
-  ids as materialized (
-    select
-      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_class'::regclass) as tables,
-      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_type'::regclass) as enums,
-      array(select r.oid from roots as r where r.classid = 'pg_catalog.pg_proc'::regclass) as functions,
-      -- A policy of another table that calls one of the functions must be dropped and created again with it.
-      array(
-        select d.objid
-        from pg_catalog.pg_depend as d
-        join roots as r on r.classid = d.refclassid and r.oid = d.refobjid
-        where d.classid = 'pg_catalog.pg_policy'::regclass
-      ) as dependent_policies
-  )
+declare
+  -- Arrays reach into the views: a join would deparse every object of the database first, and wait for the locks on tables
+  -- that are no business of this plan.
+  tables constant oid[] := array(select r.oid from migration_guard.plan_relations(plan) as r (oid));
+  enums constant oid[] := array(select e.oid from migration_guard.plan_enums(plan) as e);
+  functions constant oid[] := array(select f.oid from migration_guard.plan_functions(plan) as f);
+  -- A policy of another table that calls one of the functions must be dropped and created again with it.
+  dependent_policies constant oid[] := array(
+    select d.objid
+    from pg_depend as d
+    where d.classid = 'pg_policy'::regclass
+      and (d.refclassid = 'pg_class'::regclass and d.refobjid = any (tables)
+        or d.refclassid = 'pg_type'::regclass and d.refobjid = any (enums)
+        or d.refclassid = 'pg_proc'::regclass and d.refobjid = any (functions)));
+begin
+  return query
   select o.*
   from migration_guard.catalog_objects as o
-  where o.parent = any ((select i.tables from ids as i)::oid[]) and o.parent_classid = 'pg_catalog.pg_class'::regclass
+  where o.parent = any (tables) and o.parent_classid = 'pg_class'::regclass
   union all
-  select o.*
-  from migration_guard.catalog_policies as o
-  where o.objid = any ((select i.dependent_policies from ids as i)::oid[])
-    and o.parent <> all ((select i.tables from ids as i)::oid[])
+  select o.* from migration_guard.catalog_policies as o where o.objid = any (dependent_policies) and o.parent <> all (tables)
   union all
-  select o.* from migration_guard.catalog_functions as o where o.objid = any ((select i.functions from ids as i)::oid[])
+  select o.* from migration_guard.catalog_functions as o where o.objid = any (functions)
   union all
-  select o.* from migration_guard.catalog_aggregates as o where o.objid = any ((select i.functions from ids as i)::oid[])
+  select o.* from migration_guard.catalog_aggregates as o where o.objid = any (functions)
   union all
-  select o.* from migration_guard.catalog_types as o where o.objid = any ((select i.enums from ids as i)::oid[])
+  select o.* from migration_guard.catalog_types as o where o.objid = any (enums)
   union all
-  select o.* from migration_guard.catalog_enum_values as o where o.parent = any ((select i.enums from ids as i)::oid[])
+  select o.* from migration_guard.catalog_enum_values as o where o.parent = any (enums);
+end
 $$;
 comment on function migration_guard.plan_named_objects(migration_guard.plans) is
   'The catalog objects that come with the names in a plan: its tables and their partitions with all that belongs to them,
@@ -336,24 +338,36 @@ $$;
 comment on function migration_guard.outside_plan(migration_guard.plans) is
   'The objects that depend on those of a plan, directly or by way of others, and are none of them.';
 
-create function migration_guard.plan_dependents(plan migration_guard.plans)
+create function migration_guard.dependents_of(objects migration_guard.catalog_objects[])
 returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-  with dependents as materialized (select * from migration_guard.outside_plan(plan)),
-  -- As an array, which reaches into the views.
-  ids as materialized (select array(select d.objid from dependents as d) as oids)
+declare
+  -- As arrays, which reach into the views.
+  classids oid[];
+  objids oid[];
+begin
+  select coalesce(array_agg(w.classid), '{}'), coalesce(array_agg(w.objid), '{}') into classids, objids
+  from (
+    select array_agg(o.classid) as classids, array_agg(o.objid) as objids, array_agg(o.objsubid) as objsubids
+    from unnest(objects) as o
+  ) as held
+  cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as w;
+  return query
   select o.*
   from migration_guard.catalog_objects as o
-  where o.objid = any ((select i.oids from ids as i)::oid[])
-    and exists (select from dependents as d where d.classid = o.classid and d.objid = o.objid)
+  where o.objid = any (objids)
+    and (o.classid, o.objid) in (select d.classid, d.objid from unnest(classids, objids) as d (classid, objid))
     and not migration_guard.is_extension_member(o.classid, o.objid)
-    and not migration_guard.is_reserved_schema(o.schema_name)
+    and not migration_guard.is_reserved_schema(o.schema_name);
+end
 $$;
-comment on function migration_guard.plan_dependents(migration_guard.plans) is
+comment on function migration_guard.dependents_of(migration_guard.catalog_objects[]) is
   'The catalog objects that depend on a plan''s, in any schema, and are not of the plan: what a migration could break, or drop
 by cascade.';
 

@@ -216,6 +216,8 @@ create function migration_guard.record_objects(schema_name text, plan migration_
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  planned constant migration_guard.catalog_objects[] := array(select o from migration_guard.plan_objects(plan) as o);
 begin
   execute format($insert$
     insert into %I.objects_backup
@@ -225,20 +227,18 @@ begin
       o.parent_classid, o.parent, o.parent_name, coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order,
       o.in_plan, migration_guard.object_checksum(o.definition, o.settings, o.owner, o.comment, o.grants, o.sort_order), '{}', '{}'
     from (
-      select p.*, true as in_plan from migration_guard.plan_objects($1) as p
+      select p.*, true as in_plan from unnest($1) as p
       union all
-      select i.*, false from migration_guard.schema_inventory($1.schema_name) as i
+      select i.*, false from migration_guard.schema_inventory($2) as i
       union all
-      select d.*, false from migration_guard.plan_dependents($1) as d
+      select d.*, false from migration_guard.dependents_of($1) as d
     ) as o
     order by o.classid, o.objid, o.objsubid, o.in_plan desc
-  $insert$, schema_name) using plan;
+  $insert$, schema_name) using planned, plan.schema_name;
   execute format($update$
     update %1$I.objects_backup as o set signature = s.signature, acl = s.acl, parts = s.parts
-    from migration_guard.catalog_signatures as s
-    -- As an array, which reaches into the views.
-    where s.objid = any (array(select x.objid from %1$I.objects_backup as x))
-      and (o.classid, o.objid, o.objsubid) = (s.classid, s.objid, s.objsubid)
+    from migration_guard.signatures_of(array(select x.objid from %1$I.objects_backup as x)) as s
+    where (o.classid, o.objid, o.objsubid) = (s.classid, s.objid, s.objsubid)
   $update$, schema_name);
   execute format('analyze %I.objects_backup', schema_name);
   perform migration_guard.assert_recorded_whole(schema_name);

@@ -74,27 +74,30 @@ comment on function migration_guard.recorded_entries(text) is 'The objects that 
 
 create function migration_guard.live_ids(recorded migration_guard.catalog_entry[], planned oid[], schema_names text[], is_same_database boolean)
 returns oid[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
   -- What the backup recorded, wherever it is now, and what elsewhere depends on the plan's objects today.
-  select array(
-    select r.objid from unnest(recorded) as r where is_same_database
-    union
-    select d.objid
-    from (
-      select array_agg(r.classid) as classids, array_agg(r.objid) as objids, array_agg(r.objsubid) as objsubids
-      from unnest(recorded) as r where is_same_database and r.objid = any (planned)
-    ) as held
-    cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
-    where not migration_guard.is_extension_member(d.classid, d.objid)
-    union
-    -- In a restored database all that is left is the names.
+  if is_same_database then
+    return array(
+      select r.objid from unnest(recorded) as r
+      union
+      select d.objid
+      from (
+        select array_agg(r.classid) as classids, array_agg(r.objid) as objids, array_agg(r.objsubid) as objsubids
+        from unnest(recorded) as r where r.objid = any (planned)
+      ) as held
+      cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
+      where not migration_guard.is_extension_member(d.classid, d.objid));
+  end if;
+  -- In a restored database all that is left is the names.
+  return array(
     select o.objid
     from migration_guard.catalog_objects as o
     join unnest(recorded) as r on r.kind = o.kind and r.identity = o.identity
-    where not is_same_database and o.schema_name <> all (schema_names)
-      and o.schema_name = any (array(select x.schema_name from unnest(recorded) as x)))
+    where o.schema_name <> all (schema_names) and o.schema_name = any (array(select x.schema_name from unnest(recorded) as x)));
+end
 $$;
 comment on function migration_guard.live_ids(migration_guard.catalog_entry[], oid[], text[], boolean) is
   'OIDs of what is compared with a backup besides all that is in the plan''s schema.';
@@ -104,7 +107,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
--- To plan the views takes four times as long as to read a small catalog.
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
 set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 declare
@@ -121,10 +124,7 @@ begin
   select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
     coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, coalesce(s.signature, '{}'), s.acl, coalesce(s.parts, '{}')
   from unnest(objects) as o
-  left join (
-    select g.* from migration_guard.catalog_signatures as g
-    where g.objid = any (array(select x.objid from unnest(objects) as x))
-  ) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
+  left join migration_guard.signatures_of(array(select x.objid from unnest(objects) as x)) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
 end
 $$;
 comment on function migration_guard.live_entries(text[], oid[]) is

@@ -446,8 +446,10 @@ begin
     from (
       select l.ref_id, max(w.level) as level
       from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as d on d.id = l.id
-      -- A column goes with its table, and what it needs after that.
-      join pg_temp.migration_guard_objects as w on w.is_dropped and (w.id = d.id or w.id = d.parent_id and d.kind = 'column' and w.id <> l.ref_id)
+      join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+      -- A column goes with its table, and what it needs after that, but for the columns beside it.
+      join pg_temp.migration_guard_objects as w on w.is_dropped
+        and (w.id = d.id or w.id = d.parent_id and d.kind = 'column' and w.id <> r.id and r.parent_id is distinct from w.id)
       where d.is_dropped and l.via <> 'owned'
       group by l.ref_id
     ) as n

@@ -1056,6 +1056,8 @@ begin
       select (c.old).name as name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name
       from pg_temp.migration_guard_objects as c
       where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid = ((o.old).signature -> 'owned_by' ->> 1)::int
+        -- A sequence may belong to a column that holds no number.
+        and (c.old).signature ->> 'type' in ('int2'::regtype::oid::text, 'int4'::regtype::oid::text, 'int8'::regtype::oid::text)
     ) as w on true
     where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or 'definition' = any (o.aspects))
   $query$, backup_schema);

@@ -84,6 +84,9 @@ declare
   used record;
   rows bigint;
 begin
+  if not exists (select from pg_temp.migration_guard_objects as o where o.kind = 'enum_value' and o.is and not o.was) then
+    return;
+  end if;
   -- Rows that are put back from their copies have no such value.
   for used in
     select v.new as value, e.objid as enum, c.relation, c.name, c.type
@@ -217,10 +220,10 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when statement ~ '^alter .* rename |^alter .* set schema ' then 'rename'
-    when statement ~ '^(insert|delete|refresh)' then 'rows'
-    when statement ~ '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~ '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^alter .* rename |^alter .* set schema ' then 'rename'
+    when statement ~* '^(insert|delete|refresh)' then 'rows'
+    when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
+    when statement ~* '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -231,12 +234,12 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when statement ~ '^lock table' then 'ACCESS EXCLUSIVE'
-    when statement ~ '^(insert|delete)' then 'ROW EXCLUSIVE'
-    when statement ~ '^create (unique )?index' then 'SHARE'
-    when statement ~ '^create (constraint )?trigger|^alter table .* (foreign key|(enable|disable) (replica |always )?trigger) ?' then 'SHARE ROW EXCLUSIVE'
-    when statement ~ '^alter index .* rename |^comment on |^alter statistics |^create statistics|^alter publication|^alter table .* (validate constraint|set statistics|cluster on|set without cluster)' then 'SHARE UPDATE EXCLUSIVE'
-    when statement ~ '^alter table |^(create|drop|alter) (policy|rule|trigger|view|materialized view|index)|^drop table|^create or replace view|^refresh' then 'ACCESS EXCLUSIVE'
+    when statement ~* '^lock table' then 'ACCESS EXCLUSIVE'
+    when statement ~* '^(insert|delete)' then 'ROW EXCLUSIVE'
+    when statement ~* '^create (unique )?index' then 'SHARE'
+    when statement ~* '^create (constraint )?trigger|^alter table .* (foreign key|(enable|disable) (replica |always )?trigger) ?' then 'SHARE ROW EXCLUSIVE'
+    when statement ~* '^alter index .* rename |^comment on |^alter statistics |^create statistics|^alter publication|^alter table .* (validate constraint|set statistics|cluster on|set without cluster)' then 'SHARE UPDATE EXCLUSIVE'
+    when statement ~* '^alter table |^(create|drop|alter) (policy|rule|trigger|view|materialized view|index)|^drop table|^create or replace view|^refresh' then 'ACCESS EXCLUSIVE'
   end
 $$;
 comment on function migration_guard.statement_lock(text) is

@@ -323,7 +323,8 @@ test("heirs that no plan of the schema can name do not keep one from being store
     create foreign table app.afar () inherits (app.par) server far_away`);
   await put(sql, "v1", { schema: "app", tables: ["par"] });
   const dependents = await sql<{ identity: string }[]>`
-    select o.identity from migration_guard.plan_dependents(migration_guard.get_plan('v1')) as o
+    select o.identity
+    from migration_guard.dependents_of(array(select p from migration_guard.plan_objects(migration_guard.get_plan('v1')) as p)) as o
     where o.kind in ('table', 'foreign_table') order by 1`;
   expect(dependents.map(({ identity }) => identity)).toEqual(["app.afar", "other.heir"]);
 });

@@ -156,6 +156,20 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
     change: `alter table app.t add column b bigint generated always as identity;
       alter table app.t rename column b to x; alter table app.t rename column a to b; alter table app.t rename column x to a`,
   },
+  {
+    name: "a new generated column of a table that is made anew",
+    before: `create type app.c as (one int, two text); create table app.t (id int primary key, c app.c);
+      insert into app.t values (1, row(1, 'a')::app.c)`,
+    change: `alter type app.c drop attribute two cascade;
+      alter table app.t add column d bigint generated always as (id * 2) stored`,
+    modes: ["restore"],
+  },
+  {
+    name: "a dropped table with a column that holds no number and owns a sequence",
+    before: `create table app.t (id serial primary key, a text[]); insert into app.t (a) values ('{x}');
+      alter sequence app.t_id_seq owned by app.t.a`,
+    change: "drop table app.t",
+  },
 ];
 
 let database: TestDatabase;
