@@ -89,6 +89,8 @@ select * from (values
   ('MG022', 'rollback_refused'),
   ('MG023', 'rows_violate_constraint'),
   ('MG024', 'rollback_differs'),
+  ('MG025', 'job_finished'),
+  ('MG026', 'idempotency_key_reused'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

@@ -20,6 +20,8 @@ create table migration_guard.jobs (
   -- How often a worker has claimed the job, and the backend that did so last.
   attempts int not null default 0,
   worker_pid int,
+  -- Of each worker that was lost: its backend, when it had claimed the job, and when it was missed.
+  lost_workers jsonb not null default '[]',
   created_at timestamptz not null default now(),
   started_at timestamptz,
   finished_at timestamptz,
@@ -35,6 +37,28 @@ comment on table migration_guard.jobs is 'Long work: queued by a request, run by
 create unique index one_exclusive_job_per_version on migration_guard.jobs (version)
   where kind in ('backup', 'cleanup', 'rollback') and status in ('queued', 'running');
 create unique index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
+
+create table migration_guard.cancellations (
+  job_id uuid primary key references migration_guard.jobs,
+  actor text not null,
+  requested_at timestamptz not null default clock_timestamp()
+);
+comment on table migration_guard.cancellations is
+  'Jobs that somebody wants to end. Not in the job''s row, which the snapshot of a running backup would keep from its worker.';
+
+create table migration_guard.idempotency_keys (
+  actor text not null,
+  -- As the request's header gave it.
+  key text not null,
+  -- SHA-256 of what the request asked for.
+  request_hash text not null,
+  job_id uuid not null references migration_guard.jobs,
+  created_at timestamptz not null default now(),
+  primary key (actor, key)
+);
+comment on table migration_guard.idempotency_keys is 'Which job a request has made, for 24 hours: its repetition gets the same.';
+create index idempotency_keys_by_age on migration_guard.idempotency_keys (created_at);
+create index idempotency_keys_by_job on migration_guard.idempotency_keys (job_id);
 
 create table migration_guard.backups (
   id uuid primary key default gen_random_uuid(),
@@ -148,6 +172,52 @@ end
 $$;
 comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
   'Queues a job. Raises backup_in_progress when a backup, rollback or cleanup of the version is queued or running.';
+
+-- Requests that come again --------------------------------------------------------------------------------------------
+
+create function migration_guard.request_hash(request jsonb) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select encode(sha256(convert_to(request::text, 'UTF8')), 'hex') $$;
+comment on function migration_guard.request_hash(jsonb) is 'What is kept of a request, which may hold a token.';
+
+create function migration_guard.repeated_job(actor text, key text, request jsonb) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  known migration_guard.idempotency_keys;
+begin
+  if key is null then return null; end if;
+  if length(key) not between 1 and 255 then
+    perform migration_guard.fail('invalid_parameter', 'An Idempotency-Key has 1 to 255 characters.');
+  end if;
+  -- The same request at the same time waits until the first one has its job.
+  perform pg_advisory_xact_lock(hashtextextended(jsonb_build_array('migration_guard', actor, key)::text, 0));
+  delete from migration_guard.idempotency_keys as k where k.created_at < now() - interval '24 hours';
+  select k.* into known from migration_guard.idempotency_keys as k where k.actor = repeated_job.actor and k.key = repeated_job.key;
+  if known.key is null then return null; end if;
+  if known.request_hash <> migration_guard.request_hash(request) then
+    perform migration_guard.fail('idempotency_key_reused', 'This Idempotency-Key came with another request in the last 24 hours. Take a new one.');
+  end if;
+  return migration_guard.get_job(known.job_id);
+end
+$$;
+comment on function migration_guard.repeated_job(text, text, jsonb) is
+  'The job that a request with this key has made already, or null. Raises idempotency_key_reused when it asked for something else.';
+
+create function migration_guard.remember_request(job migration_guard.jobs, key text, request jsonb) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into migration_guard.idempotency_keys (actor, key, request_hash, job_id)
+  select job.actor, remember_request.key, migration_guard.request_hash(request), job.id where remember_request.key is not null;
+  return job;
+end
+$$;
+comment on function migration_guard.remember_request(migration_guard.jobs, text, jsonb) is
+  'Keeps which job a request has made, where it came with a key; returns the job.';
 
 -- Progress ------------------------------------------------------------------------------------------------------------
 

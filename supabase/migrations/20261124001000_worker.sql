@@ -40,18 +40,57 @@ $$;
 comment on function migration_guard.drop_leftover_views() is
   'Drops the temporary views of workers that are gone, where no worker is at work.';
 
-create function migration_guard.has_worker(job migration_guard.jobs) returns boolean
+create function migration_guard.workers_of(job migration_guard.jobs) returns table (pid int)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (
-    select from pg_catalog.pg_locks as l
-    where l.locktype = 'advisory' and l.granted and l.objsubid = 2
-      and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
-      and l.classid = migration_guard.lock_class()::oid and l.objid = job.number::oid)
+  select l.pid
+  from pg_catalog.pg_locks as l
+  where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+    and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+    and l.classid = migration_guard.lock_class()::oid and l.objid = job.number::oid
 $$;
+comment on function migration_guard.workers_of(migration_guard.jobs) is 'The session that holds the lock of a job, if one does.';
+
+create function migration_guard.has_worker(job migration_guard.jobs) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select exists (select from migration_guard.workers_of(job)) $$;
 comment on function migration_guard.has_worker(migration_guard.jobs) is
   'Whether a session holds the lock of a job. One that says that it is running and has none has lost its worker.';
+
+create function migration_guard.cancellation_error(cancellation migration_guard.cancellations) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('code', 'cancelled', 'message', format('%s has cancelled it. Nothing was changed.', cancellation.actor))
+$$;
+comment on function migration_guard.cancellation_error(migration_guard.cancellations) is 'The error of a cancelled job.';
+
+create function migration_guard.lost_worker(job migration_guard.jobs) returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$ select jsonb_build_object('pid', job.worker_pid, 'attempt', job.attempts, 'missed_at', clock_timestamp()) $$;
+comment on function migration_guard.lost_worker(migration_guard.jobs) is 'What is known of the worker that a job has lost.';
+
+create function migration_guard.end_abandoned_jobs() returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update migration_guard.jobs as j
+  set status = 'cancelled', finished_at = clock_timestamp(), error = migration_guard.cancellation_error(c)
+  from migration_guard.cancellations as c
+  where c.job_id = j.id and j.status in ('queued', 'running') and not migration_guard.has_worker(j);
+  update migration_guard.jobs as j
+  set status = 'failed', finished_at = clock_timestamp(), lost_workers = l.workers,
+    error = jsonb_build_object('code', 'worker_lost', 'message', format(
+      'The worker was lost %s times while it ran this job: %s. The database''s log tells why.', j.attempts,
+      (select string_agg(format('process %s, missed at %s', w ->> 'pid', w ->> 'missed_at'), '; ') from jsonb_array_elements(l.workers) as w)))
+  from (select j.id, j.lost_workers || migration_guard.lost_worker(j) as workers from migration_guard.jobs as j where j.status = 'running') as l
+  where l.id = j.id and j.status = 'running' and j.attempts >= 3 and not migration_guard.has_worker(j);
+$$;
+comment on function migration_guard.end_abandoned_jobs() is
+  'Ends what has no worker any more and shall not have another: cancelled jobs, and those that have lost three.';
 
 create function migration_guard.claim_job(wanted uuid default null) returns migration_guard.jobs
 language plpgsql volatile
@@ -68,10 +107,7 @@ begin
   where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0;
 
   perform migration_guard.drop_leftover_views();
-  update migration_guard.jobs as j
-  set status = 'failed', finished_at = clock_timestamp(), error = jsonb_build_object(
-    'code', 'worker_lost', 'message', format('The worker was lost %s times while it ran this job.', j.attempts))
-  where j.status = 'running' and j.attempts >= 3 and not migration_guard.has_worker(j);
+  perform migration_guard.end_abandoned_jobs();
 
   select j.* into job
   from migration_guard.jobs as j
@@ -89,6 +125,7 @@ begin
   perform pg_advisory_lock(migration_guard.lock_class(), job.number);
   update migration_guard.jobs as j
   set status = 'running', attempts = j.attempts + 1, worker_pid = pg_backend_pid(),
+    lost_workers = j.lost_workers || case when j.status = 'running' then migration_guard.lost_worker(j) else '[]' end,
     started_at = coalesce(j.started_at, clock_timestamp()),
     progress = jsonb_build_object('step', 'starting', 'done', 0, 'total', null, 'percent', 0)
   where j.id = job.id
@@ -149,7 +186,7 @@ $$;
 comment on function migration_guard.lock_holders(migration_guard.jobs) is
   'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
 
-create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns void
+create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set row_security = off
@@ -178,22 +215,56 @@ begin
     set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
       progress = jsonb_build_object('step', 'done', 'done', 1, 'total', 1, 'percent', 100)
     where j.id = job.id;
-    return;
+    return null;
   exception when query_canceled or others then
     get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail;
   end;
-  if state = '55P03' then
-    detail := migration_guard.lock_holders(job);
-  end if;
   raise log 'migration_guard: job % failed: % (%)', job.id, message, state;
-  update migration_guard.jobs as j
-  set status = 'failed', finished_at = clock_timestamp(), error = migration_guard.job_error(state, message, detail)
-  where j.id = job.id;
+  return jsonb_build_object('state', state, 'message', message, 'detail', case when state = '55P03' then migration_guard.lock_holders(job) else detail end);
 end
 $$;
 comment on function migration_guard.run_job(migration_guard.jobs, text) is
-  'Runs a claimed job and records how it ended; what a failed one had done is undone. The settings that texts depend on
-are pinned here for all that it calls.';
+  'Runs a claimed job and records that it has succeeded. What a failed one had done is undone, and its failure returned:
+{state, message, detail}. The settings that texts depend on are pinned here for all that it calls.';
+
+create function migration_guard.record_failure(job migration_guard.jobs, failure jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  cancellation migration_guard.cancellations;
+begin
+  select c.* into cancellation from migration_guard.cancellations as c where c.job_id = job.id and failure ->> 'state' = '57014';
+  if cancellation.job_id is null and failure ->> 'state' = '57014' and migration_guard.is_out_of_time() then
+    -- A statement timeout strikes once: what is run from now on in the same call has all the time that it needs.
+    update migration_guard.jobs as j
+    set status = 'queued', attempts = j.attempts - 1,
+      progress = jsonb_build_object('step', 'queued', 'done', 0, 'total', null, 'percent', 0)
+    where j.id = job.id;
+    return;
+  end if;
+  update migration_guard.jobs as j
+  set status = case when cancellation.job_id is null then 'failed' else 'cancelled' end, finished_at = clock_timestamp(),
+    error = case when cancellation.job_id is null then migration_guard.job_error(failure ->> 'state', failure ->> 'message', failure ->> 'detail')
+      else migration_guard.cancellation_error(cancellation) end
+  where j.id = job.id;
+end
+$$;
+comment on function migration_guard.record_failure(migration_guard.jobs, jsonb) is
+  'Records, in a transaction of its own, how a job has ended that did not succeed; one that a statement timeout has ended is queued again.';
+
+create function migration_guard.is_out_of_time() returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.setting::bigint between 1 and extract(epoch from clock_timestamp() - statement_timestamp()) * 1000
+    -- Remembered by the call, in which it does not strike again.
+    and current_setting('migration_guard.timed_out_call', true) is distinct from statement_timestamp()::text
+    and set_config('migration_guard.timed_out_call', statement_timestamp()::text, false) is not null
+  from pg_settings as s where s.name = 'statement_timeout'
+$$;
+comment on function migration_guard.is_out_of_time() is
+  'Whether the running call is older than its statement timeout, and that has not been found before: then it has struck.';
 
 create function migration_guard.job_error(state text, message text, detail text) returns jsonb
 language sql stable
@@ -216,12 +287,56 @@ $$;
 comment on function migration_guard.job_error(text, text, text) is
   'What a failed job tells: {code, message} and, of the product''s own errors, their details. No SQL text.';
 
+create function migration_guard.cancel_job(id uuid, actor text default session_user) returns migration_guard.jobs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  job migration_guard.jobs;
+begin
+  -- No worker goes on to another job meanwhile, which the signal would meet instead.
+  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
+  job := migration_guard.get_job(id);
+  if job.finished_at is not null then
+    perform migration_guard.fail('job_finished', format('The job has ended already: it is %s.', job.status));
+  end if;
+  insert into migration_guard.cancellations (job_id, actor) values (job.id, cancel_job.actor) on conflict (job_id) do nothing;
+  perform migration_guard.end_abandoned_jobs();
+  perform pg_cancel_backend(w.pid) from migration_guard.workers_of(job) as w;
+  return migration_guard.get_job(job.id);
+end
+$$;
+comment on function migration_guard.cancel_job(uuid, text) is
+  'Ends a queued job at once, and has a running one end: its statement is cancelled, and all that it has done undone. Raises
+job_not_found or job_finished.';
+
+create procedure migration_guard.run_claimed_job(job migration_guard.jobs, lock_failure pg_catalog.text default null)
+language plpgsql
+as $$
+declare
+  failure pg_catalog.jsonb;
+begin
+  -- The caller's search_path is in force here, as in work().
+  failure := migration_guard.run_job(job, lock_failure);
+  drop view if exists pg_temp.migration_guard_tables;
+  commit;
+  if failure is not null then
+    perform migration_guard.record_failure(job, failure);
+    commit;
+  end if;
+  perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
+  commit;
+end
+$$;
+comment on procedure migration_guard.run_claimed_job(migration_guard.jobs, text) is
+  'Runs a job that this session has claimed, to its end, and gives back its lock. It commits.';
+
 create procedure migration_guard.work(require_no_statement_timeout boolean default false)
 language plpgsql
 as $$
 declare
   job migration_guard.jobs;
-  lock_failure text;
+  lock_failure pg_catalog.text;
 begin
   -- The caller's search_path is in force here, and nothing must come from it: operators are qualified too.
   if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
@@ -234,7 +349,7 @@ begin
   loop
     job := migration_guard.claim_job();
     exit when job.id is null;
-    -- The claim is over before anything here waits for a table, so that other workers can claim what is left.
+    -- The claim is over before anything waits for a table, so that other workers can claim what is left.
     commit;
     set local lock_timeout = '10s';
     lock_failure := migration_guard.prepare_table_locks(job);
@@ -248,7 +363,7 @@ begin
         lock table pg_temp.migration_guard_tables in access share mode;
       exception
         when insufficient_privilege or undefined_table then
-          -- As above.
+          -- The job itself meets the same error, and says so where it is recorded.
           lock_failure := null;
         when query_canceled or others then
           lock_failure := sqlstate;
@@ -257,11 +372,7 @@ begin
       commit;
       set local lock_timeout = '10s';
     end if;
-    perform migration_guard.run_job(job, lock_failure);
-    drop view if exists pg_temp.migration_guard_tables;
-    commit;
-    perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
-    commit;
+    call migration_guard.run_claimed_job(job, lock_failure);
   end loop;
   commit;
   if require_no_statement_timeout then

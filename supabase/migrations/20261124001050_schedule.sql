@@ -1,4 +1,4 @@
--- Chapter 11. Scheduled verification: pg_cron, where a database has it, calls at a fixed pace what verifies a backup once
+-- Chapter 11. Schedules: pg_cron, where a database has it, calls the worker, and at a fixed pace what verifies a backup once
 -- that is due. Its objects are named in dynamic SQL alone, so that the product can be installed without it.
 
 create function migration_guard.assert_scheduler() returns void
@@ -21,12 +21,94 @@ as $$
 begin
   if current_user <> migration_guard.owner() then
     raise exception using errcode = 'insufficient_privilege',
-      message = format('Verifications are scheduled by %I, who owns the product and its backups.', migration_guard.owner());
+      message = format('Schedules are made by %I, who owns the product and its backups.', migration_guard.owner());
   end if;
 end
 $$;
 comment on function migration_guard.assert_owner() is
   'Raises insufficient_privilege for anybody but the product''s owner, a superuser included: pg_cron would run it as them.';
+
+-- The worker ----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.worker_schedule_name() returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select 'migration_guard works' $$;
+comment on function migration_guard.worker_schedule_name() is 'What the schedule of the worker is called in cron.job.';
+
+create function migration_guard.schedule_worker(every interval default '10 seconds') returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  seconds constant numeric := extract(epoch from every);
+  name constant text := migration_guard.worker_schedule_name();
+  command constant text := 'call migration_guard.work()';
+  job_id bigint;
+begin
+  if every is null or seconds not between 1 and 3600 or seconds >= 60 and seconds % 60 <> 0 or seconds % 1 <> 0 then
+    perform migration_guard.fail('invalid_parameter', 'The worker is called every 1 to 59 seconds, or every 1 to 60 minutes.');
+  end if;
+  perform migration_guard.assert_scheduler();
+  perform migration_guard.assert_owner();
+  begin
+    execute 'select cron.schedule($1, $2, $3)' into job_id using name, case
+      when seconds < 60 then format('%s seconds', seconds::int)
+      when seconds < 3600 then format('*/%s * * * *', (seconds / 60)::int)
+      else '0 * * * *' end, command;
+  exception when invalid_parameter_value or raise_exception or internal_error then
+    if seconds >= 60 then raise; end if;
+    raise notice 'This pg_cron knows no seconds: the worker is called every minute.';
+    execute 'select cron.schedule($1, $2, $3)' into job_id using name, '* * * * *', command;
+  end;
+  return job_id;
+end
+$$;
+comment on function migration_guard.schedule_worker(interval) is
+  'Has pg_cron call the worker as often as is said, instead of as often as was said before: every 1 to 59 seconds, or every 1
+to 60 minutes; a pg_cron before 1.5 knows no seconds, and calls it every minute. Returns the number of the job in cron.job.
+Raises invalid_parameter or scheduler_missing.';
+
+create function migration_guard.unschedule(name text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  removed boolean;
+begin
+  perform migration_guard.assert_scheduler();
+  execute 'select bool_or(cron.unschedule(j.jobid)) from cron.job as j where j.jobname = $1 and j.username = $2 and j.database = $3'
+    into removed using name, migration_guard.owner(), current_database();
+  return coalesce(removed, false);
+end
+$$;
+comment on function migration_guard.unschedule(text) is
+  'Ends a schedule of the product''s; false when there was none. Raises scheduler_missing.';
+
+create function migration_guard.unschedule_worker() returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.unschedule(migration_guard.worker_schedule_name()) $$;
+comment on function migration_guard.unschedule_worker() is
+  'Ends the calls of the worker by pg_cron; false when there were none. Raises scheduler_missing.';
+
+create function migration_guard.worker_is_scheduled() returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_scheduled boolean := false;
+begin
+  if exists (select from pg_extension as e where e.extname = 'pg_cron') then
+    execute 'select exists (select from cron.job as j where j.jobname = $1 and j.username = $2 and j.database = $3 and j.active)'
+      into is_scheduled using migration_guard.worker_schedule_name(), migration_guard.owner(), current_database();
+  end if;
+  return is_scheduled;
+end
+$$;
+comment on function migration_guard.worker_is_scheduled() is 'Whether pg_cron calls the worker in this database.';
+
+-- Verifications -------------------------------------------------------------------------------------------------------
 
 create function migration_guard.schedule_name(version text) returns text
 language sql immutable
@@ -76,19 +158,9 @@ unschedule_verification is called. Returns the number of the job in cron.job. Ra
 or scheduler_missing.';
 
 create function migration_guard.unschedule_verification(version text) returns boolean
-language plpgsql volatile
+language sql volatile
 set search_path = pg_catalog, pg_temp
-as $$
-declare
-  name constant text := migration_guard.schedule_name(version);
-  removed boolean;
-begin
-  perform migration_guard.assert_scheduler();
-  execute 'select bool_or(cron.unschedule(j.jobid)) from cron.job as j where j.jobname = $1 and j.username = $2 and j.database = $3'
-    into removed using name, migration_guard.owner(), current_database();
-  return coalesce(removed, false);
-end
-$$;
+as $$ select migration_guard.unschedule(migration_guard.schedule_name(version)) $$;
 comment on function migration_guard.unschedule_verification(text) is
   'Ends the scheduled verification of a version; false when there was none. Raises scheduler_missing.';
 
@@ -129,18 +201,6 @@ comment on function migration_guard.enqueue_due_verification(text, interval) is
   'The verification of a backup that is to be run now: the one under way, or a new one where the last is so long ago; null
 if none. The schedule of a backup that is gone goes, too.';
 
-create function migration_guard.ran_out_of_time(job_id uuid) returns boolean
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  select exists (select from migration_guard.jobs as j where j.id = job_id and j.error ->> 'code' = 'query_canceled')
-    and (
-      select s.setting::bigint between 1 and extract(epoch from clock_timestamp() - statement_timestamp()) * 1000
-      from pg_settings as s where s.name = 'statement_timeout')
-$$;
-comment on function migration_guard.ran_out_of_time(uuid) is
-  'Whether the statement timeout of the running call has ended a job, and is spent thereby: it strikes once.';
-
 create function migration_guard.assert_whole(job_id uuid) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -170,22 +230,18 @@ begin
   if job_id is null then
     return;
   end if;
+  -- A statement timeout strikes once: what it has ended is queued again, and runs to its end here.
   for attempt in 1 .. 2 loop
     job := migration_guard.claim_job(job_id);
     commit;
     exit when job.id is null;
     set local lock_timeout = '10s';
-    perform migration_guard.run_job(job, null);
-    commit;
-    perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
-    exit when not migration_guard.ran_out_of_time(job_id);
-    job_id := (migration_guard.enqueue_verification(version, 'pg_cron')).id;
-    commit;
+    call migration_guard.run_claimed_job(job);
   end loop;
   perform migration_guard.assert_whole(job_id);
 end
 $$;
 comment on procedure migration_guard.verify_if_due(text, interval) is
   'What pg_cron calls: verifies a backup whose last verification is so long ago, and raises backup_damaged when it is not
-whole. Unlike work() it runs no other job: pg_cron''s sessions have a statement timeout, which would end that half-way.
-A verification that it ends is run again, since it strikes once. It commits, so that it may not be called in a transaction.';
+whole. Unlike work() it runs no other job, so that its run in cron.job_run_details tells of this one. It commits, so that it
+may not be called in a transaction.';

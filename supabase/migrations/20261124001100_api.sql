@@ -156,11 +156,11 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.product_version(), current_setting('server_version'),
     (count(*) filter (where j.status = 'queued'))::int, (count(*) filter (where j.status = 'running'))::int,
-    exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron')
+    migration_guard.worker_is_scheduled()
   from migration_guard.jobs as j
   where j.status in ('queued', 'running')
 $$;
-comment on function migration_guard_api.get_readiness() is 'GET /ready: versions, how many jobs wait and run, and whether pg_cron is there.';
+comment on function migration_guard_api.get_readiness() is 'GET /ready: versions, how many jobs wait and run, and whether pg_cron calls the worker.';
 
 -- Plans ---------------------------------------------------------------------------------------------------------------
 
@@ -227,11 +227,16 @@ comment on function migration_guard_api.preflight_plan(text, jsonb, jsonb) is
 
 -- Backups -------------------------------------------------------------------------------------------------------------
 
-create function migration_guard_api.create_backup(version text, actor text, request_id text default null) returns migration_guard_api.job
+create function migration_guard_api.create_backup(version text, actor text, request_id text default null, idempotency_key text default null) returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.enqueue_backup(version, actor, request_id)) $$;
-comment on function migration_guard_api.create_backup(text, text, text) is
+as $$
+  select migration_guard.show_job(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)))
+  from (select jsonb_build_array('backup', migration_guard.normalize_version(version)) as request) as r
+$$;
+comment on function migration_guard_api.create_backup(text, text, text, text) is
   'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
 
 create function migration_guard_api.list_backups() returns setof migration_guard_api.backup
@@ -259,12 +264,19 @@ $$;
 comment on function migration_guard_api.get_backup(text) is
   'GET /v1/backups/{version}: with the catalog compared, unlike in the list. Raises backup_not_found.';
 
-create function migration_guard_api.verify_backup(version text, actor text, request_id text default null, expected_manifest text default null)
+create function migration_guard_api.verify_backup(
+  version text, actor text, request_id text default null, expected_manifest text default null, idempotency_key text default null
+)
 returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest)) $$;
-comment on function migration_guard_api.verify_backup(text, text, text, text) is
+as $$
+  select migration_guard.show_job(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)))
+  from (select jsonb_build_array('verify', migration_guard.normalize_version(version), expected_manifest) as request) as r
+$$;
+comment on function migration_guard_api.verify_backup(text, text, text, text, text) is
   'POST /v1/backups/{version}/verify. Raises backup_not_found or invalid_parameter.';
 
 create function migration_guard_api.get_checklist(version text)
@@ -294,23 +306,35 @@ $$;
 comment on function migration_guard_api.plan_cleanup(text, text) is
   'GET /v1/backups/{version}/cleanup-plan: every guard, and a one-time token. Raises backup_not_found.';
 
-create function migration_guard_api.delete_backup(version text, confirm text, token text, actor text, request_id text default null)
+create function migration_guard_api.delete_backup(
+  version text, confirm text, token text, actor text, request_id text default null, idempotency_key text default null
+)
 returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id)) $$;
-comment on function migration_guard_api.delete_backup(text, text, text, text, text) is
+as $$
+  select migration_guard.show_job(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)))
+  from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token) as request) as r
+$$;
+comment on function migration_guard_api.delete_backup(text, text, text, text, text, text) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
 
 -- Drift and rollback --------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.diff_backup(
-  version text, sample_keys int, include_values boolean, actor text, request_id text default null
+  version text, sample_keys int, include_values boolean, actor text, request_id text default null, idempotency_key text default null
 ) returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values)) $$;
-comment on function migration_guard_api.diff_backup(text, int, boolean, text, text) is
+as $$
+  select migration_guard.show_job(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)))
+  from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values) as request) as r
+$$;
+comment on function migration_guard_api.diff_backup(text, int, boolean, text, text, text) is
   'POST /v1/backups/{version}/diff. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard_api.plan_rollback(version text, options jsonb, actor text)
@@ -330,16 +354,19 @@ comment on function migration_guard_api.plan_rollback(text, jsonb, text) is
   'GET /v1/backups/{version}/rollback-plan: one row. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard_api.roll_back(
-  version text, plan_hash text, options jsonb, rehearse boolean, actor text, request_id text default null
+  version text, plan_hash text, options jsonb, rehearse boolean, actor text, request_id text default null, idempotency_key text default null
 ) returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- It makes the plan again, to see that it is the one that was read.
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
-  select migration_guard.show_job(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id))
+  select migration_guard.show_job(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)))
+  from (select jsonb_build_array('rollback', migration_guard.normalize_version(version), plan_hash, options, rehearse) as request) as r
 $$;
-comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text) is
+comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text, text) is
   'POST /v1/backups/{version}/rollback. Raises backup_not_found, backup_damaged, backup_in_progress, plan_changed,
 rollback_refused or invalid_parameter.';
 
@@ -365,6 +392,12 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.get_job(id)) $$;
 comment on function migration_guard_api.get_job(uuid) is 'GET /v1/jobs/{id}. Raises job_not_found.';
+
+create function migration_guard_api.cancel_job(id uuid, actor text) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.show_job(migration_guard.cancel_job(id, actor)) $$;
+comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { AppEnv } from "./app.ts";
 import { waitSeconds } from "./prefer.ts";
 import { Problem } from "./problems.ts";
+import { queueHint } from "./queue-hint.ts";
 import { rpc } from "./rpc.ts";
 import { Job, jsonContent } from "./schemas.ts";
 
@@ -23,11 +24,12 @@ export const jobResponses = {
 
 /** Has a new job run, and answers with it: finished when that comes in the time that the request gives, or as it is then. */
 export async function answerJob(c: Context<AppEnv>, job: Job) {
-  c.var.pokeWorker();
+  c.var.pokeWorker("new");
   const wait = waitSeconds(c.req.header("prefer"));
   if (wait > 0) c.header("preference-applied", `wait=${wait}`);
   const latest = await waitForJob(c, job, Date.now() + wait * 1000);
   if (latest.finished_at) return c.json(latest, 200);
+  if (latest.status === "queued") latest.hint = await queueHint(c);
   return c.json(latest, 202, { location: `/v1/jobs/${latest.id}`, "retry-after": String(retryAfter) });
 }
 

@@ -24,7 +24,9 @@ import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
 
-export type AppEnv = { Variables: Authenticated & RequestIdVariables & { worker: Worker; pokeWorker: () => void } };
+export type AppEnv = {
+  Variables: Authenticated & RequestIdVariables & { worker: Worker; pokeWorker: (job?: "new") => void };
+};
 export type App = OpenAPIHono<AppEnv>;
 
 /** What the platform offers a function besides its environment. */
@@ -54,8 +56,8 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(prettyJSON());
   app.use(async (c, next) => {
     c.set("worker", worker);
-    c.set("pokeWorker", () => {
-      const work = worker.poke();
+    c.set("pokeWorker", (job?: "new") => {
+      const work = worker.poke(job);
       if (work) waitUntil(work);
     });
     await next();

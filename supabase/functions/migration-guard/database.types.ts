@@ -10,6 +10,16 @@ export type Database = {
       [_ in never]: never;
     };
     Functions: {
+      "cancel_job": {
+        Args: { "actor": string; "id": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       "confirm_backup": {
         Args: { "actor": string; "note": string; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
@@ -21,7 +31,7 @@ export type Database = {
         };
       };
       "create_backup": {
-        Args: { "actor": string; "request_id"?: string; "version": string };
+        Args: { "actor": string; "idempotency_key"?: string; "request_id"?: string; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
           from: "*";
@@ -31,7 +41,14 @@ export type Database = {
         };
       };
       "delete_backup": {
-        Args: { "actor": string; "confirm": string; "request_id"?: string; "token": string; "version": string };
+        Args: {
+          "actor": string;
+          "confirm": string;
+          "idempotency_key"?: string;
+          "request_id"?: string;
+          "token": string;
+          "version": string;
+        };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
           from: "*";
@@ -45,6 +62,7 @@ export type Database = {
       "diff_backup": {
         Args: {
           "actor": string;
+          "idempotency_key"?: string;
           "include_values": boolean;
           "request_id"?: string;
           "sample_keys": number;
@@ -191,6 +209,7 @@ export type Database = {
       "roll_back": {
         Args: {
           "actor": string;
+          "idempotency_key"?: string;
           "options": Json;
           "plan_hash": string;
           "rehearse": boolean;
@@ -206,7 +225,13 @@ export type Database = {
         };
       };
       "verify_backup": {
-        Args: { "actor": string; "expected_manifest"?: string; "request_id"?: string; "version": string };
+        Args: {
+          "actor": string;
+          "expected_manifest"?: string;
+          "idempotency_key"?: string;
+          "request_id"?: string;
+          "version": string;
+        };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
           from: "*";

@@ -72,6 +72,7 @@ export const Job = z.object({
   created_at: Timestamp,
   started_at: NullableTimestamp,
   finished_at: NullableTimestamp,
+  hint: z.string().optional().openapi({ description: "Who runs a queued job where this function cannot." }),
 }).openapi("Job");
 
 export type Job = z.output<typeof Job>;
@@ -88,6 +89,12 @@ export const JobHeaders = z.object({
     description: "`wait=SECONDS` (RFC 7240): wait for the job to finish, 120 s at most.",
     example: "wait=60",
   }),
+  "idempotency-key": z.string().regex(/^[\x20-\x7e]{1,255}$/, "has 1 to 255 printable ASCII characters").optional()
+    .openapi({
+      description:
+        "A text of your own, for 24 hours: the same request with the same key gets the job that the first one has made, another request with it 409.",
+      example: "v10.0-backup-1",
+    }),
 });
 
 /** A query parameter of every path. */

@@ -6,9 +6,10 @@ import postgres from "postgres";
 export type Worker = {
   /**
    * Starts the database's worker. The promise is settled when nothing is queued any more, or the call has failed: then
-   * the job stays queued, and the next poke, from wherever it comes, has it run. Nothing where a call has begun lately.
+   * the job stays queued, and the next poke, from wherever it comes, has it run. Nothing where a call has begun lately,
+   * unless there is a new job: that has a call of its own while the others are at work on theirs.
    */
-  poke: () => Promise<void> | undefined;
+  poke: (job?: "new") => Promise<void> | undefined;
   /** Whether the database lets this function in directly. */
   isReachable: () => Promise<boolean>;
 };
@@ -19,8 +20,15 @@ const timeoutNotLifted = "MG016";
 const answerLimit = 4000;
 /** Age in milliseconds from which a call does not count as being at work: it has a long job, or its connection is dead. */
 const oldCall = 30_000;
+/** Calls at a time, each with a connection: jobs on different backups run side by side, and the smallest database has 60. */
+const maxCalls = 3;
 
-type Call = { since: number; isPokedAgain: boolean };
+type Call = { since: number; isPokedAgain: boolean; isConnected: Promise<boolean>; connected: (is: boolean) => void };
+
+function createCall(): Call {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  return { since: Date.now(), isPokedAgain: false, isConnected: promise, connected: resolve };
+}
 
 /**
  * A worker that calls `migration_guard.work()` over a direct connection, one for each isolate, made when it is first
@@ -30,7 +38,7 @@ export function createWorker(databaseUrl: string): Worker {
   /** Encrypted when the URL says so, or the server insists; not every Deno can, and the platform's network is its own. */
   let ssl: "require" | undefined;
   let idle: postgres.Sql | undefined;
-  let call: Call | undefined;
+  const calls = new Set<Call>();
 
   const open = () =>
     postgres(databaseUrl, {
@@ -68,11 +76,12 @@ export function createWorker(databaseUrl: string): Worker {
    * A call keeps the statement timeout that it begins with. Behind a pooler the setting may have reached another session:
    * then the call refuses, and is tried again, after one setting more or less, so that taking turns cannot go on for ever.
    */
-  async function callWork(sql: postgres.Sql) {
+  async function callWork(sql: postgres.Sql, { connected }: Call) {
     for (let attempt = 1;; attempt++) {
       for (let repeat = 0; repeat <= attempt % 3; repeat++) {
         await deadline(sql`set statement_timeout = 0`.simple(), answerLimit);
       }
+      connected(true);
       try {
         await sql`call migration_guard.work(require_no_statement_timeout => true)`.simple();
         return;
@@ -86,8 +95,9 @@ export function createWorker(databaseUrl: string): Worker {
     for (let failures = 0;;) {
       current.isPokedAgain = false;
       try {
-        await withConnection(callWork);
+        await withConnection((sql) => callWork(sql, current));
       } catch (error) {
+        current.connected(false);
         console.error(JSON.stringify({ level: "error", event: "worker_failed", code: codeOf(error) }));
         // A lost connection or a restarted server is worth another try at once; other failures wait for the next poke.
         if (++failures > 3) return;
@@ -99,18 +109,23 @@ export function createWorker(databaseUrl: string): Worker {
   }
 
   return {
-    poke: () => {
-      if (call && Date.now() - call.since < oldCall) {
-        call.isPokedAgain = true;
+    poke: (job) => {
+      const recent = [...calls].filter(({ since }) => Date.now() - since < oldCall);
+      if (calls.size === maxCalls || recent.length > 0 && job !== "new") {
+        for (const call of calls) call.isPokedAgain = true;
         return undefined;
       }
-      const current: Call = { since: Date.now(), isPokedAgain: false };
-      call = current;
+      const current = createCall();
+      calls.add(current);
       return work(current).finally(() => {
-        if (call === current) call = undefined;
+        current.connected(false);
+        calls.delete(current);
       });
     },
     isReachable: async () => {
+      // A call that is at work, or about to be, knows.
+      const [call] = [...calls].slice(-1);
+      if (call) return call.isConnected;
       try {
         await withConnection((sql) => deadline(sql`select 1`.simple(), answerLimit));
         return true;

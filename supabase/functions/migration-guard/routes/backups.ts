@@ -3,6 +3,7 @@ import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
 import { DiffSummary } from "../diff-summary.ts";
 import { emptyBodyIsNone } from "../empty-body-is-none.ts";
+import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
 import {
   Guard,
@@ -191,7 +192,7 @@ export function backups(app: App) {
     const { version } = c.req.valid("json");
     return answerJob(
       c,
-      await rpc(c.var.client, "create_backup", { version, actor: c.var.actor, request_id: c.var.requestId }, Job),
+      await rpc(c.var.client, "create_backup", { version, ...requester(c) }, Job),
     );
   });
 
@@ -208,7 +209,7 @@ export function backups(app: App) {
   app.openapi(verifyBackup, async (c) => {
     const { version } = c.req.valid("param");
     const { expected_manifest } = c.req.valid("json");
-    const parameters = { version, expected_manifest, actor: c.var.actor, request_id: c.var.requestId };
+    const parameters = { version, expected_manifest, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "verify_backup", parameters, Job));
   });
 
@@ -234,7 +235,7 @@ export function backups(app: App) {
 
   app.openapi(deleteBackup, async (c) => {
     const { version } = c.req.valid("param");
-    const parameters = { version, ...c.req.valid("json"), actor: c.var.actor, request_id: c.var.requestId };
+    const parameters = { version, ...c.req.valid("json"), ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "delete_backup", parameters, Job));
   });
 }

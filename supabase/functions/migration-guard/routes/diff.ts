@@ -2,6 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
 import { emptyBodyIsNone } from "../empty-body-is-none.ts";
+import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
 import { Job, JobHeaders, problemResponses, VersionParameter } from "../schemas.ts";
 
@@ -36,7 +37,7 @@ export function diff(app: App) {
     const { version } = c.req.valid("param");
     // Without a body nothing has set the defaults.
     const options = DiffBody.parse(c.req.valid("json") ?? {});
-    const parameters = { version, ...options, actor: c.var.actor, request_id: c.var.requestId };
+    const parameters = { version, ...options, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "diff_backup", parameters, Job));
   });
 }

@@ -1,7 +1,8 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { Job, jsonContent, Pretty, problemResponses, Version } from "../schemas.ts";
+import { Job, JobHeaders, jsonContent, Pretty, problemResponses, Version } from "../schemas.ts";
 
 const tags = ["jobs"];
 
@@ -20,13 +21,31 @@ const listJobs = createRoute({
   responses: { 200: jsonContent(z.object({ jobs: z.array(Job) }), "The jobs."), ...problemResponses() },
 });
 
+const JobParameter = z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) });
+
 const getJob = createRoute({
   method: "get",
   path: "/v1/jobs/{id}",
   tags,
   summary: "A job: its status, its progress, and its result or error.",
-  request: { params: z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) }) },
+  request: { params: JobParameter },
   responses: { 200: jsonContent(Job, "The job."), ...problemResponses(404) },
+});
+
+const cancelJob = createRoute({
+  method: "delete",
+  path: "/v1/jobs/{id}",
+  tags,
+  summary: "Cancels a job: a queued one at once, a running one within seconds. All that it has done is undone.",
+  request: { params: JobParameter, headers: JobHeaders.pick({ prefer: true }) },
+  responses: {
+    200: jsonContent(Job, "The job, which has ended: `cancelled`, unless it was faster."),
+    202: {
+      ...jobResponses[202],
+      ...jsonContent(Job, "The job, which is being cancelled. `Location` is where to read it."),
+    },
+    ...problemResponses(404, 409),
+  },
 });
 
 export function jobs(app: App) {
@@ -40,5 +59,10 @@ export function jobs(app: App) {
     // A poke that failed, or a worker that was lost, is made good by whoever looks.
     if (!job.finished_at) c.var.pokeWorker();
     return c.json(job, 200);
+  });
+
+  app.openapi(cancelJob, async (c) => {
+    const parameters = { ...c.req.valid("param"), actor: c.var.actor };
+    return answerJob(c, await rpc(c.var.client, "cancel_job", parameters, Job));
   });
 }

@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { Problem } from "../problems.ts";
-import { rpc } from "../rpc.ts";
+import { readiness } from "../readiness.ts";
 import { jsonContent, problemResponses } from "../schemas.ts";
 import { productVersion } from "../version.ts";
 
@@ -10,19 +10,12 @@ const Readiness = z.object({
   version: z.string(),
   server_version: z.string().openapi({ description: "Version of Postgres." }),
   worker: z.enum(["function", "pg_cron", "none"]).openapi({
-    description: "Who runs jobs: this function over its direct connection, else pg_cron, else nobody.",
+    description:
+      "Who runs jobs: this function over its direct connection, else pg_cron where `migration_guard.schedule_worker()` was called, else nobody.",
   }),
   queued_jobs: z.int(),
   running_jobs: z.int(),
 }).openapi("Readiness");
-
-const Answer = z.array(z.object({
-  product_version: z.string(),
-  server_version: z.string(),
-  queued_jobs: z.int(),
-  running_jobs: z.int(),
-  pg_cron: z.boolean(),
-})).length(1);
 
 const getReady = createRoute({
   method: "get",
@@ -34,8 +27,7 @@ const getReady = createRoute({
 
 export function ready(app: App) {
   app.openapi(getReady, async (c) => {
-    const [database] = await rpc(c.var.client, "get_readiness", {}, Answer);
-    const { product_version, pg_cron, ...counts } = database!;
+    const { product_version, pg_cron, ...counts } = await readiness(c.var.client);
     if (product_version !== productVersion) {
       throw new Problem("version_mismatch", {
         detail:

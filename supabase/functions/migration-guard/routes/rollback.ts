@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import { RollbackOptions } from "../rollback-options.ts";
 import { RollbackQuery } from "../rollback-query.ts";
 import { rollbackScript } from "../rollback-script.ts";
+import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
 import { Job, JobHeaders, jsonBody, problemResponses, VersionParameter } from "../schemas.ts";
 
@@ -119,7 +120,7 @@ export function rollback(app: App) {
   app.openapi(rollBack, async (c) => {
     const { version } = c.req.valid("param");
     const { plan_hash, rehearse, ...options } = c.req.valid("json");
-    const parameters = { version, plan_hash, options, rehearse, actor: c.var.actor, request_id: c.var.requestId };
+    const parameters = { version, plan_hash, options, rehearse, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "roll_back", parameters, Job, planLimit));
   });
 }
