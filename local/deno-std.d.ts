@@ -21,3 +21,22 @@ declare module "deno-std/text/levenshtein_distance.js" {
   /** How many letters must be added, removed or replaced to make one text of the other. */
   export function levenshteinDistance(a: string, b: string): number;
 }
+
+declare module "deno-std/encoding/hex.js" {
+  export function encodeHex(bytes: Uint8Array): string;
+}
+
+declare module "deno-std/http/negotiation.js" {
+  /** The best of the types for the header `Accept` of a request: the first where it has none, none where it admits none. */
+  export function accepts<T extends string>(request: Pick<Request, "headers">, ...types: T[]): T | undefined;
+}
+
+declare module "deno-std/fmt/bytes.js" {
+  /** Such as `1.34 kB`. */
+  export function format(bytes: number): string;
+}
+
+declare module "deno-std/fmt/duration.js" {
+  /** Such as `1m 39s`; `ignoreZero` leaves out what is 0. */
+  export function format(milliseconds: number, options?: { ignoreZero?: boolean }): string;
+}

@@ -49,6 +49,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     plan,
     preflight,
     backup,
+    followed,
     verified,
     metadata,
     checklist,
@@ -73,6 +74,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   expect(JSON.parse(preflight!)).toMatchObject({ can_back_up: true });
   expect(JSON.parse(plan!)).toMatchObject({ version: "v10.0", actor: "default" });
   expect(JSON.parse(backup!)).toMatchObject({ status: "succeeded", result: { tables_backed_up: 4 } });
+  expect(followed).toMatch(/backup v10\.0 succeeded after \d+s\.\n$/);
   expect(JSON.parse(verified!)).toMatchObject({ status: "succeeded", result: { ok: true } });
   expect(JSON.parse(metadata!).manifest).toMatch(/^[0-9a-f]{64}$/);
   expect(JSON.parse(checklist!)).toMatchObject({ ready: true });
@@ -94,7 +96,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   // The plan is drawn before the two weeks have passed in this test, so that it shows the guard that blocks.
   expect(JSON.parse(cleanupPlan!)).toMatchObject({ allowed: false });
   expect(JSON.parse(removed!)).toMatchObject({ status: "succeeded", result: { removed: true } });
-  expect(outputs).toHaveLength(21);
+  expect(outputs).toHaveLength(22);
 
   const [left] = await database
     .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;

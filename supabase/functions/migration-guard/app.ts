@@ -1,7 +1,6 @@
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
-import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
@@ -9,11 +8,13 @@ import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated } from "./authenticate.ts";
 import type { Environment } from "./environment.ts";
+import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { requireMediaType } from "./require-media-type.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
 import { health } from "./routes/health.ts";
+import { jobEvents } from "./routes/job-events.ts";
 import { jobs } from "./routes/jobs.ts";
 import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
@@ -40,6 +41,7 @@ const maxBodyBytes = 1024 * 1024;
 
 /** Puts the function together: what every request goes through, then one file of routes for each resource. */
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
+  const url = `${environment.url}/functions/v1/${name}`;
   const worker = createWorker(environment.databaseUrl);
   const app: App = new OpenAPIHono<AppEnv>({
     // The gateway keeps the function's name in the path, some versions of the CLI do not.
@@ -88,6 +90,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   diff(app);
   rollback(app);
   jobs(app);
+  jobEvents(app, url);
 
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
     type: "apiKey",
@@ -107,7 +110,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       description:
         "Backs up what a schema migration can touch, proves the copy whole, leads the way back, and removes it behind guards.",
     },
-    servers: [{ url: `${environment.url}/functions/v1/${name}` }],
+    servers: [{ url }],
     security: [{ secretKey: [] }, { serviceRoleToken: [] }],
   });
 
@@ -118,7 +121,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     return problem.toResponse(c.var.requestId);
   });
   app.onError((error, c) =>
-    toProblem(error, `${c.req.method} ${c.req.path}`, c.var.requestId).toResponse(c.var.requestId)
+    problemOf(error, `${c.req.method} ${c.req.path}`, c.var.requestId).toResponse(c.var.requestId)
   );
   return app;
 }
@@ -127,15 +130,4 @@ function invalidRequest(issues: z.core.$ZodIssue[]): Problem {
   const errors = issues.map(({ path, message }) => ({ path: path.join("."), message }));
   const detail = errors.map(({ path, message }) => path ? `${path}: ${message}` : message).join("; ");
   return new Problem("invalid_request", { detail, errors });
-}
-
-function toProblem(error: Error, request: string, request_id: string): Problem {
-  if (error instanceof Problem) return error;
-  if (error instanceof HTTPException && error.status === 400) {
-    return new Problem("invalid_json", { detail: "The body could not be read as JSON." });
-  }
-  console.error(JSON.stringify({ level: "error", event: "request_failed", request_id, request, stack: error.stack }));
-  return new Problem("internal_error", {
-    detail: "Nothing more can be said here; the function's log has the request id.",
-  });
 }

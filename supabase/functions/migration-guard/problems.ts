@@ -20,6 +20,7 @@ export const problems = {
   backup_not_found: { status: 404, title: "No such backup", sqlstate: "MG005" },
   job_not_found: { status: 404, title: "No such job", sqlstate: "MG006" },
   method_not_allowed: { status: 405, title: "The path has no such method" },
+  not_acceptable: { status: 406, title: "The path has no form that the client accepts" },
   plan_in_use: { status: 409, title: "The plan is in use", sqlstate: "MG008" },
   backup_exists: { status: 409, title: "The backup exists already", sqlstate: "MG009" },
   backup_in_progress: { status: 409, title: "A backup or cleanup of the version is under way", sqlstate: "MG010" },

@@ -1,0 +1,15 @@
+import { HTTPException } from "hono/http-exception";
+import { Problem } from "./problems.ts";
+
+/** What an error that ends a request means to its caller. One that nobody expected goes to the log, and nowhere else. */
+export function problemOf(error: unknown, request: string, request_id: string): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof HTTPException && error.status === 400) {
+    return new Problem("invalid_json", { detail: "The body could not be read as JSON." });
+  }
+  const stack = error instanceof Error ? error.stack : String(error);
+  console.error(JSON.stringify({ level: "error", event: "request_failed", request_id, request, stack }));
+  return new Problem("internal_error", {
+    detail: "Nothing more can be said here; the function's log has the request id.",
+  });
+}

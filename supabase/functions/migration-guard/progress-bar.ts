@@ -1,0 +1,38 @@
+import { format as formatBytes } from "deno-std/fmt/bytes.js";
+import { fitColumns } from "./fit-columns.ts";
+import { oneLine } from "./one-line.ts";
+import { readableDuration } from "./readable-duration.ts";
+import type { Job } from "./schemas.ts";
+
+/** Columns of a line: in the eightieth some terminals begin the next one. */
+const columns = 79;
+const barColumns = 16;
+
+/** What tells how far a job is; not every job knows its unit, or how long it will take. */
+export type BarProgress = Job["progress"] & { unit?: string | null; eta_seconds?: number | null };
+
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+/**
+ * The progress of a job as one line of 79 columns.
+ *
+ * @param note What stands at the end of the line; the step that the job is at unless told otherwise.
+ */
+export function progressBar({ kind, version, progress }: Job, note: string = progress.step): string {
+  const { percent }: BarProgress = progress;
+  const filled = Math.floor(barColumns * percent / 100);
+  const bar = "#".repeat(filled) + "-".repeat(barColumns - filled);
+  const numbers = [`${percent}%`, amount(progress), timeLeft(progress)].filter(Boolean).join(", ");
+  return fitColumns(`${kind} ${version} [${bar}] ${numbers}: ${oneLine(note)}`, columns);
+}
+
+function amount({ done, total, unit }: BarProgress): string {
+  if (total === null && done === 0) return "";
+  const figure = (value: number) => unit === "bytes" ? formatBytes(value) : compact.format(value);
+  const figures = total === null ? figure(done) : `${figure(done)} of ${figure(total)}`;
+  return unit && unit !== "bytes" ? `${figures} ${unit}` : figures;
+}
+
+function timeLeft({ eta_seconds }: BarProgress): string {
+  return typeof eta_seconds === "number" ? `${readableDuration(eta_seconds)} left` : "";
+}
