@@ -52,13 +52,11 @@ create table migration_guard.idempotency_keys (
   key text not null,
   -- SHA-256 of what the request asked for.
   request_hash text not null,
-  job_id uuid not null references migration_guard.jobs,
+  job_id uuid not null,
   created_at timestamptz not null default now(),
   primary key (actor, key)
 );
 comment on table migration_guard.idempotency_keys is 'Which job a request has made, for 24 hours: its repetition gets the same.';
-create index idempotency_keys_by_age on migration_guard.idempotency_keys (created_at);
-create index idempotency_keys_by_job on migration_guard.idempotency_keys (job_id);
 
 create table migration_guard.backups (
   id uuid primary key default gen_random_uuid(),

@@ -301,16 +301,45 @@ test.for([
   },
 );
 
-test("a statement timeout that strikes in a job is an error of the job", async ({ database }) => {
+/** Waits until a session's statement has run for a second and more. */
+const isOld = (sql: postgres.Sql, pid: number) =>
+  until(async () => {
+    const [session] = await sql`
+      select pid from pg_stat_activity where pid = ${pid} and clock_timestamp() - query_start > '1 second'`;
+    return session;
+  });
+
+test("a statement timeout that strikes in a job does not end it: it is begun again, and has the time that it needs", async ({ database }) => {
   const { sql } = database;
   await createSmall(sql);
   await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
   const id = await enqueueBackup(sql, "v10");
   const holder = await hold(database, "lock table public.kept");
   const worker = database.connect();
-  await worker`set statement_timeout = '500ms'`;
+  await worker`set statement_timeout = '300ms'`;
   const running = work(worker);
-  await isHeld(sql, id);
+  const { worker_pid } = await isHeld(sql, id);
+  await isOld(sql, worker_pid);
+  expect(await readJob(sql, id)).toMatchObject({ status: "running" });
+  await holder.release();
+  await running;
+  expect(await readJob(sql, id)).toMatchObject({ status: "succeeded", attempts: 1 });
+  // It has struck.
+  expect(await worker`select current_setting('migration_guard.timed_out_call', true) <> '' as struck`).toEqual([{ struck: true }]);
+});
+
+test("an administrator ends a job even where a statement timeout has struck before", async ({ database }) => {
+  const { sql } = database;
+  await createSmall(sql);
+  await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
+  const id = await enqueueBackup(sql, "v10");
+  const holder = await hold(database, "lock table public.kept");
+  const worker = database.connect();
+  await worker`set statement_timeout = '300ms'`;
+  const running = work(worker);
+  const { worker_pid } = await isHeld(sql, id);
+  await isOld(sql, worker_pid);
+  await sql`select pg_cancel_backend(${worker_pid})`;
   await running;
   await holder.release();
   expect(await lastJob(sql)).toMatchObject({ id, status: "failed", error: { code: "query_canceled" } });
