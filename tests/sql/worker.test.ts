@@ -267,8 +267,8 @@ test("a job that loses its worker three times fails with worker_lost, and holds 
 
 /** Makes a backup job wait at its very end, when everything is copied: somebody registers a backup of that version. */
 const registerBackup = `
-  insert into migration_guard.backups (version, schema_name, plan, actor, manifest, verification_source, members)
-  values ('v10.0', 'migration_backup_v10', '{}', 'holder', '', '', '{}')`;
+  insert into migration_guard.backups (version, schema_name, plan, actor, manifest, verification_source, bytes, members)
+  values ('v10.0', 'migration_backup_v10', '{}', 'holder', '', '', 0, '{}')`;
 
 test.for([
   ["while it waits for a table", "lock table public.profiles"],
