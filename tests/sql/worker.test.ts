@@ -356,7 +356,10 @@ test("a worker that must not be timed out refuses a session with a timeout, and 
   await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
   const id = await enqueueBackup(sql, "v10");
   const before = await sql`select * from migration_guard.jobs`;
-  const session = postgres(databaseUrl({ port: database.port, database: database.name }), { max: 1 });
+  const session = postgres(databaseUrl({ port: database.port, database: database.name }), {
+    max: 1,
+    onnotice: () => {},
+  });
   const timeout = async () => (await session`show statement_timeout`)[0]!.statement_timeout;
   try {
     // What the platform gives to every session.
