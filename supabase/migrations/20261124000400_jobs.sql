@@ -72,6 +72,8 @@ create table migration_guard.backups (
   verification_source text not null,
   -- Everything that was in the schema when the backup was taken; a cleanup removes that and nothing else.
   members text[] not null,
+  -- Size of the copied tables when the backup was taken, which is known when they are gone, too.
+  bytes bigint not null,
   -- Outcome and time of the last verification job.
   verified_ok boolean,
   verified_at timestamptz,

@@ -646,6 +646,7 @@ declare
   done int := 0;
   manifest text;
   outside text;
+  bytes bigint;
   result jsonb;
 begin
   perform migration_guard.assert_locked(relations);
@@ -674,9 +675,10 @@ begin
   update migration_guard.backups as b
   set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
   where b.version = plan.version and b.removed_at is null;
-  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, members)
+  execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
-    migration_guard.verification_source(schema_name),
+    migration_guard.verification_source(schema_name), bytes,
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);

@@ -162,6 +162,16 @@ as $$
 $$;
 comment on function migration_guard_api.get_readiness() is 'GET /ready: versions, how many jobs wait and run, and whether pg_cron calls the worker.';
 
+create function migration_guard_api.get_metrics() returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_agg(jsonb_build_object('metric', m.metric, 'labels', m.labels, 'value', m.value)
+    order by m.metric, m.labels - 'le', (m.labels ->> 'le')::double precision)
+  from migration_guard.metrics() as m
+$$;
+comment on function migration_guard_api.get_metrics() is 'GET /metrics: every figure, as [{metric, labels, value}].';
+
 -- Plans ---------------------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.list_plans() returns setof migration_guard_api.plan

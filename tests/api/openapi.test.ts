@@ -20,6 +20,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "DELETE /v1/backups/{version}",
     "DELETE /v1/plans/{version}",
     "GET /health",
+    "GET /metrics",
     "GET /ready",
     "GET /v1/backups",
     "GET /v1/backups/{version}",

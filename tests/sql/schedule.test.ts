@@ -118,9 +118,11 @@ test("a verification that takes longer than the session's statement timeout is r
   await locker.unsafe("begin; lock table migration_backup_v10.profiles_backup");
   await sql`set statement_timeout = '500ms'`;
   const run = verifyIfDue(sql, "1 hour");
-  await expect.poll(() =>
-    watcher`select from pg_stat_activity where query ~ '^call migration_guard.verify' and clock_timestamp() - query_start > '2 seconds'`
-  , { timeout: 60_000 }).toHaveLength(1);
+  await expect.poll(
+    () =>
+      watcher`select from pg_stat_activity where query ~ '^call migration_guard.verify' and clock_timestamp() - query_start > '2 seconds'`,
+    { timeout: 60_000 },
+  ).toHaveLength(1);
   expect(await verifications(watcher)).toEqual([{ status: "running", actor: "pg_cron", ok: null }]);
   await locker`rollback`;
   await run;

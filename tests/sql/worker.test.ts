@@ -267,8 +267,8 @@ test("a job that loses its worker three times fails with worker_lost, and holds 
 
 /** Makes a backup job wait at its very end, when everything is copied: somebody registers a backup of that version. */
 const registerBackup = `
-  insert into migration_guard.backups (version, schema_name, plan, actor, manifest, verification_source, members)
-  values ('v10.0', 'migration_backup_v10', '{}', 'holder', '', '', '{}')`;
+  insert into migration_guard.backups (version, schema_name, plan, actor, manifest, verification_source, bytes, members)
+  values ('v10.0', 'migration_backup_v10', '{}', 'holder', '', '', 0, '{}')`;
 
 test.for([
   ["while it waits for a table", "lock table public.profiles"],
@@ -325,7 +325,9 @@ test("a statement timeout that strikes in a job does not end it: it is begun aga
   await running;
   expect(await readJob(sql, id)).toMatchObject({ status: "succeeded", attempts: 1 });
   // It has struck.
-  expect(await worker`select current_setting('migration_guard.timed_out_call', true) <> '' as struck`).toEqual([{ struck: true }]);
+  expect(await worker`select current_setting('migration_guard.timed_out_call', true) <> '' as struck`).toEqual([{
+    struck: true,
+  }]);
 });
 
 test("an administrator ends a job even where a statement timeout has struck before", async ({ database }) => {
@@ -385,7 +387,10 @@ test("a worker that must not be timed out refuses a session with a timeout, and 
   await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
   const id = await enqueueBackup(sql, "v10");
   const before = await sql`select * from migration_guard.jobs`;
-  const session = postgres(databaseUrl({ port: database.port, database: database.name }), { max: 1 });
+  const session = postgres(databaseUrl({ port: database.port, database: database.name }), {
+    max: 1,
+    onnotice: () => {},
+  });
   const timeout = async () => (await session`show statement_timeout`)[0]!.statement_timeout;
   try {
     // What the platform gives to every session.

@@ -19,11 +19,11 @@ export type OwnServer = {
   remove: () => Promise<void>;
 };
 
-export async function createOwnServer(): Promise<OwnServer> {
+export async function createOwnServer(onLog?: (text: string) => void): Promise<OwnServer> {
   const folder = mkdtempSync(join(tmpdir(), "migration-guard-server-"));
   const port = await freePort();
   const dataDirectory = join(folder, "postgres");
-  const start = () => startPostgres({ dataDirectory, port, major: process.env.POSTGRES_MAJOR });
+  const start = () => startPostgres({ dataDirectory, port, major: process.env.POSTGRES_MAJOR, onLog });
   let server: Postgres = await start();
   let connections: postgres.Sql[] = [];
   const close = async () => {

@@ -1,6 +1,7 @@
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
+import { contextStorage } from "hono/context-storage";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
@@ -8,6 +9,7 @@ import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated } from "./authenticate.ts";
 import type { Environment } from "./environment.ts";
+import { logRequest } from "./log-request.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { requireMediaType } from "./require-media-type.ts";
@@ -16,6 +18,7 @@ import { diff } from "./routes/diff.ts";
 import { health } from "./routes/health.ts";
 import { jobEvents } from "./routes/job-events.ts";
 import { jobs } from "./routes/jobs.ts";
+import { metrics } from "./routes/metrics.ts";
 import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
@@ -52,7 +55,9 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     },
   });
 
+  app.use(logRequest);
   app.use(requestId());
+  app.use(contextStorage());
   app.use(secureHeaders());
   app.use(timing());
   app.use(prettyJSON());
@@ -83,6 +88,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
 
   health(app);
   ready(app);
+  metrics(app);
   plans(app);
   plansDerive(app);
   preflight(app);

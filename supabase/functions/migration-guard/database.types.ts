@@ -106,6 +106,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "get_metrics": { Args: Record<PropertyKey, never>; Returns: Json };
       "get_plan": {
         Args: { "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["plan"];

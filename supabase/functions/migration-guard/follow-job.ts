@@ -30,7 +30,7 @@ export type Following = {
 /** Tells each state of a job that differs from the last one told, beginning with `job`, until it ends or the time has run out. */
 export async function* followJob(
   job: Job,
-  { read, seen, signal, time, pause = 500, silence = 4000 }: Following,
+  { read, seen, signal, time, pause = 1000, silence = 4000 }: Following,
 ): AsyncGenerator<JobMessage, void> {
   const deadline = performance.now() + time;
   for (let toldAt = performance.now(), isAway = false; !signal.aborted;) {

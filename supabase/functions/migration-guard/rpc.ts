@@ -1,6 +1,7 @@
 import type { SupabaseClient } from "@supabase/supabase-js";
 import type { z } from "zod";
 import type { Database } from "./database.types.ts";
+import { logError } from "./log-error.ts";
 import { Problem, type ProblemCode, type ProblemDetails, problems } from "./problems.ts";
 
 type Functions = Database["migration_guard_api"]["Functions"];
@@ -68,7 +69,7 @@ export function toProblem({ code: anyCode, message, details }: RestError, status
         "The database cannot be reached, or did not answer in time. What should change something may have been done: look, and try again.",
     });
   }
-  console.error(JSON.stringify({ level: "error", event: "rpc_failed", code }));
+  logError("rpc_failed", { code });
   return new Problem("database_error", {
     detail: `The database refused the call with SQLSTATE ${code}; its log has the whole message.`,
   });

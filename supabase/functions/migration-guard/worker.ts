@@ -1,6 +1,7 @@
 import { deadline } from "deno-std/async/deadline.js";
 import { delay } from "deno-std/async/delay.js";
 import postgres from "postgres";
+import { logJobLine } from "./log-job-line.ts";
 
 /** Sees to it that queued jobs are run. */
 export type Worker = {
@@ -48,7 +49,7 @@ export function createWorker(databaseUrl: string): Worker {
       connect_timeout: answerLimit / 1000,
       idle_timeout: 20,
       connection: { application_name: "migration-guard" },
-      onnotice: () => {},
+      onnotice: logJobLine,
       ...(ssl ? { ssl } : {}),
     });
 

@@ -1,4 +1,5 @@
 import type { RawStmt } from "libpg-query";
+import { logError } from "../log-error.ts";
 import { Problem } from "../problems.ts";
 import { invalidMigration } from "./invalid-migration.ts";
 import type { LineFinder } from "./line-finder.ts";
@@ -89,7 +90,7 @@ function parse(parser: Parser, text: string): Parsed {
 }
 
 function parserFailed(cause: unknown): Problem {
-  console.error(JSON.stringify({ level: "error", event: "parser_failed", cause: String(cause) }));
+  logError("parser_failed", { cause: String(cause) });
   return new Problem("parser_failed", {
     detail: "It is started anew: send the file once more, and split it if that does not help.",
   });
