@@ -234,6 +234,8 @@ as $$
 declare
   cancellation migration_guard.cancellations;
 begin
+  -- Whoever cancels it sends the signal first, and commits then.
+  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
   select c.* into cancellation from migration_guard.cancellations as c where c.job_id = job.id and failure ->> 'state' = '57014';
   if cancellation.job_id is null and failure ->> 'state' = '57014' and migration_guard.is_out_of_time() then
     -- A statement timeout strikes once: what is run from now on in the same call has all the time that it needs.

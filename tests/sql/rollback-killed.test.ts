@@ -1,5 +1,4 @@
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import type postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test as plainTest } from "vitest";
 import { superuser } from "../../local/postgres.ts";
@@ -11,18 +10,10 @@ import { createOwnServer, type OwnServer } from "../support/own-server.ts";
 import { planRollback, rollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
+import { until } from "../support/until.ts";
 
 /** The key that a rollback waits for while somebody else holds it. */
 const key = 4711;
-
-/** Asks again until the answer is there. A test that waits for what never comes ends at its own time limit. */
-async function until<T>(ask: () => Promise<T | undefined | false>): Promise<T> {
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    await sleep(10);
-  }
-}
 
 type Remembered = { schema: string[]; rows: string[]; backup: string[] };
 

@@ -1,10 +1,10 @@
 import postgres from "postgres";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { databaseUrl } from "../../local/database-url.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { until } from "../support/until.ts";
 
 type JobRow = { status: string; attempts: number; worker_pid: number };
 
@@ -24,15 +24,6 @@ const readJob = async (sql: postgres.Sql, id: string): Promise<JobRow> => {
 };
 const exists = async (sql: postgres.Sql, schema: string) =>
   (await sql`select to_regnamespace(${schema}) is not null as exists`)[0]!.exists;
-
-/** Asks again until the answer is there. A test that waits for what never comes ends at its own time limit. */
-async function until<T>(ask: () => Promise<T | undefined | false>): Promise<T> {
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    await sleep(10);
-  }
-}
 
 /** A transaction of another session that somebody has to wait for. */
 async function hold({ connect }: TestDatabase, statement: string): Promise<{ release: () => Promise<void> }> {

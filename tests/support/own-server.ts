@@ -14,6 +14,8 @@ export type OwnServer = {
   pid: () => number;
   /** A connection to the database with the product; closed at the end, and before another start. */
   open: (user?: string) => postgres.Sql;
+  /** Ends every session that was opened. */
+  closeAll: () => Promise<void>;
   /** Starts a server on the same data, after the one before was killed. */
   startAgain: () => Promise<void>;
   remove: () => Promise<void>;
@@ -45,6 +47,7 @@ export async function createOwnServer(onLog?: (text: string) => void): Promise<O
       connections.push(sql);
       return sql;
     },
+    closeAll: close,
     startAgain: async () => {
       await close();
       // The killed one's backends hold its memory for a moment more.
