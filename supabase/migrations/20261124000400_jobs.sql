@@ -10,7 +10,7 @@ create table migration_guard.jobs (
   -- What the request asked for, besides the version.
   parameters jsonb not null default '{}',
   -- The last progress that was recorded; that of a running job is read from its session (job_progress).
-  progress jsonb not null default '{"step": "queued", "done": 0, "total": null, "percent": 0}',
+  progress jsonb not null default '{"step": "queued", "done": 0, "total": null, "unit": null, "percent": 0, "eta_seconds": null}',
   result jsonb,
   -- {code, message, detail} of a failed job.
   error jsonb,
@@ -220,17 +220,222 @@ comment on function migration_guard.remember_request(migration_guard.jobs, text,
   'Keeps which job a request has made, where it came with a key; returns the job.';
 
 -- Progress ------------------------------------------------------------------------------------------------------------
+-- While a job's transaction is open, others see nothing of it but the session's application_name. A job has so many units of
+-- work; reading a table is a pass of so many of them, which tells how far into the table it is.
+
+create function migration_guard.show_progress(within_pass bigint default 0) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  total constant bigint := nullif(current_setting('migration_guard.progress_total', true), '')::bigint;
+  -- Sizes change while a job runs; what was shown is not taken back.
+  done constant bigint := greatest(nullif(current_setting('migration_guard.progress_shown', true), '')::bigint,
+    least(nullif(current_setting('migration_guard.progress_done', true), '')::bigint + within_pass, total));
+  shown constant text := format('migration_guard/%s/%s/%s/%s', current_setting('migration_guard.progress_job', true), done, total,
+    current_setting('migration_guard.progress_step', true));
+begin
+  if total is not null then
+    perform set_config('migration_guard.progress_shown', done::text, true);
+    perform set_config('migration_guard.next_tick', (extract(epoch from clock_timestamp()) + 0.1)::text, true);
+    perform set_config('application_name', case when octet_length(shown) <= 63 then shown else regexp_replace(shown, '@[0-9]+$', '') end, true);
+  end if;
+end
+$$;
+comment on function migration_guard.show_progress(bigint) is
+  'Shows in the session''s application_name how far the running job is: its number, units done, units in all, step. Does
+nothing where no job is running.';
+
+create function migration_guard.progress_unit(kind text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select case kind when 'rollback' then 'rows' when 'cleanup' then 'statements' else 'bytes' end $$;
+comment on function migration_guard.progress_unit(text) is 'What a kind of job counts its work in.';
 
 create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint)
 returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- A session's application_name is seen by others at once, while nothing else of its transaction is.
-  select set_config('application_name', format('migration_guard/%s/%s/%s/%s', job.number, done, total, step), true)
+begin
+  -- All of these end with the transaction.
+  perform set_config('migration_guard.progress_job', job.number::text, true);
+  perform set_config('migration_guard.progress_unit', migration_guard.progress_unit(job.kind), true);
+  perform set_config('migration_guard.progress_step', step, true);
+  perform set_config('migration_guard.progress_done', least(done, total)::text, true);
+  perform set_config('migration_guard.progress_shown', least(done, total)::text, true);
+  perform set_config('migration_guard.progress_total', total::text, true);
+  perform set_config('migration_guard.pass', '', true);
+  perform migration_guard.show_progress();
+end
 $$;
 comment on function migration_guard.report_progress(migration_guard.jobs, text, bigint, bigint) is
-  'Shows how far the running job is: a step, and how many units of work of how many are done.';
+  'Shows where the running job stands: a step, and how many units of work of how many are done. A step is a word, or a word
+and @ and the OID of a table or the number of a statement.';
+
+create function migration_guard.begin_step(step text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('migration_guard.progress_step', step, true);
+  perform migration_guard.show_progress();
+end
+$$;
+comment on function migration_guard.begin_step(text) is 'Shows that the running job, if there is one, has begun another step.';
+
+create function migration_guard.finish_work(units bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('migration_guard.progress_done',
+    (nullif(current_setting('migration_guard.progress_done', true), '')::bigint + units)::text, true);
+  perform set_config('migration_guard.pass', '', true);
+  perform migration_guard.show_progress();
+end
+$$;
+comment on function migration_guard.finish_work(bigint) is 'Counts units of work of the running job, if there is one, as done.';
+
+create function migration_guard.table_bytes(relation oid) returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A partitioned table has no storage of its own.
+  select coalesce(sum(pg_table_size(c.oid)), 0)::bigint
+  from pg_class as c
+  where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind = 'r'
+$$;
+comment on function migration_guard.table_bytes(oid) is 'Bytes of a table, or of all its partitions, with TOAST; 0 for none.';
+
+create function migration_guard.table_blocks(relation oid) returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (coalesce(sum(pg_relation_size(c.oid)), 0) / current_setting('block_size')::int)::bigint
+  from pg_class as c
+  where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind = 'r'
+$$;
+comment on function migration_guard.table_blocks(oid) is 'Blocks of a table, or of all its partitions, without TOAST.';
+
+create function migration_guard.begin_pass(step text, relations oid[], units bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Units and blocks of the pass, then the blocks of the tables and partitions that are behind it, and of the present one.
+  perform set_config('migration_guard.pass', format('{%s,%s,0,0}', units,
+    (select coalesce(sum(migration_guard.table_blocks(r)), 0) from unnest(relations) as r)), true);
+  perform set_config('migration_guard.pass_table', '', true);
+  perform migration_guard.begin_step(step);
+end
+$$;
+comment on function migration_guard.begin_pass(text, oid[], bigint) is
+  'Begins a step that reads tables whose rows tick, and says how many units of work that is.';
+
+create function migration_guard.tick(table_id oid, place tid) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_same constant boolean := current_setting('migration_guard.pass_table', true) = table_id::text;
+  is_due constant boolean := extract(epoch from clock_timestamp()) >= nullif(current_setting('migration_guard.next_tick', true), '')::numeric;
+  pass bigint[];
+begin
+  if is_same and not is_due then
+    return true;
+  end if;
+  pass := nullif(current_setting('migration_guard.pass', true), '');
+  if pass is null then
+    return true;
+  end if;
+  if not is_same then
+    pass := array[pass[1], pass[2], pass[3] + pass[4], pg_relation_size(table_id) / current_setting('block_size')::int];
+    perform set_config('migration_guard.pass', pass::text, true);
+    perform set_config('migration_guard.pass_table', table_id::text, true);
+  end if;
+  if is_due then
+    perform migration_guard.show_progress(
+      (pass[1] * least((pass[3] + (place::text::point)[0]) / nullif(pass[2], 0), 1))::bigint);
+  end if;
+  return true;
+end
+$$;
+comment on function migration_guard.tick(oid, tid) is
+  'Shows, ten times a second at most, how far into the pass a row is. Always true, so that a query can ask it of some rows.';
+
+create function migration_guard.has_blocks(relation oid) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select bool_and(c.relkind = 'p' or c.relkind = 'r' and c.relam = (select a.oid from pg_am as a where a.amname = 'heap'))
+  from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)
+$$;
+comment on function migration_guard.has_blocks(oid) is
+  'Whether a row''s place tells how far into its table it is: not in foreign tables, nor in storage that is no heap.';
+
+create function migration_guard.ticking(relation oid, alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('case when pg_catalog.hashtid(%1$sctid) & %2$s = 0 then migration_guard.tick(%1$stableoid, %1$sctid) else true end',
+    coalesce(quote_ident(alias) || '.', ''),
+    -- A block holds a row at least: one of as many rows as a megabyte has blocks, or all where there is that much TOAST.
+    (2 ^ floor(log(2, greatest(1, least(128, 1048576.0 * s.blocks / s.bytes)))))::int - 1)
+  from (select migration_guard.table_bytes(relation) as bytes, migration_guard.table_blocks(relation) as blocks) as s
+  -- What is read in less than a second anyway may be read in parallel.
+  where s.bytes >= 67108864 and s.blocks > 0 and migration_guard.has_blocks(relation)
+    and current_setting('migration_guard.progress_job', true) <> ''
+$$;
+comment on function migration_guard.ticking(oid, text) is
+  'A condition that is always true and ticks at some of the rows that a query reads from a table; null where that is not worth
+while. A query that ticks is not parallel, since no setting can be changed in one that is.';
+
+create function migration_guard.fresh_progress(step text) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select jsonb_build_object('step', step, 'done', 0, 'total', null, 'unit', null, 'percent', 0, 'eta_seconds', null) $$;
+comment on function migration_guard.fresh_progress(text) is 'Progress of a job that has not told yet how much there is to do.';
+
+create function migration_guard.finished_progress(job migration_guard.jobs) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('step', 'done', 'done', t.total, 'total', t.total, 'unit', migration_guard.progress_unit(job.kind),
+    'percent', 100, 'eta_seconds', 0)
+  from (select coalesce(nullif(current_setting('migration_guard.progress_total', true), '')::bigint, 0) as total) as t
+$$;
+comment on function migration_guard.finished_progress(migration_guard.jobs) is 'Progress of a job that has done all that it had to do.';
+
+create function migration_guard.step_text(job migration_guard.jobs, step text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select coalesce(
+    case
+      when s.number is null then w.text
+      when s.word = 'statement' then (
+        select left(p.statements ->> (s.number - 1)::int, 200) from migration_guard.rollback_plans as p
+        where p.plan_hash = job.parameters ->> 'plan_hash' and p.backup_id::text = job.parameters ->> 'backup_id')
+      else (
+        select format('%s %I.%I', s.word, n.nspname, c.relname)
+        from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = s.number) end,
+    concat_ws(' ', s.word, case when s.word = 'statement' then s.number end))
+  from (select split_part(step, '@', 1) as word, nullif(split_part(step, '@', 2), '')::bigint as number) as s
+  left join (values
+    ('catalog', 'reading the catalog'),
+    ('metadata', 'recording the metadata'),
+    ('checks', 'checking what was recorded'),
+    ('dropping', 'dropping the copy'),
+    ('waiting', 'waiting for locks'),
+    ('proof', 'comparing with the backup'),
+    ('undoing', 'undoing what was rehearsed')
+  ) as w (word, text) on w.word = s.word);
+end
+$$;
+comment on function migration_guard.step_text(migration_guard.jobs, text) is
+  'A step as a reader wants it: with the name of the table, or with the statement.';
 
 create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
 language sql stable
@@ -239,20 +444,19 @@ as $$
   select coalesce(
     (
       select jsonb_build_object(
-        'step', split_part(a.application_name, '/', 5), 'done', p.done, 'total', p.total,
-        'percent', case when p.total > 0 then floor(100.0 * p.done / p.total) else 0 end)
+        'step', migration_guard.step_text(job, p.parts[3]), 'done', p.done, 'total', nullif(p.total, 0), 'unit', migration_guard.progress_unit(job.kind),
+        'percent', coalesce(floor(100.0 * p.done / nullif(p.total, 0)), 0),
+        'eta_seconds', case when p.done > 0 then greatest(ceil(extract(epoch from clock_timestamp() - a.xact_start) * (p.total - p.done) / nullif(p.done, 0)), 0) end)
       from pg_catalog.pg_stat_activity as a
-      cross join lateral (
-        select split_part(a.application_name, '/', 3)::bigint as done, split_part(a.application_name, '/', 4)::bigint as total
-      ) as p
-      where job.status = 'running'
-        and a.pid = job.worker_pid
-        and a.application_name ~ format('^migration_guard/%s/[0-9]+/[0-9]+/', job.number)
+      cross join lateral regexp_match(a.application_name, format('^migration_guard/%s/([0-9]+)/([0-9]+)/(.*)$', job.number)) as m (parts)
+      cross join lateral (select m.parts, m.parts[1]::bigint as done, m.parts[2]::bigint as total) as p
+      where job.status = 'running' and a.pid = job.worker_pid and m.parts is not null
     ),
     job.progress)
 $$;
 comment on function migration_guard.job_progress(migration_guard.jobs) is
-  'Progress of a job as {step, done, total, percent}: live while it runs, the last recorded otherwise.';
+  'Progress of a job as {step, done, total, unit, percent, eta_seconds}: live while it runs, the last recorded otherwise. The
+estimate supposes that what is left takes as long as what is done has taken; there is none before anything is.';
 
 -- Plans that are in use -----------------------------------------------------------------------------------------------
 

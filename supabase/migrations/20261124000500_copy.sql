@@ -183,6 +183,73 @@ comment on function migration_guard.checksum_query(text, text[], oid[]) is
   'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
 types. It depends on pg_catalog alone: each backup schema has a copy of this function for its verification.';
 
+create function migration_guard.read_checksum(
+  relation oid, head text, tail text, names text[], types oid[], step text, units bigint, out rows bigint, out checksum text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+declare
+  leaves constant oid[] := array(
+    select c.oid from pg_class as c
+    where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind <> 'p');
+  in_one constant boolean := coalesce(current_setting('migration_guard.progress_job', true), '') = '' or exists (
+    select from pg_class as c where c.oid = any (leaves) and (c.relkind <> 'r' or c.relam <> (select a.oid from pg_am as a where a.amname = 'heap')));
+  blocks bigint[];
+  highest bigint := 0;
+  size bigint := 0;
+  start bigint := 0;
+  stop bigint;
+  begun timestamptz;
+  part_rows bigint;
+  part text;
+  sums numeric[] := '{0,0}';
+begin
+  perform set_config('migration_guard.progress_step', step, true);
+  if not in_one then
+    perform migration_guard.show_progress();
+    blocks := array(select pg_relation_size(l) / current_setting('block_size')::int from unnest(leaves) as l);
+    highest := coalesce((select max(b) from unnest(blocks) as b), 0);
+    -- As much as is surely read in less than a second; what comes after is cut by how long that has taken.
+    size := ceil(16777216.0 * highest / greatest((select sum(pg_table_size(l)) from unnest(leaves) as l), 1));
+  end if;
+  rows := 0;
+  loop
+    stop := case when start + size < highest then start + size end;
+    begun := clock_timestamp();
+    execute migration_guard.checksum_query(
+      case
+        -- The whole in one, as Postgres likes it best.
+        when start = 0 and stop is null then head || tail
+        -- One range for each process that may take part. Beyond what was the end there may be rows by now.
+        else (
+          select string_agg(format('%s where ctid >= ''(%s,0)''%s%s', head, r.low, case when r.high is not null then format(' and ctid < ''(%s,0)''', r.high) end, tail), ' union all ')
+          from (
+            select start + n * (coalesce(stop, highest) - start) / s.pieces as low,
+              case when stop is not null or n + 1 < s.pieces then start + (n + 1) * (coalesce(stop, highest) - start) / s.pieces end as high
+            from (select current_setting('max_parallel_workers_per_gather')::bigint + 1 as pieces) as s, generate_series(0, s.pieces - 1) as n
+          ) as r
+        ) end,
+      names, types) into part_rows, part;
+    rows := rows + part_rows;
+    sums := array[sums[1] + split_part(part, ':', 2)::numeric, sums[2] + split_part(part, ':', 3)::numeric];
+    exit when stop is null;
+    start := stop;
+    size := greatest(1, least(4 * size, size * 0.4 / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
+    perform migration_guard.show_progress((units * (select sum(least(b, start)) from unnest(blocks) as b) / (select sum(b) from unnest(blocks) as b))::bigint);
+  end loop;
+  checksum := concat_ws(':', rows, sums[1], sums[2]);
+  perform set_config('migration_guard.progress_done',
+    (nullif(current_setting('migration_guard.progress_done', true), '')::bigint + units)::text, true);
+  perform migration_guard.show_progress();
+end
+$$;
+comment on function migration_guard.read_checksum(oid, text, text, text[], oid[], text, bigint) is
+  'Row count and checksum of what a query reads from a table, whose text is a head that ends with the table and a tail. In a
+job it is read piece by piece, as of one moment, and each piece shows how far it is: a step of so many units of work. Each
+backup schema has a copy of this function, as of checksum_query.';
+
 create function migration_guard.source_checksum_query(relation oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -196,20 +263,36 @@ $$;
 comment on function migration_guard.source_checksum_query(oid) is
   'The query that gives row count and checksum of a table, in the form in which a backup stores it.';
 
-create function migration_guard.copy_checksum_query(relation oid) returns text
+create function migration_guard.source_checksum(relation oid, step text, units bigint, out rows bigint, out checksum text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.checksum_query(
-    format('select * from only %I.%I', n.nspname, c.relname),
-    array(select a.attname::text from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
-    array(select a.atttypid from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum))
-  from pg_catalog.pg_class as c
-  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where c.oid = relation
+  select r.rows, r.checksum
+  from (
+    select coalesce(array_agg(s.name order by s.attnum), '{}') as names, coalesce(array_agg(s.stored_type::regtype::oid order by s.attnum), '{}') as types
+    from migration_guard.stored_columns(relation) as s
+  ) as c
+  cross join lateral migration_guard.read_checksum(relation, migration_guard.projection(relation), '', c.names, c.types, step, units) as r
 $$;
-comment on function migration_guard.copy_checksum_query(oid) is
-  'The query that gives row count and checksum of a copied table, from its own columns alone.';
+comment on function migration_guard.source_checksum(oid, text, bigint) is
+  'Row count and checksum of a table, in the form in which a backup stores it, read as a step of so many units of work.';
+
+create function migration_guard.copy_checksum(relation oid, step text, units bigint, out rows bigint, out checksum text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Nothing beside it in FROM: in a join it would be called for rows that the join then leaves out.
+  select r.rows, r.checksum
+  from migration_guard.read_checksum(
+    relation,
+    (select format('select * from only %I.%I', n.nspname, c.relname) from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = relation),
+    '',
+    array(select a.attname::text from pg_attribute as a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped order by a.attnum),
+    array(select a.atttypid from pg_attribute as a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped order by a.attnum),
+    step, units) as r
+$$;
+comment on function migration_guard.copy_checksum(oid, text, bigint) is
+  'Row count and checksum of a copied table, from its own columns alone, read as a step of so many units of work.';
 
 create function migration_guard.backup_object_name(name text, suffix text, reserved text[]) returns text
 language sql immutable
@@ -242,11 +325,13 @@ $$;
 comment on function migration_guard.assert_still_named(oid, text, text) is
   'Raises copy_differs unless a table goes by a name at this moment.';
 
-create function migration_guard.copy_table(job migration_guard.jobs, schema_name text, relation oid) returns void
+create function migration_guard.copy_table(schema_name text, relation oid, units bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Compiling the expressions of hundreds of columns takes longer than evaluating them.
 set jit = off
+-- A place in a table tells how much of it has been read only where the reading begins at its beginning.
+set synchronize_seqscans = off
 as $$
 declare
   reserved constant text[] := '{objects_backup,dependencies_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
@@ -264,10 +349,14 @@ begin
 
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
   perform migration_guard.refuse_views(true);
-  execute migration_guard.source_checksum_query(relation) into source_rows, source_checksum;
-  execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.projection(relation));
+  select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
+  perform migration_guard.begin_pass('copying@' || relation, array[relation], units);
+  execute format('create table %I.%I as %s%s', schema_name, backup_table, migration_guard.projection(relation),
+    ' where ' || migration_guard.ticking(relation, null));
+  perform migration_guard.finish_work(units);
   perform migration_guard.refuse_views(false);
-  execute migration_guard.copy_checksum_query(format('%I.%I', schema_name, backup_table)::regclass) into copy_rows, copy_checksum;
+  select r.rows, r.checksum into copy_rows, copy_checksum
+  from migration_guard.copy_checksum(format('%I.%I', schema_name, backup_table)::regclass, 'proving@' || relation, units) as r;
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
 
   if (source_rows, source_checksum) is distinct from (copy_rows, copy_checksum) then
@@ -286,5 +375,6 @@ begin
     format('Rows of %I.%I as they were when the backup was taken.', source.nspname, source.relname));
 end
 $$;
-comment on function migration_guard.copy_table(migration_guard.jobs, text, oid) is
-  'Copies a table into a backup schema, reads the copy back, and records both checksums. Raises copy_differs.';
+comment on function migration_guard.copy_table(text, oid, bigint) is
+  'Copies a table into a backup schema, reads the copy back, and records both checksums: three times so many units of work.
+Raises copy_differs.';

@@ -642,8 +642,8 @@ declare
   schema_name constant text := migration_guard.backup_schema_name(plan.version);
   backup_id constant uuid := gen_random_uuid();
   relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
-  relation oid;
-  done int := 0;
+  sizes constant bigint[] := array(select migration_guard.table_bytes(r) from unnest(relations) as r);
+  total constant bigint := 3 * (select coalesce(sum(s), 0) from unnest(sizes) as s);
   manifest text;
   outside text;
   bytes bigint;
@@ -652,14 +652,12 @@ begin
   perform migration_guard.assert_locked(relations);
   perform migration_guard.create_backup_schema(schema_name);
   -- Before the rows, because it may meet a lock on any table of the schema, and what fails had better fail early.
-  perform migration_guard.report_progress(job, 'recording the catalog', 0, cardinality(relations));
+  perform migration_guard.report_progress(job, 'catalog', 0, total);
   perform migration_guard.record_objects(schema_name, plan);
-  foreach relation in array relations loop
-    perform migration_guard.report_progress(job, 'copying ' || relation::regclass, done, cardinality(relations));
-    perform migration_guard.copy_table(job, schema_name, relation);
-    done := done + 1;
+  for n in 1..cardinality(relations) loop
+    perform migration_guard.copy_table(schema_name, relations[n], sizes[n]);
   end loop;
-  perform migration_guard.report_progress(job, 'recording the metadata', done, done);
+  perform migration_guard.report_progress(job, 'metadata', total, total);
   perform migration_guard.assert_unchanged(schema_name, plan);
   perform migration_guard.create_catalog_views(schema_name);
   perform migration_guard.create_rebuild_script(schema_name);

@@ -1,12 +1,22 @@
 -- Chapter 7. Verification. A backup carries the functions that verify it, so that it stands alone: whoever may read the
 -- database may call them, with or without the product. The product adds what only it knows.
 
+create function migration_guard.standalone_source(signature text, schema_name text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select quote_literal(regexp_replace(p.prosrc, 'migration_guard\.(?=(checksum_query|show_progress)\()', replace(format('%I', schema_name), '\', '\\') || '.', 'g'))
+  from pg_proc as p where p.oid = signature::regprocedure
+$$;
+comment on function migration_guard.standalone_source(text, text) is
+  'The body of a function, as a literal, that calls what it needs in a backup schema.';
+
 create function migration_guard.create_verification(schema_name text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $create$
 begin
-  execute replace(replace(replace($template$
+  execute replace(replace(replace(replace(replace($template$
     create function {schema}.sha256_hex(value text) returns text
     language sql immutable
     set search_path = pg_catalog, pg_temp
@@ -32,6 +42,18 @@ begin
     set search_path = pg_catalog, pg_temp
     as {checksum_query};
     comment on function {schema}.checksum_query(text, text[], oid[]) is 'The query that gives row count and checksum of what another query reads.';
+
+    create function {schema}.show_progress(within_pass bigint default 0) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as {show_progress};
+    comment on function {schema}.show_progress(bigint) is 'In a job: shows how far it is. Elsewhere: nothing.';
+
+    create function {schema}.read_checksum(relation oid, head text, tail text, names text[], types oid[], step text, units bigint, out rows bigint, out checksum text)
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp set jit = off
+    as {read_checksum};
+    comment on function {schema}.read_checksum(oid, text, text, text[], oid[], text, bigint) is 'Row count and checksum of a table, in one query or, in a job, in so many that the job can show how far it is.';
 
     create function {schema}.verify_tables() returns table (check_name text, status text, details text)
     language plpgsql stable
@@ -78,9 +100,11 @@ begin
           into found_columns, found_types, found_forms
           from pg_catalog.pg_attribute as a
           where a.attrelid = to_regclass(format('{schema}.%I', wanted.backup_table)) and a.attnum > 0 and not a.attisdropped;
-          execute {schema}.checksum_query(
-            format('select * from {schema}.%I', wanted.backup_table), array(select jsonb_array_elements_text(found_columns)), found_types)
-          into found_rows, found_checksum;
+          select r.rows, r.checksum into found_rows, found_checksum
+          from (select to_regclass(format('{schema}.%I', wanted.backup_table))::oid as oid) as t
+          cross join lateral {schema}.read_checksum(t.oid, format('select * from {schema}.%I', wanted.backup_table), '',
+            array(select jsonb_array_elements_text(found_columns)), found_types, 'verifying@' || t.oid,
+            case current_setting('migration_guard.progress_unit', true) when 'rows' then wanted.row_count else pg_table_size(t.oid) end) as r;
           if found_columns is distinct from wanted.columns then
             details := format('expected the columns %s, found %s', wanted.columns, found_columns);
           elsif found_forms is distinct from wanted.types then
@@ -213,6 +237,13 @@ begin
     as $body$
     begin
       perform {schema}.wait_for_locks();
+      -- In a verification job: how much there is to read, which nobody knows before the tables can be looked at.
+      if current_setting('migration_guard.progress_unit', true) = 'bytes' then
+        perform set_config('migration_guard.progress_total', (
+          select coalesce(sum(pg_table_size(c.oid)), 0)
+          from (select distinct t.backup_table from {schema}.tables_backup as t) as t
+          join pg_class as c on c.relnamespace = '{schema}'::regnamespace and c.relname = t.backup_table)::text, true);
+      end if;
       return query
       select * from {schema}.verify_metadata()
       union all
@@ -223,13 +254,14 @@ begin
     $body$;
     comment on function {schema}.verify_backup_integrity() is
       'Recomputes everything that was recorded when the backup was taken: one line a check, OK or FAIL, with what was expected and found.';
-  $template$, '{schema}', format('%I', schema_name)), '{algorithm}', quote_literal(migration_guard.checksum_algorithm())), '{checksum_query}', (
-    select quote_literal(p.prosrc) from pg_catalog.pg_proc as p
-    where p.oid = 'migration_guard.checksum_query(text, text[], oid[])'::regprocedure));
+  $template$, '{schema}', format('%I', schema_name)), '{algorithm}', quote_literal(migration_guard.checksum_algorithm())),
+    '{checksum_query}', migration_guard.standalone_source('migration_guard.checksum_query(text, text[], oid[])', schema_name)),
+    '{read_checksum}', migration_guard.standalone_source('migration_guard.read_checksum(oid, text, text, text[], oid[], text, bigint)', schema_name)),
+    '{show_progress}', migration_guard.standalone_source('migration_guard.show_progress(bigint)', schema_name));
 end
 $create$;
 comment on function migration_guard.create_verification(text) is
-  'Makes the functions of a backup schema: compute_manifest, checksum_query, verify_tables, verify_objects,
+  'Makes the functions of a backup schema: compute_manifest, checksum_query, read_checksum, verify_tables, verify_objects,
 verify_backup_integrity.';
 
 create function migration_guard.verification_source(schema_name text) returns text
@@ -373,7 +405,7 @@ declare
   checks jsonb;
   failed bigint;
 begin
-  perform migration_guard.report_progress(job, 'verifying ' || backup.schema_name, 0, 1);
+  perform migration_guard.report_progress(job, 'checks', 0, 0);
   select jsonb_agg(to_jsonb(c)), count(*) filter (where c.status <> 'OK') into checks, failed
   from (
     select * from migration_guard.integrity_checks(backup)

@@ -187,21 +187,24 @@ comment on function migration_guard.way_of_reading(migration_guard.table_pair) i
 
 -- The queries ---------------------------------------------------------------------------------------------------------
 
-create function migration_guard.live_checksum_query(pair migration_guard.table_pair) returns text
+create function migration_guard.live_checksum(pair migration_guard.table_pair, out rows bigint, out checksum text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.checksum_query(
-    format('select %s from (%s) as r', coalesce(string_agg(format('%s as %I', c.live_value, c.name), ', ' order by c.number), ''),
-      migration_guard.projection(pair.live)),
-    coalesce(array_agg(c.name order by c.number), '{}'),
-    coalesce(array_agg(c.stored_type::regtype::oid order by c.number), '{}'))
-  from migration_guard.paired_columns(pair) as c
-  -- It is comparable when every column of the copy is there, and is stored as it was.
-  having coalesce(bool_and(c.live_attnum is not null and not c.is_retyped), true)
+  select r.rows, r.checksum
+  from (
+    select format('select %s from (', coalesce(string_agg(format('%s as %I', c.live_value, c.name), ', ' order by c.number), '')) as head,
+      coalesce(array_agg(c.name order by c.number), '{}') as names,
+      coalesce(array_agg(c.stored_type::regtype::oid order by c.number), '{}') as types
+    from migration_guard.paired_columns(pair) as c
+    -- It is comparable when every column of the copy is there, and is stored as it was.
+    having coalesce(bool_and(c.live_attnum is not null and not c.is_retyped), true)
+  ) as f
+  cross join lateral migration_guard.read_checksum(pair.live, f.head || migration_guard.projection(pair.live), ') as r', f.names, f.types,
+    'reading@' || pair.live, migration_guard.table_bytes(pair.live)) as r
 $$;
-comment on function migration_guard.live_checksum_query(migration_guard.table_pair) is
-  'The query for count and checksum of the live rows in the form of the backup; null where they have another form.';
+comment on function migration_guard.live_checksum(migration_guard.table_pair) is
+  'Count and checksum of the live rows in the form of the backup, read as of one moment; null where they have another form.';
 
 create function migration_guard.compared_forms(pair migration_guard.table_pair, with_casts boolean)
 returns table (number bigint, live_form text, copy_form text)
@@ -229,6 +232,16 @@ as $$
 $$;
 comment on function migration_guard.compared_forms(migration_guard.table_pair, boolean) is
   'What two rows are compared by: pairs of expressions, one over a live row and one over a copied one, both called r.';
+
+create function migration_guard.comparison_ticks(schema_name text, pair migration_guard.table_pair, out live text, out copy text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(' where ' || migration_guard.ticking(pair.live, null), ''),
+    coalesce(' where ' || migration_guard.ticking(to_regclass(format('%I.%I', schema_name, pair.backup_table)), 'r'), '')
+$$;
+comment on function migration_guard.comparison_ticks(text, migration_guard.table_pair) is
+  'What makes the rows of either side tick, where there are many of them.';
 
 create function migration_guard.key_comparison_query(
   schema_name text, pair migration_guard.table_pair, key text[], with_casts boolean, sample_keys int, include_values boolean
@@ -264,15 +277,15 @@ as $$
   select format($query$
     with changed as (
       select case when l.is_there is null then 'deleted' when b.is_there is null then 'inserted' else 'updated' end as change%s%s
-      from (select true as is_there%s%s%s from (%s) as r) as l
-      full join (select true as is_there%s%s%s from only %I.%I as r) as b on %s
+      from (select true as is_there%s%s%s from (%s%s) as r) as l
+      full join (select true as is_there%s%s%s from only %I.%I as r%s) as b on %s
       where l.is_there is null or b.is_there is null%s
     )
     select count(*) filter (where c.change = 'inserted') as inserted, count(*) filter (where c.change = 'updated') as updated,
       count(*) filter (where c.change = 'deleted') as deleted, %s as samples
     from changed as c$query$,
-    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live),
-    k.copy, f.copy, w.whole, schema_name, pair.backup_table, k.joined, f.differs,
+    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live), t.live,
+    k.copy, f.copy, w.whole, schema_name, pair.backup_table, t.copy, k.joined, f.differs,
     case when sample_keys = 0 then 'null::jsonb' else (
       select format('jsonb_build_object(%s)', string_agg(format(
         '%1$L, (select coalesce(jsonb_agg(x.sample), ''[]'') from (select %2$s as sample from changed as c where c.change = %1$L order by %3$s limit %4$s) as x)',
@@ -281,7 +294,7 @@ as $$
         g.ordered, sample_keys), ', '))
       from (values ('inserted', k.live_object, k.live_order), ('updated', k.live_object, k.live_order), ('deleted', k.copy_object, k.copy_order)) as g (change, object, ordered)
     ) end)
-  from forms as f, keys as k, (
+  from forms as f, keys as k, migration_guard.comparison_ticks(schema_name, pair) as t, (
     select case when include_values and sample_keys > 0 then ', r as whole' end as whole,
       case when include_values and sample_keys > 0 then ', l.whole as l_row, b.whole as b_row' end as shown
   ) as w
@@ -305,9 +318,9 @@ as $$
     with changed as (
       select sum(u.is_live) as live, sum(1 - u.is_live) as copied%s
       from (
-        select 1 as is_live%s%s from (%s) as r
+        select 1 as is_live%s%s from (%s%s) as r
         union all
-        select 0%s%s from only %I.%I as r
+        select 0%s%s from only %I.%I as r%s
       ) as u
       group by %s
       having sum(u.is_live) <> sum(1 - u.is_live)
@@ -315,7 +328,7 @@ as $$
     select coalesce(sum(c.live - c.copied) filter (where c.live > c.copied), 0)::bigint as inserted, 0::bigint as updated,
       coalesce(sum(c.copied - c.live) filter (where c.copied > c.live), 0)::bigint as deleted, %s as samples
     from changed as c$query$,
-    w.shown, f.live, w.whole, migration_guard.projection(pair.live), f.copy, w.whole, schema_name, pair.backup_table, f.grouped,
+    w.shown, f.live, w.whole, migration_guard.projection(pair.live), t.live, f.copy, w.whole, schema_name, pair.backup_table, t.copy, f.grouped,
     case when w.whole is null then 'null::jsonb' else format($samples$jsonb_build_object(
       'inserted', (select coalesce(jsonb_agg(x.sample), '[]') from (
         select jsonb_build_object('key', null, 'rows', c.live - c.copied, 'before', null, 'after', migration_guard.sample_row(c.l_row::jsonb)) as sample
@@ -324,7 +337,7 @@ as $$
       'deleted', (select coalesce(jsonb_agg(x.sample), '[]') from (
         select jsonb_build_object('key', null, 'rows', c.copied - c.live, 'before', migration_guard.sample_row(c.b_row::jsonb), 'after', null) as sample
         from changed as c where c.copied > c.live order by c.b_row limit %1$s) as x))$samples$, sample_keys) end)
-  from forms as f, (
+  from forms as f, migration_guard.comparison_ticks(schema_name, pair) as t, (
     -- Of rows that are alike in what is compared, any one is shown.
     select case when include_values and sample_keys > 0 then ', to_jsonb(r)::text collate "C" as whole' end as whole,
       case when include_values and sample_keys > 0
@@ -436,6 +449,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Compiling the expressions of hundreds of columns takes longer than evaluating them.
 set jit = off
+set synchronize_seqscans = off
 as $$
 declare
   query constant text := case
@@ -463,7 +477,9 @@ set jit = off
 as $$
 declare
   reading text;
-  checksum_query text;
+  copy constant oid := to_regclass(format('%I.%I', schema_name, pair.backup_table));
+  live_bytes constant bigint := migration_guard.table_bytes(pair.live);
+  join_bytes constant bigint := live_bytes + migration_guard.table_bytes(copy);
   live_rows bigint;
   live_checksum text;
   key text[];
@@ -472,15 +488,17 @@ begin
   perform migration_guard.hold_table(pair.live);
   perform migration_guard.refuse_views(true);
   reading := migration_guard.way_of_reading(pair);
+  perform migration_guard.begin_step('comparing@' || pair.live);
   key := migration_guard.usable_key(schema_name, pair);
-  checksum_query := migration_guard.live_checksum_query(pair);
-  if checksum_query is not null then
-    execute checksum_query into live_rows, live_checksum;
+  select r.rows, r.checksum into live_rows, live_checksum from migration_guard.live_checksum(pair) as r;
+  if live_checksum is null then
+    perform migration_guard.finish_work(live_bytes);
   end if;
   if (live_rows, live_checksum) is not distinct from (pair.row_count, pair.checksum) then
     outcome := jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end, 'inserted', 0, 'updated', 0, 'deleted', 0,
       'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb, 'note', migration_guard.comparison_note(pair, key, true));
   else
+    perform migration_guard.begin_pass('comparing@' || pair.live, array[pair.live, copy], join_bytes);
     begin
       outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
     exception when others then
@@ -489,6 +507,7 @@ begin
       outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
     end;
   end if;
+  perform migration_guard.finish_work(join_bytes);
   perform migration_guard.refuse_views(false);
   -- Neither enums nor the names of schemas can be locked: as it was read, so it still is.
   if migration_guard.way_of_reading(pair) is distinct from reading then
@@ -501,7 +520,7 @@ comment on function migration_guard.compare_table(text, migration_guard.table_pa
   'What has changed in the rows of a table since the backup. The checksum is enough where nothing has; otherwise the rows are joined.';
 
 create function migration_guard.row_drift(
-  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, job migration_guard.jobs default null
+  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false
 ) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -519,9 +538,6 @@ declare
   tables jsonb := '[]';
 begin
   foreach pair in array pairs loop
-    if job.id is not null then
-      perform migration_guard.report_progress(job, format('comparing %I.%I', pair.source_schema, pair.source_table), jsonb_array_length(tables), cardinality(pairs));
-    end if;
     perform migration_guard.assert_copy(backup, pair.backup_table);
     select format('%I.%I', n.nspname, c.relname) as name, c.relkind in ('r', 'p') as is_table into live
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
@@ -540,7 +556,7 @@ begin
   return tables;
 end
 $$;
-comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, migration_guard.jobs) is
+comment on function migration_guard.row_drift(migration_guard.backups, int, boolean) is
   'For each table of a backup how many rows were inserted, updated and deleted since, with samples of their keys, and with
 values only where they are asked for.';
 
@@ -610,9 +626,12 @@ begin
   if include_values then
     raise log 'migration_guard: % reads row values in the diff of % (job %)', job.actor, job.version, job.id;
   end if;
-  perform migration_guard.report_progress(job, 'comparing the catalog', 0, 1);
+  -- The live rows are read for their checksum, and with the copy's where it is another.
+  perform migration_guard.report_progress(job, 'catalog', 0, (
+    select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
+    from migration_guard.table_pairs(backup.schema_name) as p where p.live is not null));
   select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.schema_drift(backup) as d;
-  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values, job);
+  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values);
 
   select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
   from (

@@ -523,7 +523,10 @@ begin
   perform migration_guard.refuse_changed_plan(enqueue_rollback.plan_hash, plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
   return migration_guard.enqueue('rollback', backup.version, actor,
-    jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id), request_id);
+    jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id,
+      -- How much work it is: of the statements, and of reading the copies.
+      'work', (select coalesce(sum(migration_guard.statement_work(s)), 0) from jsonb_array_elements(plan.statements) as s),
+      'rows', (select coalesce(sum((t ->> 'backup_rows')::bigint), 0) from jsonb_array_elements(plan.tables) as t)), request_id);
 end
 $$;
 comment on function migration_guard.enqueue_rollback(text, text, jsonb, boolean, text, text) is
@@ -652,7 +655,7 @@ $$;
 comment on function migration_guard.violating_keys(text, bigint, text, text) is
   'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
 
-create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint) returns bigint
+create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -664,7 +667,7 @@ declare
   column_name text;
 begin
   begin
-    execute statement;
+    execute migration_guard.ticking_statement(statement, units);
     get diagnostics affected = row_count;
     return affected;
   exception when integrity_constraint_violation or data_exception then
@@ -677,7 +680,7 @@ begin
       'keys', case when table_id is null then '[]' else migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), nullif(column_name, '')) end));
 end
 $$;
-comment on function migration_guard.run_rollback_statement(text, text, bigint) is
+comment on function migration_guard.run_rollback_statement(text, text, bigint, bigint) is
   'Runs one statement and returns how many rows it touched. Raises rows_violate_constraint with the keys of the first 20.';
 
 -- The job -----------------------------------------------------------------------------------------------------------------
@@ -697,13 +700,44 @@ $$;
 comment on function migration_guard.held_locks() is
   'Locks of this transaction that others may wait for, on tables and views.';
 
-create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb) returns jsonb
+create function migration_guard.statement_work(statement jsonb) returns bigint
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select 1 + coalesce((statement ->> 'estimated_rows')::bigint, 0) $$;
+comment on function migration_guard.statement_work(jsonb) is
+  'Units of work of a statement of a rollback plan: one, and as many as there are rows to be read or written.';
+
+create function migration_guard.ticking_statement(statement text, relation_units bigint) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set check_function_bodies = off
 as $$
 declare
-  total constant bigint := (select count(*) from migration_guard.all_rollback_statements(backup_schema, options));
+  -- A statement that ends with the table that it reads; what such an end is part of could not end so.
+  named constant text := '(?:[a-z_][a-z0-9_$]*|"(?:[^"]|"")+")';
+  parts constant text[] := regexp_match(statement, format('^insert into .* from (?:only )?(%1$s\.%1$s) as ([bt])$', named));
+  condition text;
+begin
+  if parts is not null then
+    condition := migration_guard.ticking(to_regclass(parts[1]), parts[2]);
+  end if;
+  if condition is null then
+    return statement;
+  end if;
+  perform migration_guard.begin_pass(current_setting('migration_guard.progress_step'), array[to_regclass(parts[1])::oid], relation_units);
+  return statement || ' where ' || condition;
+end
+$$;
+comment on function migration_guard.ticking_statement(text, bigint) is
+  'A statement that copies all rows of a large table, with a condition that is always true and shows how far it is; any other
+as it is.';
+
+create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb, planned jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set check_function_bodies = off set synchronize_seqscans = off
+as $$
+declare
+  units bigint;
   begun timestamptz;
   rows bigint;
   held jsonb := '{}';
@@ -715,9 +749,11 @@ begin
     select a.*, (select o.id from pg_temp.migration_guard_objects as o where o.was and o.kind = 'table' and (o.old).identity = a."on") as table_id
     from migration_guard.all_rollback_statements(backup_schema, options) as a order by a.step
   loop
-    perform migration_guard.report_progress(job, format('%s %s', s.reason, s.object), s.step, total);
+    units := (select migration_guard.statement_work(p) from jsonb_array_elements(planned) as p where (p ->> 'step')::bigint = s.step);
+    perform migration_guard.begin_step('statement@' || s.step);
     begun := clock_timestamp();
-    rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id);
+    rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, units);
+    perform migration_guard.finish_work(units);
     -- Since when each lock is held.
     select coalesce(jsonb_object_agg(format('%s %s', l.relation, l.mode), begun), '{}') into taken
     from migration_guard.held_locks() as l where not held ? format('%s %s', l.relation, l.mode);
@@ -730,7 +766,7 @@ begin
   return jsonb_build_object('statements', ran, 'held', held);
 end
 $$;
-comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb) is
+comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb, jsonb) is
   'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took.';
 
 create function migration_guard.assert_catalog_is_back(backup_schema text) returns jsonb
@@ -790,7 +826,7 @@ begin
     rows := null;
     checksum := null;
     if copied.is_missing or copied.mode = 'restore' then
-      execute migration_guard.source_checksum_query(copied.relation) into rows, checksum;
+      select r.rows, r.checksum into rows, checksum from migration_guard.source_checksum(copied.relation, 'comparing@' || copied.relation, copied.row_count) as r;
       if checksum <> copied.checksum and not (options ->> 'leave_deleted')::boolean then
         perform migration_guard.fail('rollback_differs', format('The rows of %s would not be those of the backup: %s against %s.', copied.name, rows, copied.row_count),
           jsonb_build_object('differences', jsonb_build_array(jsonb_build_object('difference', 'rows', 'kind', 'table', 'object', copied.name, 'before', copied.checksum, 'after', checksum))));
@@ -800,6 +836,9 @@ begin
       if rows <> (counts ->> copied.name)::bigint then
         perform migration_guard.fail('rollback_differs', format('%s would have %s rows, and had %s.', copied.name, rows, counts ->> copied.name));
       end if;
+      perform migration_guard.finish_work(copied.row_count);
+    else
+      perform migration_guard.finish_work(copied.row_count);
     end if;
     tables := tables || jsonb_build_object('table', copied.name, 'mode', copied.mode, 'rows', rows, 'checksum', checksum, 'backup_checksum', copied.checksum);
   end loop;
@@ -904,8 +943,8 @@ begin
   perform set_config('migration_guard.actor', job.actor, true);
   perform set_config('lock_timeout', '5s', true);
   counts := migration_guard.rebuilt_counts();
-  ran := migration_guard.run_rollback_statements(job, backup.schema_name, options);
-  perform migration_guard.report_progress(job, 'comparing with the backup', 1, 1);
+  ran := migration_guard.run_rollback_statements(job, backup.schema_name, options, plan.statements);
+  perform migration_guard.begin_step('proof');
   catalog := migration_guard.assert_catalog_is_back(backup.schema_name);
   tables := migration_guard.assert_rows_are_back(options, counts);
   ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(array(select jsonb_array_elements_text(catalog -> 'confirmed'))));
@@ -946,15 +985,19 @@ as $$
 declare
   attempts constant int := 5;
   backup migration_guard.backups;
+  rows constant bigint := coalesce((job.parameters ->> 'rows')::bigint, 0);
+  total constant bigint := 2 * rows + coalesce((job.parameters ->> 'work')::bigint, 0) + 1;
   result jsonb;
 begin
   select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.get_backup(job.version)).id for update;
   if backup.id::text is distinct from job.parameters ->> 'backup_id' then
     perform migration_guard.fail('plan_changed', 'The plan was drawn for another backup of this version. Read it again.');
   end if;
-  perform migration_guard.report_progress(job, 'verifying the backup', 0, 1);
+  -- Each copy is read before, and what became of each table is looked at afterwards.
+  perform migration_guard.report_progress(job, 'checks', 0, total);
   perform migration_guard.assert_intact(backup);
   for attempt in 1..attempts loop
+    perform migration_guard.report_progress(job, 'catalog', rows, total);
     begin
       result := migration_guard.attempt_rollback(job, backup);
       -- What a rehearsal has done is undone here, by the error that carries its result.
@@ -965,11 +1008,12 @@ begin
     exception
       when sqlstate 'MG999' then
         get stacked diagnostics result = pg_exception_detail;
+        perform migration_guard.report_progress(job, 'undoing', total, total);
         return result;
       when lock_not_available or deadlock_detected then
         -- With every lock given back, and a moment for whoever is in the way.
         if attempt = attempts then raise; end if;
-        perform migration_guard.report_progress(job, format('waiting for locks, attempt %s of %s', attempt + 1, attempts), 0, 1);
+        perform migration_guard.begin_step('waiting');
         perform pg_sleep(attempt);
     end;
   end loop;

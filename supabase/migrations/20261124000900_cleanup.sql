@@ -187,8 +187,10 @@ begin
     order by m.position
   loop
     execute statement;
+    perform migration_guard.finish_work(1);
   end loop;
   execute format('drop schema %I restrict', backup.schema_name);
+  perform migration_guard.finish_work(1);
 end
 $$;
 comment on function migration_guard.drop_backup_schema(migration_guard.backups) is
@@ -224,7 +226,8 @@ begin
       select 'token_is_valid', spent, 'the token was spent by this job'
     ) as g));
 
-  perform migration_guard.report_progress(job, 'dropping ' || backup.schema_name, 0, 1);
+  -- Functions, views, tables, and the schema.
+  perform migration_guard.report_progress(job, 'dropping', 0, 4);
   perform migration_guard.drop_backup_schema(backup);
   update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = job.actor where b.id = backup.id;
   return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true);

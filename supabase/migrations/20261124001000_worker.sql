@@ -127,7 +127,7 @@ begin
   set status = 'running', attempts = j.attempts + 1, worker_pid = pg_backend_pid(),
     lost_workers = j.lost_workers || case when j.status = 'running' then migration_guard.lost_worker(j) else '[]' end,
     started_at = coalesce(j.started_at, clock_timestamp()),
-    progress = jsonb_build_object('step', 'starting', 'done', 0, 'total', null, 'percent', 0)
+    progress = migration_guard.fresh_progress('starting')
   where j.id = job.id
   returning j.* into job;
   return job;
@@ -213,7 +213,7 @@ begin
     end;
     update migration_guard.jobs as j
     set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
-      progress = jsonb_build_object('step', 'done', 'done', 1, 'total', 1, 'percent', 100)
+      progress = migration_guard.finished_progress(job)
     where j.id = job.id;
     return null;
   exception when query_canceled or others then

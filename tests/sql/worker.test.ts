@@ -409,19 +409,33 @@ test("the progress of a backup is seen while nothing else of it is", async ({ ex
   await sql`select migration_guard.put_plan('v10', ${sql.json(examplePlan)}, 'test')`;
   const id = await enqueueBackup(sql, "v10");
   const progress = async () => (await sql`select progress from migration_guard_api.get_job(${id})`)[0]!.progress;
-  expect(await progress()).toEqual({ step: "queued", done: 0, total: null, percent: 0 });
+  expect(await progress()).toEqual({
+    step: "queued",
+    done: 0,
+    total: null,
+    unit: null,
+    percent: 0,
+    eta_seconds: null,
+  });
 
   const holder = await hold(example, registerBackup);
   const running = work(example.connect());
   await isHeld(sql, id);
   const seen = await progress();
-  expect(seen).toEqual({ step: expect.stringMatching(/\w/), done: 4, total: 4, percent: 100 });
+  expect(seen).toEqual({
+    step: "recording the metadata",
+    done: seen.total,
+    total: expect.any(Number),
+    unit: "bytes",
+    percent: 100,
+    eta_seconds: 0,
+  });
   expect(["queued", "starting", "done"]).not.toContain(seen.step);
   expect(await exists(sql, "migration_backup_v10")).toBe(false);
 
   await holder.release();
   await running;
-  expect(await progress()).toEqual({ step: "done", done: 1, total: 1, percent: 100 });
+  expect(await progress()).toEqual({ ...seen, step: "done" });
 });
 
 test("the progress of a backup goes up table by table", async ({ example }) => {
@@ -436,7 +450,8 @@ test("the progress of a backup goes up table by table", async ({ example }) => {
     expect(["queued", "running"]).toContain(job!.status);
     return /a_big_one/.test(job!.progress.step) && job!.progress;
   });
-  expect(seen).toEqual({ step: "copying public.a_big_one", done: 0, total: 2, percent: 0 });
+  expect(seen.unit).toBe("bytes");
+  expect(seen.done).toBeLessThan(seen.total);
   await running;
 });
 
@@ -449,7 +464,7 @@ test("the progress of a verification is seen while it runs", async ({ database }
   const running = work(database.connect());
   await isHeld(sql, id);
   const [job] = await sql`select progress ->> 'step' as step from migration_guard_api.get_job(${id})`;
-  expect(job!.step).toContain("migration_backup_v10");
+  expect(job!.step).toBe("checking what was recorded");
   await holder.release();
   await running;
 });

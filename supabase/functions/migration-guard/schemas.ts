@@ -50,10 +50,14 @@ export const ProblemSchema = z.object({
 }).openapi("Problem");
 
 export const Progress = z.object({
-  step: z.string(),
-  done: z.int(),
-  total: z.int().nullable(),
+  step: z.string().openapi({ description: "What the job is at.", example: "copying public.profiles" }),
+  done: z.int().openapi({ description: "Units of work that are done." }),
+  total: z.int().nullable().openapi({ description: "Units of work in all; null until the job has reckoned them." }),
+  unit: z.enum(["bytes", "rows", "statements"]).nullable(),
   percent: z.int().min(0).max(100),
+  eta_seconds: z.int().min(0).nullable().openapi({
+    description: "Seconds that the rest takes if it goes on as it has until now; null before anything is done.",
+  }),
 }).openapi("Progress");
 
 export const Job = z.object({
