@@ -14,8 +14,8 @@ export const deno = join(dirname(createRequire(import.meta.url).resolve("deno/pa
 export type EdgeRuntimeOptions = {
   /** What the platform gives a function: SUPABASE_URL, SUPABASE_DB_URL, … */
   env: Record<string, string>;
-  /** `host:port` pairs that the function may connect to. */
-  allowNet: string[];
+  /** `host:port` pairs that the function may connect to, or "all". */
+  allowNet: string[] | "all";
   onLog?: (text: string) => void;
 };
 
@@ -42,11 +42,12 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
     "--cached-only",
     "--node-modules-dir=manual",
     `--config=${join(functionDirectory, "deno.json")}`,
-    `--allow-net=${[address, ...allowNet].join(",")}`,
+    allowNet === "all" ? "--allow-net" : `--allow-net=${[address, ...allowNet].join(",")}`,
     // The `postgres` driver asks for libpq's variables; none is set, but asking must not fail.
     // The parser reads its own WebAssembly, as any module of the function's packages may on the platform.
     `--allow-read=${join(root, "node_modules", "libpg-query", "wasm", "libpg-query.wasm")}`,
-    `--allow-env=${[...Object.keys(env), "PG*"].join(",")}`,
+    // The function asks for variables of its own, which may not be set either.
+    `--allow-env=${[...Object.keys(env), "MIGRATION_GUARD_*", "PG*"].join(",")}`,
     join(functionDirectory, "index.ts"),
   ], {
     cwd: root,

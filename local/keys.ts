@@ -31,6 +31,9 @@ export const jwks = {
 export const publishableKeys = { default: "sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH" };
 export const secretKeys = { default: "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz" };
 
+/** What the local stack signs webhooks with. */
+export const webhookSecret = "whsec_bWlncmF0aW9uLWd1YXJkLWxvY2FsLXdlYmhvb2tz";
+
 /** A legacy API key: a token that is nothing but a role, signed with the shared secret. */
 export function signLegacyToken(payload: JWTPayload): Promise<string> {
   return new SignJWT(payload).setProtectedHeader({ alg: "HS256", typ: "JWT" })

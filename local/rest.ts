@@ -102,17 +102,25 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
       },
     },
   });
+  const answer = async (request: Request): Promise<Response> => {
+    // Without a catalog every function would seem not to exist.
+    if ((await requests.introspect()).tables.length === 0) {
+      const message = "Could not query the database for the schema cache. Retrying.";
+      return Response.json({ code: "PGRST002", message, details: null, hint: null }, { status: 503 });
+    }
+    return app.server.fetch(request);
+  };
+  const underWay = new Set<Promise<Response>>();
   return {
-    fetch: async (request) => {
-      // Without a catalog every function would seem not to exist.
-      if ((await requests.introspect()).tables.length === 0) {
-        const message = "Could not query the database for the schema cache. Retrying.";
-        return Response.json({ code: "PGRST002", message, details: null, hint: null }, { status: 503 });
-      }
-      return app.server.fetch(request);
+    fetch: (request) => {
+      const response = answer(request);
+      underWay.add(response);
+      return response.finally(() => underWay.delete(response));
     },
     reloadSchema: forgetCatalog,
     stop: async () => {
+      // The driver does not close a connection that is lent out for a transaction, and would wait for ever.
+      await Promise.allSettled(underWay);
       await Promise.all([requests.close(), reader.close(), listener.end({ timeout: 1 })]);
     },
   };

@@ -4,7 +4,7 @@ import { parse } from "deno-std/toml/parse.js";
 import { databaseUrl } from "./database-url.ts";
 import { type EdgeRuntime, startEdgeRuntime } from "./edge-runtime.ts";
 import { startGateway } from "./gateway.ts";
-import { jwks, publishableKeys, secretKeys as localSecretKeys, serviceRoleKey } from "./keys.ts";
+import { jwks, publishableKeys, secretKeys as localSecretKeys, serviceRoleKey, webhookSecret } from "./keys.ts";
 import { type Rest, startRest } from "./rest.ts";
 
 export type StackOptions = {
@@ -20,6 +20,8 @@ export type StackOptions = {
   functionDatabaseUrl?: string;
   /** Variables of the function's environment that are to be other than the platform's. */
   environment?: Record<string, string>;
+  /** Hosts, or `host:port` pairs, that the function may connect to besides the stack's own; "all" lets webhooks go anywhere. */
+  allowNet?: string[] | "all";
   /** Receives the function's log. */
   onLog?: (text: string) => void;
 };
@@ -42,6 +44,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     database = "postgres",
     secretKeys = localSecretKeys,
     schemas = config().api.schemas,
+    allowNet = [],
     onLog,
   } = options;
   const url = `http://127.0.0.1:${port}`;
@@ -58,9 +61,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       SUPABASE_PUBLISHABLE_KEYS: JSON.stringify(publishableKeys),
       SUPABASE_SERVICE_ROLE_KEY: serviceRoleKey,
       SUPABASE_JWKS: JSON.stringify(jwks),
+      MIGRATION_GUARD_WEBHOOK_SECRET: webhookSecret,
+      MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS: "true",
       ...options.environment,
     },
-    allowNet: [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host],
+    allowNet: allowNet === "all" ? "all" : [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host, ...allowNet],
     onLog,
   });
   functions["migration-guard"] = edgeRuntime.url;

@@ -74,7 +74,14 @@ async function start() {
   postgres = await startPostgres({ dataDirectory, port: databasePort, onLog });
   await prepare(postgres.isNew);
   step("Starting REST and the Edge Function");
-  stack = await startStack({ port: apiPort, databasePort, database, onLog: (text) => process.stderr.write(text) });
+  stack = await startStack({
+    port: apiPort,
+    databasePort,
+    database,
+    // A webhook's receiver may be anywhere.
+    allowNet: "all",
+    onLog: (text) => process.stderr.write(text),
+  });
   writeFileSync(edgeRuntimeFile, String(stack.edgeRuntime.pid));
   printUsage(stack);
 }

@@ -11,7 +11,8 @@ const require = createRequire(import.meta.url);
 const bin = (packageName: string, path: string) => join(dirname(require.resolve(`${packageName}/package.json`)), path);
 const args = process.argv.slice(2);
 
-const denoConfig = ["--node-modules-dir=manual", `--config=${join(functionDirectory, "deno.json")}`];
+// Deno finds the types of Node's modules by way of package.json, which the function's own configuration does not lead to.
+const denoConfig = ["--node-modules-dir=manual", `--config=${join(root, "deno.json")}`];
 const checks: [title: string, command: string, args: string[]][] = [
   ["deno check", deno, ["check", "--quiet", ...denoConfig, join(functionDirectory, "index.ts")]],
   ["deno lint", deno, ["lint", "--quiet"]],

@@ -1,5 +1,17 @@
 -- Chapter 3. Plans: what the backup of a migration must hold.
 
+create function migration_guard.is_notify_url(url text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- No user, no fragment, and nothing but ASCII, so that no two parsers read two hosts in it.
+  select length(url) <= 2000
+    and url ~ '^(https://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])|http://(localhost|127\.0\.0\.1|\[::1\]))(:[0-9]{1,5})?([/?][!-"$-~]*)?$'
+$$;
+comment on function migration_guard.is_notify_url(text) is
+  'Whether a webhook may be sent to a URL, by its form: https, or http to the machine itself. What its host resolves to is
+for the sender to check.';
+
 create table migration_guard.plans (
   -- v10.0, or a 14-digit timestamp.
   version text primary key,
@@ -21,6 +33,8 @@ create table migration_guard.plans (
   retention_days int not null default 7,
   -- Whom to call when a job of the version fails.
   contacts text[] not null default '{}',
+  -- Where each job of the version tells that it has ended (chapter 10, webhooks).
+  notify_url text,
   -- Name of the key that stored the plan last.
   actor text not null,
   created_at timestamptz not null default now(),
@@ -30,7 +44,8 @@ create table migration_guard.plans (
     all_tables or match is not null or cardinality(tables) + cardinality(enums) + cardinality(functions) > 0),
   constraint all_tables_or_named check (not all_tables or cardinality(tables) = 0),
   constraint match_is_a_term check (length(btrim(match)) >= 2),
-  constraint retention_days_in_range check (retention_days between 1 and 3650)
+  constraint retention_days_in_range check (retention_days between 1 and 3650),
+  constraint notify_url_is_safe check (migration_guard.is_notify_url(notify_url))
 );
 comment on table migration_guard.plans is 'What the backup of each migration must hold.';
 
@@ -378,7 +393,7 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,contacts}';
+  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,contacts,notify_url}';
   wrong text;
   list text;
 begin
@@ -423,6 +438,11 @@ begin
     or coalesce(document ->> 'retention_days', '7')::numeric % 1 <> 0 then
     perform migration_guard.fail('invalid_plan', 'retention_days is a whole number of days from 1 to 3650.');
   end if;
+  if jsonb_typeof(coalesce(document -> 'notify_url', 'null')) not in ('string', 'null')
+    or not migration_guard.is_notify_url(document ->> 'notify_url') then
+    perform migration_guard.fail('invalid_plan',
+      'notify_url is an https URL of up to 2000 ASCII characters, without user and fragment; http is for localhost alone.');
+  end if;
 end
 $$;
 comment on function migration_guard.assert_plan_form(jsonb) is
@@ -448,6 +468,7 @@ begin
   plan.match := document ->> 'match';
   plan.retention_days := coalesce(document ->> 'retention_days', '7')::numeric::int;
   plan.contacts := array(select jsonb_array_elements_text(document -> 'contacts'));
+  plan.notify_url := document ->> 'notify_url';
   plan.actor := actor;
   plan.created_at := now();
   plan.updated_at := now();
@@ -508,7 +529,8 @@ begin
   on conflict on constraint plans_pkey do update set
     title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
     tables = excluded.tables, all_tables = excluded.all_tables, enums = excluded.enums, functions = excluded.functions,
-    match = excluded.match, retention_days = excluded.retention_days, contacts = excluded.contacts, actor = excluded.actor, updated_at = excluded.updated_at
+    match = excluded.match, retention_days = excluded.retention_days, contacts = excluded.contacts,
+    notify_url = excluded.notify_url, actor = excluded.actor, updated_at = excluded.updated_at
   returning p.* into stored;
   return stored;
 end
@@ -541,6 +563,7 @@ as $$
     'title', plan.title, 'description', plan.description, 'schema', plan.schema_name,
     'tables', case when plan.all_tables then '"*"' else to_jsonb(plan.tables) end,
     'enums', to_jsonb(plan.enums), 'functions', to_jsonb(plan.functions), 'match', plan.match,
-    'retention_days', plan.retention_days, 'contacts', to_jsonb(plan.contacts))
+    'retention_days', plan.retention_days, 'contacts', to_jsonb(plan.contacts),
+    'notify_url', plan.notify_url)
 $$;
 comment on function migration_guard.plan_document(migration_guard.plans) is 'The JSON form of a plan, as put_plan takes it.';

@@ -469,7 +469,7 @@ declare
   held constant jsonb := (
     select b.plan from migration_guard.backups as b
     where b.version = plan.version and b.removed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
-  about_the_plan constant text[] := '{title,description,retention_days,contacts}';
+  about_the_plan constant text[] := '{title,description,retention_days,contacts,notify_url}';
 begin
   if (held - about_the_plan) <> (migration_guard.plan_document(plan) - about_the_plan) then
     perform migration_guard.fail(

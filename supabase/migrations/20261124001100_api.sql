@@ -12,6 +12,7 @@ create type migration_guard_api.plan as (
   match text,
   retention_days int,
   contacts text[],
+  notify_url text,
   actor text,
   created_at timestamptz,
   updated_at timestamptz
@@ -63,8 +64,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row(plan.version, plan.title, plan.description, plan.schema_name, migration_guard.plan_document(plan) -> 'tables',
-    plan.enums, plan.functions, plan.match, plan.retention_days, plan.contacts, plan.actor, plan.created_at,
-    plan.updated_at)::migration_guard_api.plan
+    plan.enums, plan.functions, plan.match, plan.retention_days, plan.contacts, plan.notify_url, plan.actor,
+    plan.created_at, plan.updated_at)::migration_guard_api.plan
 $$;
 comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
 
@@ -408,6 +409,30 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.show_job(migration_guard.cancel_job(id, actor)) $$;
 comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
+
+-- Webhooks ------------------------------------------------------------------------------------------------------------
+
+create function migration_guard_api.take_webhooks(max_webhooks int)
+returns table (id text, url text, attempt int, unix_time bigint, payload text)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select w.id, w.url, w.attempts, extract(epoch from clock_timestamp())::bigint, migration_guard.webhook_payload(j)
+  from migration_guard.take_webhooks(max_webhooks) as w
+  join migration_guard.jobs as j on j.id = w.job_id
+$$;
+comment on function migration_guard_api.take_webhooks(int) is
+  'Webhooks that are due, for the caller to send: each is taken for a minute at least, and told of by record_webhook.
+unix_time is the seconds since 1970 by the database''s clock, payload the body as it is to be signed and sent.';
+
+create function migration_guard_api.record_webhook(id text, attempt int, status int default null, failure text default null)
+returns int
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.record_webhook(id, attempt, status, failure) $$;
+comment on function migration_guard_api.record_webhook(text, int, int, text) is
+  'How an attempt ended: with an HTTP status, or a failure in one word. Returns the seconds until the next attempt, null
+where there is none. Raises invalid_parameter.';
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 

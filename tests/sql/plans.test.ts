@@ -39,6 +39,7 @@ test("a plan of nothing but tables gets the documented defaults", async ({ datab
     match: null,
     retention_days: 7,
     contacts: [],
+    notify_url: null,
   });
 });
 

@@ -10,6 +10,7 @@ export type Plan = {
   match?: string | null;
   retention_days?: number;
   contacts?: string[];
+  notify_url?: string | null;
 };
 
 type Job = {

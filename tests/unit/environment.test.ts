@@ -22,7 +22,15 @@ test("the platform's variables are read", () => {
     publishableKeys: { default: "sb_publishable_a" },
     serviceRoleKey: "a.b.c",
     jwks: { keys: [{ kty: "EC", kid: "1" }] },
+    webhooks: { secret: undefined, allowPrivate: false },
   });
+});
+
+test("a secret of 24 to 64 bytes signs webhooks, and a private network must be allowed by name", () => {
+  const secret = `whsec_${btoa("x".repeat(24))}`;
+  const variables = { MIGRATION_GUARD_WEBHOOK_SECRET: secret, MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS: "true" };
+  expect(read(variables).webhooks).toEqual({ secret, allowPrivate: true });
+  expect(read({ MIGRATION_GUARD_WEBHOOK_SECRET: "" }).webhooks).toEqual({ secret: undefined, allowPrivate: false });
 });
 
 test("a project without new keys, without tokens, or with a bare list of keys, is read too", () => {
@@ -39,6 +47,9 @@ test.for(
     ["SUPABASE_SECRET_KEYS", '{"default": sb_secret_of_mine'],
     ["SUPABASE_SECRET_KEYS", '["sb_secret_of_mine"]'],
     ["SUPABASE_JWKS", "sb_secret_of_mine"],
+    ["MIGRATION_GUARD_WEBHOOK_SECRET", "sb_secret_of_mine"],
+    ["MIGRATION_GUARD_WEBHOOK_SECRET", `whsec_${btoa("sb_secret_of_mine")}`],
+    ["MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS", "yes, sb_secret_of_mine"],
   ] as const,
 )("a wrong %s (%s) is named, and its value never shown", ([name, value]) => {
   expect(() => read({ [name]: value })).toThrow(name);

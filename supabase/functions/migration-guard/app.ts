@@ -8,6 +8,7 @@ import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated } from "./authenticate.ts";
+import { deliverWebhooks } from "./deliver-webhooks.ts";
 import type { Environment } from "./environment.ts";
 import { logRequest } from "./log-request.ts";
 import { problemOf } from "./problem-of.ts";
@@ -29,7 +30,11 @@ import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
 
 export type AppEnv = {
-  Variables: Authenticated & RequestIdVariables & { worker: Worker; pokeWorker: (job?: "new") => void };
+  Variables: Authenticated & RequestIdVariables & {
+    worker: Worker;
+    pokeWorker: (job?: "new") => void;
+    webhooks: Environment["webhooks"];
+  };
 };
 export type App = OpenAPIHono<AppEnv>;
 
@@ -41,6 +46,8 @@ export type Platform = {
 
 const name = "migration-guard";
 const maxBodyBytes = 1024 * 1024;
+/** Milliseconds that an isolate lets pass between two looks for webhooks that are due, unless it has just run a job. */
+const webhookPause = 2000;
 
 /** Puts the function together: what every request goes through, then one file of routes for each resource. */
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
@@ -61,14 +68,26 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(secureHeaders());
   app.use(timing());
   app.use(prettyJSON());
+  let webhooksSentAt = -Infinity;
   app.use(async (c, next) => {
+    const sendWebhooks = () => {
+      webhooksSentAt = Date.now();
+      return deliverWebhooks(c.var.client, environment.webhooks);
+    };
+    const sendWebhooksAgain = () => {
+      if (Date.now() - webhooksSentAt > webhookPause) waitUntil(sendWebhooks());
+    };
     c.set("worker", worker);
+    c.set("webhooks", environment.webhooks);
     c.set("pokeWorker", (job?: "new") => {
       const work = worker.poke(job);
-      if (work) waitUntil(work);
+      if (work) waitUntil(work.then(sendWebhooks));
+      else sendWebhooksAgain();
     });
     await next();
     c.header("cache-control", "no-store");
+    // What failed before is tried again by whoever looks, and what another isolate's worker left behind is sent.
+    if (c.var.client && /^\/(ready|v1\/jobs)(\/|$)/.test(c.req.path)) sendWebhooksAgain();
   });
   app.use(throwErrors);
   app.use(methodNotAllowed({

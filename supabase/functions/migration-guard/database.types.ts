@@ -207,6 +207,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "record_webhook": {
+        Args: { "attempt": number; "failure"?: string; "id": string; "status"?: number };
+        Returns: number;
+      };
       "roll_back": {
         Args: {
           "actor": string;
@@ -224,6 +228,16 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      "take_webhooks": {
+        Args: { "max_webhooks": number };
+        Returns: {
+          "attempt": number;
+          "id": string;
+          "payload": string;
+          "unix_time": number;
+          "url": string;
+        }[];
       };
       "verify_backup": {
         Args: {
@@ -291,6 +305,7 @@ export type Database = {
         "match": string | null;
         "retention_days": number | null;
         "contacts": (string)[] | null;
+        "notify_url": string | null;
         "actor": string | null;
         "created_at": string | null;
         "updated_at": string | null;

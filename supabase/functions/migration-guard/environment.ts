@@ -1,7 +1,7 @@
 import type { JSONWebKeySet } from "jose";
 import { z } from "zod";
 
-/** What the platform gives a function through its environment. */
+/** What the platform gives a function through its environment, and what may be set besides. */
 export type Environment = {
   /** Base URL of the project. */
   url: string;
@@ -14,6 +14,12 @@ export type Environment = {
   serviceRoleKey?: string;
   /** Keys that the project's tokens are signed with. */
   jwks: JSONWebKeySet;
+  webhooks: {
+    /** What webhooks are signed with, `whsec_…`; without it none is sent. */
+    secret?: string;
+    /** Whether a webhook may go to a private network or to the machine itself: so on the local stack alone. */
+    allowPrivate: boolean;
+  };
 };
 
 const json = <T extends z.ZodType>(schema: T) =>
@@ -42,6 +48,14 @@ const isDecodable = (url: string) => {
   }
 };
 
+/** The form that the Standard Webhooks specification gives a symmetric secret. */
+const isWebhookSecret = (text: string) => {
+  const [, base64] = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? [];
+  if (base64 === undefined || base64.length % 4 !== 0) return false;
+  const bytes = atob(base64).length;
+  return bytes >= 24 && bytes <= 64;
+};
+
 const variables = z.object({
   SUPABASE_URL: z.url(),
   SUPABASE_DB_URL: z.url().refine(isDecodable, "has a % that is not percent-encoded"),
@@ -53,6 +67,9 @@ const variables = z.object({
     z.array(z.looseObject({ kty: z.string() })).transform((list) => ({ keys: list })),
     z.object({}).transform(() => ({ keys: [] })),
   ])),
+  MIGRATION_GUARD_WEBHOOK_SECRET: z.string().refine(isWebhookSecret, "is whsec_ and 24 to 64 bytes in base64")
+    .optional(),
+  MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS: z.enum(["true", "false"]).default("false"),
 });
 
 /**
@@ -75,5 +92,9 @@ export function readEnvironment(get: (name: string) => string | undefined): Envi
     publishableKeys: data.SUPABASE_PUBLISHABLE_KEYS,
     serviceRoleKey: data.SUPABASE_SERVICE_ROLE_KEY,
     jwks: data.SUPABASE_JWKS,
+    webhooks: {
+      secret: data.MIGRATION_GUARD_WEBHOOK_SECRET,
+      allowPrivate: data.MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS === "true",
+    },
   };
 }

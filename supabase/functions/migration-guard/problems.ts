@@ -33,6 +33,7 @@ export const problems = {
   rollback_refused: { status: 409, title: "Something cannot be undone", sqlstate: "MG022" },
   job_finished: { status: 409, title: "The job has ended already", sqlstate: "MG025" },
   idempotency_key_reused: { status: 409, title: "The Idempotency-Key came with another request", sqlstate: "MG026" },
+  webhook_secret_missing: { status: 409, title: "The function has no secret to sign webhooks with" },
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
   unsupported_media_type: { status: 415, title: "The body is not declared as what the path takes" },
   objects_not_found: { status: 422, title: "The plan names what does not exist", sqlstate: "MG007" },

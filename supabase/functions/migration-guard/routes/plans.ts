@@ -1,5 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
+import { assertNotifyUrl } from "../assert-notify-url.ts";
 import { rpc } from "../rpc.ts";
 import { jsonBody, jsonContent, problemResponses, Text, Timestamp, VersionParameter } from "../schemas.ts";
 import { withNearestNames } from "../with-nearest-names.ts";
@@ -20,6 +21,12 @@ const names = (description: string) =>
 
 const allTables = z.literal("*").openapi({ description: "Every table of the schema when the backup is taken." });
 
+const NotifyUrl = Text.min(1).max(2000).nullable().openapi({
+  description:
+    "An https URL that gets one signed POST for each job of the version that ends (docs/webhooks.md). No user, no fragment, no address that is not public.",
+  example: "https://example.com/hooks/migration-guard",
+});
+
 const PlanBody = z.strictObject({
   title: Text.max(200).default("").openapi({ description: "One line that tells what the migration does." }),
   description: Text.max(10_000).default(""),
@@ -37,6 +44,7 @@ const PlanBody = z.strictObject({
   contacts: z.array(Text.trim().min(1).max(200)).max(20).default([]).openapi({
     description: "Whom to call: they are in the backup's metadata, and in the answer of every failed job.",
   }),
+  notify_url: NotifyUrl.default(null),
 }).refine(
   ({ tables, enums, functions, match }) => tables.length + enums.length + functions.length > 0 || match !== null,
   "a plan names a table, an enum, a function or a term to match",
@@ -53,6 +61,7 @@ const Plan = z.object({
   match: z.string().nullable(),
   retention_days: z.int(),
   contacts: z.array(z.string()),
+  notify_url: z.string().nullable(),
   actor: z.string().openapi({ description: "Name of the key that stored it last." }),
   created_at: Timestamp,
   updated_at: Timestamp,
@@ -86,7 +95,7 @@ const putPlan = createRoute({
   responses: {
     200: jsonContent(Plan, "The plan replaced an earlier one."),
     201: jsonContent(Plan, "The plan is new."),
-    ...problemResponses(413, 415, 422),
+    ...problemResponses(409, 413, 415, 422),
   },
 });
 
@@ -106,6 +115,7 @@ export function plans(app: App) {
 
   app.openapi(putPlan, async (c) => {
     const parameters = { ...c.req.valid("param"), plan: c.req.valid("json"), actor: c.var.actor };
+    await assertNotifyUrl(parameters.plan.notify_url, c.var.webhooks);
     const plan = await rpc(c.var.client, "put_plan", parameters, Plan).catch(async (problem) => {
       throw await withNearestNames(c.var.client, parameters.plan.schema, problem);
     });
