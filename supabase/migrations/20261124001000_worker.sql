@@ -240,8 +240,7 @@ begin
   if cancellation.job_id is null and failure ->> 'state' = '57014' and migration_guard.is_out_of_time() then
     -- A statement timeout strikes once: what is run from now on in the same call has all the time that it needs.
     update migration_guard.jobs as j
-    set status = 'queued', attempts = j.attempts - 1,
-      progress = jsonb_build_object('step', 'queued', 'done', 0, 'total', null, 'percent', 0)
+    set status = 'queued', attempts = j.attempts - 1, progress = migration_guard.fresh_progress('queued')
     where j.id = job.id;
     return;
   end if;

@@ -28,6 +28,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "GET /v1/backups/{version}/cleanup-plan",
     "GET /v1/backups/{version}/rollback-plan",
     "GET /v1/jobs",
+    "DELETE /v1/jobs/{id}",
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",
     "GET /v1/plans",

@@ -126,15 +126,15 @@ test("when the disk is full a backup fails with the reason, and leaves nothing b
   const connections = open();
   const { sql } = connections;
   await freshApp(connections);
-  await sql`create table app.big as select n as id, repeat(md5(n::text), 30) as body from generate_series(1, 20000) as n`;
+  await sql`create table app.big as select n as id, repeat(md5(n::text), 30) as body from generate_series(1, 40000) as n`;
   await sql`select migration_guard.put_plan(${version}, ${sql.json(plan)}, 'test')`;
   await sql`select migration_guard.enqueue_backup(${version}, 'test')`;
   const before = await everything(connections);
   const worker = server.open();
   const [{ pid }] = await worker<[{ pid: number }]>`select pg_backend_pid() as pid`;
-  // No file of this backend's may grow beyond 4 MB, as if the disk ended there.
+  // No file of this backend's may grow beyond 20 MB, as if the disk ended there; one of the WAL has 16.
   const { uid, gid } = statSync(`/proc/${pid}`);
-  expect(spawnSync("prlimit", ["--pid", String(pid), "--fsize=4000000"], { uid, gid }).status).toBe(0);
+  expect(spawnSync("prlimit", ["--pid", String(pid), "--fsize=20000000"], { uid, gid }).status).toBe(0);
   await work(worker);
   expect(await lastJob(sql)).toMatchObject({
     status: "failed",
