@@ -18,6 +18,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
   expect(operations.sort()).toEqual([
     "DELETE /v1/backups/{version}",
+    "DELETE /v1/jobs/{id}",
     "DELETE /v1/plans/{version}",
     "GET /health",
     "GET /metrics",
@@ -28,7 +29,6 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "GET /v1/backups/{version}/cleanup-plan",
     "GET /v1/backups/{version}/rollback-plan",
     "GET /v1/jobs",
-    "DELETE /v1/jobs/{id}",
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",
     "GET /v1/plans",
