@@ -16,6 +16,8 @@ export type EdgeRuntimeOptions = {
   env: Record<string, string>;
   /** `host:port` pairs that the function may connect to, or "all". */
   allowNet: string[] | "all";
+  /** A module that is run before the function's own. */
+  preload?: string;
   onLog?: (text: string) => void;
 };
 
@@ -32,7 +34,7 @@ export type EdgeRuntime = {
  *
  * @throws When the process ends before it listens: with its output.
  */
-export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOptions): Promise<EdgeRuntime> {
+export async function startEdgeRuntime({ env, allowNet, preload, onLog }: EdgeRuntimeOptions): Promise<EdgeRuntime> {
   const port = await freePort();
   const address = `127.0.0.1:${port}`;
   const child = spawn(deno, [
@@ -48,6 +50,7 @@ export async function startEdgeRuntime({ env, allowNet, onLog }: EdgeRuntimeOpti
     `--allow-read=${join(root, "node_modules", "libpg-query", "wasm", "libpg-query.wasm")}`,
     // The function asks for variables of its own, which may not be set either.
     `--allow-env=${[...Object.keys(env), "MIGRATION_GUARD_*", "PG*"].join(",")}`,
+    ...(preload ? [`--preload=${preload}`] : []),
     join(functionDirectory, "index.ts"),
   ], {
     cwd: root,

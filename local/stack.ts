@@ -22,6 +22,8 @@ export type StackOptions = {
   environment?: Record<string, string>;
   /** Hosts, or `host:port` pairs, that the function may connect to besides the stack's own; "all" lets webhooks go anywhere. */
   allowNet?: string[] | "all";
+  /** A module that Deno runs before the function. */
+  preload?: string;
   /** Receives the function's log. */
   onLog?: (text: string) => void;
 };
@@ -45,6 +47,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     secretKeys = localSecretKeys,
     schemas = config().api.schemas,
     allowNet = [],
+    preload,
     onLog,
   } = options;
   const url = `http://127.0.0.1:${port}`;
@@ -66,6 +69,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       ...options.environment,
     },
     allowNet: allowNet === "all" ? "all" : [`127.0.0.1:${port}`, new URL(functionDatabaseUrl).host, ...allowNet],
+    preload,
     onLog,
   });
   functions["migration-guard"] = edgeRuntime.url;

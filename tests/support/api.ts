@@ -51,11 +51,16 @@ export function caller(base: string): Api["call"] {
   };
 }
 
-export async function startApi(template: Template, options: Partial<StackOptions> = {}): Promise<Api> {
+/** @param databasePort Where REST and the function find Postgres, when that is not where it listens. */
+export async function startApi(
+  template: Template,
+  options: Partial<StackOptions> = {},
+  databasePort?: number,
+): Promise<Api> {
   const database = await createDatabase(template);
   const stack = await startStack({
     port: await freePort(),
-    databasePort: database.port,
+    databasePort: databasePort ?? database.port,
     database: database.name,
     ...options,
   });

@@ -6,7 +6,7 @@ export const someJob: Job = {
   kind: "backup",
   version: "v10.0",
   status: "running",
-  progress: { step: "public.profiles", done: 0, total: 2, percent: 0 },
+  progress: { step: "public.profiles", done: 0, total: 2, unit: "bytes", percent: 0, eta_seconds: null },
   result: null,
   error: null,
   actor: "default",

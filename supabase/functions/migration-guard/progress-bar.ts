@@ -8,8 +8,7 @@ import type { Job } from "./schemas.ts";
 const columns = 79;
 const barColumns = 16;
 
-/** What tells how far a job is; not every job knows its unit, or how long it will take. */
-export type BarProgress = Job["progress"] & { unit?: string | null; eta_seconds?: number | null };
+type Progress = Job["progress"];
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
@@ -19,20 +18,20 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignif
  * @param note What stands at the end of the line; the step that the job is at unless told otherwise.
  */
 export function progressBar({ kind, version, progress }: Job, note: string = progress.step): string {
-  const { percent }: BarProgress = progress;
+  const { percent } = progress;
   const filled = Math.floor(barColumns * percent / 100);
   const bar = "#".repeat(filled) + "-".repeat(barColumns - filled);
   const numbers = [`${percent}%`, amount(progress), timeLeft(progress)].filter(Boolean).join(", ");
   return fitColumns(`${kind} ${version} [${bar}] ${numbers}: ${oneLine(note)}`, columns);
 }
 
-function amount({ done, total, unit }: BarProgress): string {
+function amount({ done, total, unit }: Progress): string {
   if (total === null && done === 0) return "";
   const figure = (value: number) => unit === "bytes" ? formatBytes(value) : compact.format(value);
   const figures = total === null ? figure(done) : `${figure(done)} of ${figure(total)}`;
   return unit && unit !== "bytes" ? `${figures} ${unit}` : figures;
 }
 
-function timeLeft({ eta_seconds }: BarProgress): string {
+function timeLeft({ eta_seconds }: Progress): string {
   return typeof eta_seconds === "number" ? `${readableDuration(eta_seconds)} left` : "";
 }
