@@ -278,12 +278,14 @@ as $$
       when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
       when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
       when code.code = 'row_too_wide' then 'A row does not fit into its copy, which has values of the database''s own types as text. Nothing was changed.'
-      when code.code = 'disk_full' then 'The database''s disk is full. Nothing was changed.'
+      when code.code = 'disk_full' then 'The database''s disk is full, or a file has reached a limit of the system. Nothing was changed.'
       when code.code = 'deadlock' then 'The job was in a deadlock with another session. Nothing was changed; try again.'
       else format('The database refused it with SQLSTATE %s; its log has the whole message. Nothing was changed.', state)
     end)
     || case when state like 'MG%' and detail <> '' then detail::jsonb else '{}' end
-  from (select migration_guard.error_code(state) as code) as code
+  from (select migration_guard.error_code(
+    -- A limit of the system on files is no state of its own.
+    case when state in ('XX000', '58030') and message ~ '^could not (extend|write)' then '53100' else state end) as code) as code
 $$;
 comment on function migration_guard.job_error(text, text, text) is
   'What a failed job tells: {code, message} and, of the product''s own errors, their details. No SQL text.';

@@ -81,7 +81,9 @@ async function stopInTheMiddle(kind: string, connections: Connections) {
 
 describe.for(Object.keys(requests))("%s", (kind) => {
   test("is as if it had not begun when Postgres is killed in the middle, and goes on after its restart", async () => {
-    const { before, ended } = await stopInTheMiddle(kind, open());
+    const { before, ended, job: { worker_pid } } = await stopInTheMiddle(kind, open());
+    // The worker first: without a server it might go on, and end its job, before it notices.
+    process.kill(worker_pid, "SIGKILL");
     process.kill(server.pid(), "SIGKILL");
     await server.startAgain();
     expect(await ended).toBeInstanceOf(Error);
