@@ -1,6 +1,7 @@
 import { delay } from "deno-std/async/delay.js";
 import { z } from "zod";
 import type { Environment } from "./environment.ts";
+import { logError } from "./log-error.ts";
 import { type Client, rpc } from "./rpc.ts";
 import { sendWebhook } from "./send-webhook.ts";
 import { WebhookFailure } from "./webhook-failure.ts";
@@ -37,17 +38,19 @@ export async function deliverWebhooks(
       await delay(pause * 1000);
     }
   } catch (error) {
-    console.error(JSON.stringify({ level: "error", event: "webhooks_failed", reason: (error as Error).message }));
+    logError("webhooks_failed", { reason: (error as { code?: string }).code ?? (error as Error).name });
   }
 
   /** Seconds until the next attempt, null where none is needed. */
   async function attempt({ attempt, ...webhook }: z.output<typeof Due>): Promise<number | null> {
-    const outcome = await sendWebhook(webhook, { secret: secret!, allowPrivate })
+    const outcome: { status?: number; failure?: string } = await sendWebhook(webhook, { secret: secret!, allowPrivate })
       .then(
         (status) => ({ status }),
         (error) => ({ failure: error instanceof WebhookFailure ? error.code : "not_sent" }),
       );
-    console.log(JSON.stringify({ level: "info", event: "webhook_attempted", id: webhook.id, attempt, ...outcome }));
+    const { status = null, failure = null } = outcome;
+    const level = status !== null && status >= 200 && status < 300 ? "info" : "warn";
+    console.log(JSON.stringify({ level, event: "webhook", id: webhook.id, attempt, status, failure }));
     return rpc(client, "record_webhook", { id: webhook.id, attempt, ...outcome }, z.int().nullable());
   }
 }
