@@ -356,6 +356,119 @@ $$;
 comment on function migration_guard.make_statements(text) is
   'Makes what is missing, redefined or was dropped on the way, each after what it needs.';
 
+create function migration_guard.are_ambiguous(signature jsonb, other jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select one.defaults + two.defaults > 0 and one.arguments - one.defaults <= two.arguments and two.arguments - two.defaults <= one.arguments
+  from (select (signature ->> 'pronargs')::int as arguments, (signature ->> 'pronargdefaults')::int as defaults) as one
+  cross join (select (other ->> 'pronargs')::int as arguments, (other ->> 'pronargdefaults')::int as defaults) as two
+$$;
+comment on function migration_guard.are_ambiguous(jsonb, jsonb) is
+  'Whether one call could be of either of two functions of one name, for all that defaults add to their arguments.';
+
+create function migration_guard.ambiguity_statements(backup_schema text) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    with needs as (
+      select o.id, o.kind, o.old, o.creation_order, d.refclassid, d.refobjid, case when d.is_setting then 10 when migration_guard.is_table_part(o.kind) then 9 else 6 end as phase
+      from pg_temp.migration_guard_objects as o
+      join %1$I.dependencies_backup as d on (d.classid, d.objid, 0) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
+      where o.is_made and not (o.old).is_internal
+        or d.is_setting and exists (
+          select from pg_temp.migration_guard_objects as c
+          where c.old_parent_id = o.id and c.kind = 'column' and (c.is_made or c.is_reset or c.is_retyped or 'settings' = any (c.aspects)))
+    ),
+    hidden as (
+      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.id as function_id, g.old as function
+      from needs as n
+      join pg_temp.migration_guard_objects as f on ((f.old).classid, (f.old).objid) = (n.refclassid, n.refobjid) and f.kind = 'function'
+      join pg_temp.migration_guard_objects as g on g.kind = f.kind and g.id <> f.id and ((g.old).schema_name, (g.old).name) = ((f.old).schema_name, (f.old).name)
+      where migration_guard.are_ambiguous((f.old).signature, (g.old).signature)
+        and (n.phase > 6 or g.is and not g.is_dropped or g.creation_order < n.creation_order)
+        and not exists (select from needs as x where x.id = n.id and (x.refclassid, x.refobjid) = ((g.old).classid, (g.old).objid))
+    )
+    select h.phase, h.creation_order::numeric, s.place, migration_guard.target('function', (h.function).identity), 'hidden from ' || migration_guard.target(h.kind, (h.old).identity),
+      migration_guard.rename_statement(h.function, (h.function).schema_name, null, s.name, s.new_name), null
+    from hidden as h
+    cross join lateral (
+      values (-1, (h.function).name, 'migration_guard_function_' || h.function_id), (1e9, 'migration_guard_function_' || h.function_id, (h.function).name)
+    ) as s (place, name, new_name)
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.ambiguity_statements(text) is
+  'Keeps away, while an object is made, the functions that Postgres could not tell from the one that its definition means:
+they came after it.';
+
+create function migration_guard.name_foreign_key_parts(relation regclass, constraint_name text, names jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  part record;
+begin
+  for part in
+    with recursive parts as (
+      select c.oid, c.conrelid, c.confrelid, c.conname
+      from pg_constraint as c where c.conrelid = relation and c.conname = constraint_name and c.contype = 'f'
+      union all
+      select c.oid, c.conrelid, c.confrelid, c.conname from parts as p join pg_constraint as c on c.conparentid = p.oid and c.contype = 'f'
+    ),
+    renamed as materialized (
+      select p.conrelid, p.conname, n.value ->> 2 as name, 'migration_guard_' || p.oid as waiting_name
+      from parts as p
+      join jsonb_array_elements(names) as n (value) on (to_regclass(n.value ->> 0), to_regclass(n.value ->> 1)) = (p.conrelid, p.confrelid)
+      where p.conname <> n.value ->> 2
+    )
+    -- One may have the name of another.
+    select 1 as round, r.conrelid, r.conname, r.waiting_name as name from renamed as r
+    union all
+    select 2, r.conrelid, r.waiting_name, r.name from renamed as r
+    order by 1
+  loop
+    execute format('alter table %s rename constraint %I to %I', part.conrelid::regclass, part.conname, part.name);
+  end loop;
+end
+$$;
+comment on function migration_guard.name_foreign_key_parts(regclass, text, jsonb) is
+  'Names what a foreign key between partitioned tables has for each partition: [table, table that it refers to, name] of each.
+Postgres numbers them as they come, and so otherwise when some have gone in between.';
+
+create function migration_guard.part_name_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with recursive parts as (
+    select o.id as root_id, (o.old).objid as objid, null::jsonb as name, o.is_made as is_made
+    from pg_temp.migration_guard_objects as o
+    where o.kind = 'constraint' and o.was and not (o.old).is_internal and (o.old).signature ->> 'contype' = 'f'
+    union all
+    select p.root_id, (o.old).objid,
+      jsonb_build_array(format('%I.%I', (o.old).schema_name, (o.old).parent_name), (t.old).identity, (o.old).name), not o.is or o.is_dropped
+    from parts as p
+    join pg_temp.migration_guard_objects as o on o.kind = 'constraint' and (o.old).signature ->> 'conparentid' = p.objid::text
+    join pg_temp.migration_guard_objects as t on (t.old).objid::text = (o.old).signature ->> 'confrelid' and (t.old).objsubid = 0
+  )
+  select 9, case when o.is_made then o.creation_order else 1e6 end::numeric, 1::numeric, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'missing'),
+    format('select migration_guard.name_foreign_key_parts(%L, %L, %L)', r.table_name, (o.old).name, r.names), r.table_name
+  from pg_temp.migration_guard_objects as o
+  cross join lateral (
+    select format('%I.%I', (o.old).schema_name, (o.old).parent_name) as table_name,
+      jsonb_agg(p.name order by p.name) filter (where p.name is not null) as names, bool_or(p.is_made) as is_made
+    from parts as p where p.root_id = o.id
+  ) as r
+  where r.names is not null and r.is_made;
+end
+$$;
+comment on function migration_guard.part_name_statements() is
+  'Gives their names to the parts of foreign keys that Postgres has made anew.';
+
 create function migration_guard.stored_form(expression text, type text, stored_type text) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp

@@ -259,6 +259,8 @@ begin
     union all select * from migration_guard.drop_statements()
     union all select * from migration_guard.rename_statements()
     union all select * from migration_guard.make_statements(backup_schema)
+    union all select * from migration_guard.part_name_statements()
+    union all select * from migration_guard.ambiguity_statements(backup_schema)
     union all select * from migration_guard.column_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)

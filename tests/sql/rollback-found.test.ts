@@ -259,6 +259,41 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       alter publication app_changes add table app.t (id, b); insert into app.t values (1, 2)`,
     change: "alter table app.t drop column b cascade",
   },
+  {
+    name: "rows of a table with partitions that a foreign key refers to, one of which went long ago",
+    before: `create table app.t (id int primary key) partition by range (id);
+      create table app.t0 partition of app.t for values from (0) to (1);
+      create table app.t1 partition of app.t for values from (1) to (2);
+      create table app.t2 partition of app.t for values from (2) to (3);
+      create table app.f (t int references app.t); alter table app.t detach partition app.t0; drop table app.t0`,
+    change: "insert into app.t values (1)",
+    modes: ["restore"],
+  },
+  {
+    name: "a partition that was detached",
+    before: `create table app.t (id int primary key, a int check (a > 0)) partition by range (id);
+      create index i on app.t (a);
+      create table app.t1 partition of app.t for values from (1) to (2);
+      create table app.t2 partition of app.t for values from (2) to (3);
+      create table app.f (t int references app.t); insert into app.t values (1, 1)`,
+    change: "alter table app.t detach partition app.t1",
+  },
+  {
+    name: "a table that was made a partition",
+    before: `create table app.t (id int primary key, a int) partition by range (id); create index i on app.t (a);
+      create table app.t1 (id int primary key, a int); create index j on app.t1 (a); insert into app.t1 values (1, 1)`,
+    change: "alter table app.t attach partition app.t1 for values from (1) to (2)",
+  },
+  {
+    name: "a function that had got a namesake which the same calls could mean",
+    before: `create function app.f(p int) returns int language sql immutable as 'select p';
+      create table app.t (id int primary key, a int default app.f(1), b int check (app.f(3) > 0),
+        g int generated always as (app.f(2)) stored);
+      create index i on app.t (app.f(a)); create view app.v as select app.f(4) as x from app.t;
+      create function app.f(p int, q text default 'x') returns int language sql immutable as 'select p + 1';
+      create view app.w as select app.f(1, 'z') as x from app.t; insert into app.t values (1)`,
+    change: "drop function app.f(int) cascade; drop view app.w",
+  },
 ];
 
 let database: TestDatabase;
