@@ -159,15 +159,17 @@ begin
       (o.new).parent_name as live_parent, case when p.is_dropped or p.old is null then coalesce(p.waiting_name, (p.new).name) else (p.old).name end as final_parent,
       case when migration_guard.is_table(o.kind) then coalesce((o.old).identity, (o.new).identity) when migration_guard.is_table(p.kind) then coalesce((p.old).identity, (p.new).identity) end as on_table,
       case
-        when o.kind in ('function', 'procedure', 'aggregate') then 1
         when migration_guard.is_type(o.kind) then 2
         when o.parent_id is null then 3
         when o.kind in ('column', 'attribute', 'enum_value') then 4
         when o.kind = 'schema' then 9
-        else 5 end as place
+        else 5 end as place,
+      -- First, while its arguments have the names of today.
+      o.kind in ('function', 'procedure', 'aggregate') as is_function
     from pg_temp.migration_guard_objects as o
     left join pg_temp.migration_guard_objects as p on p.id = o.parent_id
-    where o.is and not (o.new).is_internal
+    -- What a foreign key to a partitioned table has for each partition can be renamed by itself.
+    where o.is and not ((o.new).is_internal and (o.new).signature ->> 'contype' is distinct from 'f')
       and (o.waiting_name is not null or o.is_renamed and not o.is_dropped)
       -- Values of a type that waits get their labels back, by which rows are converted.
       and (not coalesce(p.is_dropped, false) or o.kind = 'enum_value' and p.is_late and p.was)
@@ -175,23 +177,23 @@ begin
       and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
   )
   -- Parts before wholes, which go by their live names still.
-  select 4, (10 - r.place)::numeric, r.id::numeric, r.object, coalesce(r.reason, 'renamed'),
+  select 4, case when r.is_function then -3 else 10 - r.place end::numeric, r.id::numeric, r.object, coalesce(r.reason, 'renamed'),
     migration_guard.rename_statement(r.new, (r.new).schema_name, r.live_parent, (r.new).name, r.waiting_name), r.on_table
   from renamed as r where r.waiting_name is not null
   union all
-  select 5, r.place, r.id, r.object, 'moved',
-    format('alter %s set schema %I', case when r.kind in ('function', 'procedure', 'aggregate')
+  select case when r.is_function then 4 else 5 end, case when r.is_function then -2 else r.place end, r.id, r.object, 'moved',
+    format('alter %s set schema %I', case when r.is_function
         then r.kind || ' ' || format('%I.%I', (r.new).schema_name, r.current_name) || substr((r.new).identity, length(format('%I.%I', (r.new).schema_name, (r.new).name)) + 1)
       else migration_guard.target(r.kind, format('%I.%I', (r.new).schema_name, r.current_name)) end,
       migration_guard.live_schema((r.old).schema_name)), r.on_table
   from renamed as r
   where not r.is_dropped and r.parent_id is null and r.kind <> 'schema' and (r.old).schema_name <> migration_guard.final_schema((r.new).schema_name)
-    -- A sequence moves with the table that owns it.
-    and not (r.kind = 'sequence' and exists (
+    -- A sequence moves with the table that owns it, if that still does.
+    and not (r.kind = 'sequence' and not ((r.new).signature -> 'owned_by' ->> 2 = 'a' and (r.is_reset or 'settings' = any (r.aspects))) and exists (
       select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as c on c.id = l.ref_id join pg_temp.migration_guard_objects as t on t.id = c.parent_id
       where l.id = r.id and l.via = 'owned' and (t.old).schema_name <> migration_guard.final_schema((t.new).schema_name)))
   union all
-  select 5, r.place + 0.5, r.id, r.object, 'renamed',
+  select case when r.is_function then 4 else 5 end, case when r.is_function then -1 else r.place + 0.5 end, r.id, r.object, 'renamed',
     migration_guard.rename_statement(r.new, migration_guard.live_schema((r.old).schema_name), r.final_parent, r.current_name, (r.old).name), r.on_table
   from renamed as r
   where (not r.is_dropped or r.kind = 'enum_value') and r.was and r.is and r.current_name <> (r.old).name;
@@ -229,7 +231,7 @@ begin
     format('alter sequence %s owned by none', (o.new).identity), null
   from pg_temp.migration_guard_objects as o
   where o.kind = 'sequence' and o.is and o.was and not o.is_dropped and (o.new).signature -> 'owned_by' ->> 2 = 'a'
-    and (o.is_reset or (o.old).signature -> 'owned_by' = 'null')
+    and (o.is_reset or 'settings' = any (o.aspects))
   union all
   select 0, -1, o.id, migration_guard.target(o.kind, (o.new).identity), 'rows', format('grant all on table %s to %I', (o.new).identity, (o.new).owner), (o.new).identity
   from pg_temp.migration_guard_objects as o
@@ -336,6 +338,16 @@ begin
       case when m.kind in ('table', 'foreign_table') then (m.old).identity when migration_guard.is_table_part(m.kind) then format('%%I.%%I', (m.old).schema_name, (m.old).parent_name) end
     from made as m
     union all
+    -- A type and a sequence can have one name, but with the type there no sequence is made.
+    select m.phase, m.place, n.place, migration_guard.target(t.kind, (t.old).identity), 'needs its name',
+      format('alter %%s rename to %%I', migration_guard.target(t.kind, format('%%I.%%I', (t.old).schema_name, n.name)), n.new_name), null
+    from made as m
+    join pg_temp.migration_guard_objects as t on ((t.old).schema_name, (t.old).name) = ((m.old).schema_name, (m.old).name) and migration_guard.is_type(t.kind)
+    cross join lateral (
+      values (-1, (t.old).name, 'migration_guard_type_' || t.id), (1, 'migration_guard_type_' || t.id, (t.old).name)
+    ) as n (place, name, new_name)
+    where m.kind = 'sequence' and not m.is_altered and (not t.is_made or t.creation_order < m.place)
+    union all
     select 16, 0, o.id, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'missing'), (o.old).definition, null
     from pg_temp.migration_guard_objects as o where o.is_made and o.kind = 'default_privilege'
   $query$, backup_schema);
@@ -343,6 +355,119 @@ end
 $$;
 comment on function migration_guard.make_statements(text) is
   'Makes what is missing, redefined or was dropped on the way, each after what it needs.';
+
+create function migration_guard.are_ambiguous(signature jsonb, other jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select one.defaults + two.defaults > 0 and one.arguments - one.defaults <= two.arguments and two.arguments - two.defaults <= one.arguments
+  from (select (signature ->> 'pronargs')::int as arguments, (signature ->> 'pronargdefaults')::int as defaults) as one
+  cross join (select (other ->> 'pronargs')::int as arguments, (other ->> 'pronargdefaults')::int as defaults) as two
+$$;
+comment on function migration_guard.are_ambiguous(jsonb, jsonb) is
+  'Whether one call could be of either of two functions of one name, for all that defaults add to their arguments.';
+
+create function migration_guard.ambiguity_statements(backup_schema text) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($query$
+    with needs as (
+      select o.id, o.kind, o.old, o.creation_order, d.refclassid, d.refobjid, case when d.is_setting then 10 when migration_guard.is_table_part(o.kind) then 9 else 6 end as phase
+      from pg_temp.migration_guard_objects as o
+      join %1$I.dependencies_backup as d on (d.classid, d.objid, 0) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
+      where o.is_made and not (o.old).is_internal
+        or d.is_setting and exists (
+          select from pg_temp.migration_guard_objects as c
+          where c.old_parent_id = o.id and c.kind = 'column' and (c.is_made or c.is_reset or c.is_retyped or 'settings' = any (c.aspects)))
+    ),
+    hidden as (
+      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.id as function_id, g.old as function
+      from needs as n
+      join pg_temp.migration_guard_objects as f on ((f.old).classid, (f.old).objid) = (n.refclassid, n.refobjid) and f.kind = 'function'
+      join pg_temp.migration_guard_objects as g on g.kind = f.kind and g.id <> f.id and ((g.old).schema_name, (g.old).name) = ((f.old).schema_name, (f.old).name)
+      where migration_guard.are_ambiguous((f.old).signature, (g.old).signature)
+        and (n.phase > 6 or g.is and not g.is_dropped or g.creation_order < n.creation_order)
+        and not exists (select from needs as x where x.id = n.id and (x.refclassid, x.refobjid) = ((g.old).classid, (g.old).objid))
+    )
+    select h.phase, h.creation_order::numeric, s.place, migration_guard.target('function', (h.function).identity), 'hidden from ' || migration_guard.target(h.kind, (h.old).identity),
+      migration_guard.rename_statement(h.function, (h.function).schema_name, null, s.name, s.new_name), null
+    from hidden as h
+    cross join lateral (
+      values (-1, (h.function).name, 'migration_guard_function_' || h.function_id), (1e9, 'migration_guard_function_' || h.function_id, (h.function).name)
+    ) as s (place, name, new_name)
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.ambiguity_statements(text) is
+  'Keeps away, while an object is made, the functions that Postgres could not tell from the one that its definition means:
+they came after it.';
+
+create function migration_guard.name_foreign_key_parts(relation regclass, constraint_name text, names jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  part record;
+begin
+  for part in
+    with recursive parts as (
+      select c.oid, c.conrelid, c.confrelid, c.conname
+      from pg_constraint as c where c.conrelid = relation and c.conname = constraint_name and c.contype = 'f'
+      union all
+      select c.oid, c.conrelid, c.confrelid, c.conname from parts as p join pg_constraint as c on c.conparentid = p.oid and c.contype = 'f'
+    ),
+    renamed as materialized (
+      select p.conrelid, p.conname, n.value ->> 2 as name, 'migration_guard_' || p.oid as waiting_name
+      from parts as p
+      join jsonb_array_elements(names) as n (value) on (to_regclass(n.value ->> 0), to_regclass(n.value ->> 1)) = (p.conrelid, p.confrelid)
+      where p.conname <> n.value ->> 2
+    )
+    -- One may have the name of another.
+    select 1 as round, r.conrelid, r.conname, r.waiting_name as name from renamed as r
+    union all
+    select 2, r.conrelid, r.waiting_name, r.name from renamed as r
+    order by 1
+  loop
+    execute format('alter table %s rename constraint %I to %I', part.conrelid::regclass, part.conname, part.name);
+  end loop;
+end
+$$;
+comment on function migration_guard.name_foreign_key_parts(regclass, text, jsonb) is
+  'Names what a foreign key between partitioned tables has for each partition: [table, table that it refers to, name] of each.
+Postgres numbers them as they come, and so otherwise when some have gone in between.';
+
+create function migration_guard.part_name_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with recursive parts as (
+    select o.id as root_id, (o.old).objid as objid, null::jsonb as name, o.is_made as is_made
+    from pg_temp.migration_guard_objects as o
+    where o.kind = 'constraint' and o.was and not (o.old).is_internal and (o.old).signature ->> 'contype' = 'f'
+    union all
+    select p.root_id, (o.old).objid,
+      jsonb_build_array(format('%I.%I', (o.old).schema_name, (o.old).parent_name), (t.old).identity, (o.old).name), not o.is or o.is_dropped
+    from parts as p
+    join pg_temp.migration_guard_objects as o on o.kind = 'constraint' and (o.old).signature ->> 'conparentid' = p.objid::text
+    join pg_temp.migration_guard_objects as t on (t.old).objid::text = (o.old).signature ->> 'confrelid' and (t.old).objsubid = 0
+  )
+  select 9, case when o.is_made then o.creation_order else 1e6 end::numeric, 1::numeric, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'missing'),
+    format('select migration_guard.name_foreign_key_parts(%L, %L, %L)', r.table_name, (o.old).name, r.names), r.table_name
+  from pg_temp.migration_guard_objects as o
+  cross join lateral (
+    select format('%I.%I', (o.old).schema_name, (o.old).parent_name) as table_name,
+      jsonb_agg(p.name order by p.name) filter (where p.name is not null) as names, bool_or(p.is_made) as is_made
+    from parts as p where p.root_id = o.id
+  ) as r
+  where r.names is not null and r.is_made;
+end
+$$;
+comment on function migration_guard.part_name_statements() is
+  'Gives their names to the parts of foreign keys that Postgres has made anew.';
 
 create function migration_guard.stored_form(expression text, type text, stored_type text) returns text
 language sql immutable
@@ -568,8 +693,9 @@ create function migration_guard.refill_statement(backup_schema text, backup_tabl
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('insert into %s (%s)%s select %s from %I.%I as b', target,
-    string_agg(quote_ident(c.name), ', ' order by c.number), ' overriding system value',
+  -- A table need not have columns.
+  select format('insert into %s%s overriding system value select %s from %I.%I as b', target,
+    ' (' || string_agg(quote_ident(c.name), ', ' order by c.number) || ')',
     string_agg(c.old_value, ', ' order by c.number), backup_schema, backup_table)
   from migration_guard.row_columns(table_id) as c where c.is_written
 $$;
@@ -583,9 +709,9 @@ as $$
   -- Of a column that is gone, the copy has the values of the rows that were there.
   select format('insert into %s (%s) overriding system value select %s from %s as t', target,
       string_agg(quote_ident(c.name), ', ' order by c.number),
-      string_agg(coalesce(case when c.is_readded and c.has_copy and k.condition is not null then format('coalesce(%s, %s)', c.kept_value, c.old_value) else c.kept_value end, case when c.has_copy then case when d.expression is null then c.old_value
+      string_agg(coalesce(case when c.is_readded and c.has_copy and k.condition is not null then format('coalesce(%s, %s)', c.kept_value, c.old_value) else c.kept_value end, case when c.has_copy and k.condition is not null then case when d.expression is null then c.old_value
         else format('case when b.%I is null then %s else %s end', k.first_key, d.expression, c.old_value) end end, d.expression, 'null'), ', ' order by c.number), source)
-    || case when bool_or((c.kept_value is null or c.is_readded and k.condition is not null) and c.has_copy) then
+    || case when k.condition is not null and bool_or((c.kept_value is null or c.is_readded) and c.has_copy) then
       format(' left join %I.%I as b on %s', backup_schema, backup_table, k.condition) else '' end
   from migration_guard.row_columns(table_id) as c
   cross join lateral (
@@ -670,18 +796,18 @@ begin
   ),
   counted as (
     select p.*,
-      format('(select s.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from (select t.tableoid as discarded_table, t.ctid as discarded_place, %2$s from %3$s as t) as s) as s',
-        p.s_columns, p.stored, p.source) as live,
+      format('(select s.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from (select %2$s from %3$s as t) as s) as s',
+        p.s_columns, concat_ws(', ', 't.tableoid as discarded_table, t.ctid as discarded_place', p.stored), p.source) as live,
       format('(select b.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from %2$I.%3$I as b) as b',
         p.b_columns, backup_schema, backup_table) as copy
     from parts as p
   )
   select unnest(array[
-    format('insert into %s (discarded_at, discarded_by, discarded_because, %s, discarded_table, discarded_place) select now(), migration_guard.discarding_actor(), ''inserted'', %s, s.discarded_table, s.discarded_place from %s left join %s using (discarded_text, discarded_occurrence) where b.discarded_text is null',
-      discarded, c.names, c.s_columns, c.live, c.copy),
+    format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), ''inserted'', %s from %s left join %s using (discarded_text, discarded_occurrence) where b.discarded_text is null',
+      discarded, concat_ws(', ', c.names, 'discarded_table, discarded_place'), concat_ws(', ', c.s_columns, 's.discarded_table, s.discarded_place'), c.live, c.copy),
     format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.discarded_table, d.discarded_place)', c.source, discarded),
-    format('insert into %s (%s) overriding system value select %s from %s left join %s using (discarded_text, discarded_occurrence) where s.discarded_text is null',
-      table_name, c.written, c.copied, c.copy, c.live)])
+    format('insert into %s%s overriding system value select %s from %s left join %s using (discarded_text, discarded_occurrence) where s.discarded_text is null',
+      table_name, ' (' || c.written || ')', c.copied, c.copy, c.live)])
   from counted as c;
 end
 $$;
@@ -785,6 +911,9 @@ begin
       where x.is and x.was and (x.id = r.id or x.kind = 'table' and x.objid in (select p.relid from pg_partition_tree(r.objid) as p))
     ) as o
   )
+  -- What is checked at the end of a transaction would keep a table from being altered until then.
+  select distinct 7, -1::numeric, 0::numeric, 'constraints', 'rows', 'set constraints all immediate', null::text from restored
+  union all
   select 7, t.creation_order::numeric, 3::numeric, t.object, 'rows', migration_guard.refill_statement(backup_schema, t.backup_table, t.identity, t.id), t.identity
   from tables as t where t.is_made and t.backup_table is not null and (not t.is or t.mode = 'restore')
   union all
@@ -796,8 +925,8 @@ begin
   select 7, r.creation_order, 1.5, r.object, 'rows', format('alter table %s %s', r.discarded, c.columns), r.identity
   from restored as r
   cross join lateral (
-    select string_agg(format('add column if not exists %I %s', x ->> 'name', x ->> 'stored_type'), ', ')
-      || case when r.has_key then '' else ', add column if not exists discarded_table oid, add column if not exists discarded_place tid' end as columns
+    select concat_ws(', ', string_agg(format('add column if not exists %I %s', x ->> 'name', x ->> 'stored_type'), ', '),
+      case when not r.has_key then 'add column if not exists discarded_table oid, add column if not exists discarded_place tid' end) as columns
     from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x where m.source_oid = (r.old).objid
   ) as c
   union all
@@ -927,7 +1056,7 @@ begin
   cross join lateral unnest(migration_guard.reset_statements(c.new, c.old)) as s (statement)
   where not c.is_fresh and c.is and 'settings' = any (c.aspects)
   union all
-  select case when c.kind = 'materialized_view' and s.statement ~ '^refresh' then 15 else 10 end, c.place, c.id + 0.2 + s.number / 100.0, c.object, c.why, s.statement, c.on_table
+  select case when c.kind = 'materialized_view' and s.statement ~ '^refresh' then 15 when c.kind = 'sequence' then 11 else 10 end, case when c.kind = 'sequence' then 1e6 else 0 end + c.place, c.id + 0.2 + s.number / 100.0, c.object, c.why, s.statement, c.on_table
   from completed as c
   cross join lateral unnest((c.old).settings) with ordinality as s (statement, number)
   where (c.is_fresh or c.is_reset or 'settings' = any (c.aspects)
@@ -938,6 +1067,13 @@ begin
   select 11, c.place, c.id, c.object, c.why, format('alter %s owner to %I', c.object, (c.old).owner), c.on_table
   from completed as c
   where (c.old).owner is not null and (c.is_fresh and (c.old).owner <> current_user or not c.is_fresh and c.is and 'owner' = any (c.aspects))
+  union all
+  -- A column can own a sequence that has the owner of its table.
+  select 11, c.place, c.id, c.object, c.why, format('alter %s owner to %I', c.object, (t.old).owner), null
+  from completed as c
+  join pg_temp.migration_guard_objects as t on (t.old).objid::text = (c.old).signature -> 'owned_by' ->> 0 and (t.old).objsubid = 0
+  where c.kind = 'sequence' and (c.old).signature -> 'owned_by' ->> 2 = 'a' and (c.is_fresh or c.is_reset or 'settings' = any (c.aspects))
+    and (t.old).owner is distinct from case when c.is_fresh then current_user else pg_get_userbyid((select x.relowner from pg_class as x where x.oid = c.objid)) end
   union all
   select 12, c.place, c.id, c.object, c.why, format('comment on %s is %s', c.object, coalesce(quote_literal((c.old).comment), 'null')), c.on_table
   from completed as c
@@ -984,7 +1120,9 @@ as $$
 begin
   return query
   with granted as materialized (
-    select o.*, p.kind as parent_kind, p.is_made and (p.is_dropped or not p.is) as is_part_of_fresh, p.aspects as parent_aspects,
+    select o.*, p.kind as parent_kind, p.is_made and (p.is_dropped or not p.is) as is_part_of_fresh, p.aspects as parent_aspects, (p.old).owner as parent_owner,
+      -- What the new owner of a table had been granted on its columns becomes the old one's with it.
+      'privileges' = any (o.aspects) or o.kind = 'column' and 'owner' = any (p.aspects) as is_regranted,
       coalesce(o.creation_order, p.creation_order)::numeric as place, migration_guard.target(o.kind, (o.old).identity) as object,
       case when o.kind = 'column' then null else migration_guard.grant_target(o.old) end as target,
       o.is_made and (o.is_dropped or not o.is) as is_fresh,
@@ -998,7 +1136,7 @@ begin
     where o.was and (o.old).acl is not null and o.kind <> 'default_privilege'
   ),
   revoked as materialized (
-    select g.*, case when g.is_fresh then migration_guard.default_grantees(g.kind, (g.old).schema_name) else array(
+    select g.*, case when g.is_fresh then array_remove(migration_guard.default_grantees(g.kind, (g.old).schema_name), quote_ident(g.owner)) else array(
         select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end
         from aclexplode(string_to_array(nullif((g.new).acl, ''), ',')::aclitem[]) as e
         where pg_get_userbyid(e.grantee) is distinct from g.owner) end as grantees
@@ -1020,14 +1158,14 @@ begin
   from revoked as r cross join lateral unnest((r.old).grants) with ordinality as g (statement, number)
   union all
   -- Those of columns go with a table's, and come after them.
-  select 13, c.place, 1e6 + c.id + 0.1, c.object, c.why, format('revoke all (%I) on table %I.%I from %s', (c.old).name, (c.old).schema_name, (c.old).parent_name, (
+  select 13, c.place, 1e6 + c.id + 0.1, c.object, c.why, format('revoke all (%I) on table %I.%I from %s cascade', (c.old).name, (c.old).schema_name, (c.old).parent_name, (
       select string_agg(distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end, ', ')
-      from aclexplode(string_to_array((c.new).acl, ',')::aclitem[]) as e)), null
-  from granted as c where c.kind = 'column' and not c.is_part_of_fresh and 'privileges' = any (c.aspects) and (c.new).acl <> ''
+      from (select x.grantee from aclexplode(string_to_array((c.new).acl, ',')::aclitem[]) as x union all select to_regrole(quote_ident(c.parent_owner))::oid) as e)), null
+  from granted as c where c.kind = 'column' and not c.is_part_of_fresh and c.is_regranted and (c.new).acl <> ''
   union all
   select 13, c.place, 1e6 + c.id + 0.2 + g.number / 1000.0, c.object, c.why, g.statement, null
   from granted as c cross join lateral unnest((c.old).grants) with ordinality as g (statement, number)
-  where c.kind = 'column' and (c.is_part_of_fresh or 'privileges' = any (c.aspects) or 'privileges' = any (c.parent_aspects));
+  where c.kind = 'column' and (c.is_part_of_fresh or c.is_regranted or 'privileges' = any (c.parent_aspects));
 end
 $$;
 comment on function migration_guard.privilege_statements() is

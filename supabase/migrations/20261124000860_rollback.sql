@@ -220,7 +220,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when statement ~* '^alter .* rename |^alter .* set schema ' then 'rename'
+    when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
     when statement ~* '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
@@ -239,7 +239,7 @@ as $$
     when statement ~* '^create (unique )?index' then 'SHARE'
     when statement ~* '^create (constraint )?trigger|^alter table .* (foreign key|(enable|disable) (replica |always )?trigger) ?' then 'SHARE ROW EXCLUSIVE'
     when statement ~* '^alter index .* rename |^comment on |^alter statistics |^create statistics|^alter publication|^alter table .* (validate constraint|set statistics|cluster on|set without cluster)' then 'SHARE UPDATE EXCLUSIVE'
-    when statement ~* '^alter table |^(create|drop|alter) (policy|rule|trigger|view|materialized view|index)|^drop table|^create or replace view|^refresh' then 'ACCESS EXCLUSIVE'
+    when statement ~* '^alter table |^(create|drop|alter) (policy|rule|trigger|view|materialized view|index)|^drop table|^create or replace view|^refresh|^select migration_guard.name_foreign_key_parts' then 'ACCESS EXCLUSIVE'
   end
 $$;
 comment on function migration_guard.statement_lock(text) is
@@ -259,6 +259,8 @@ begin
     union all select * from migration_guard.drop_statements()
     union all select * from migration_guard.rename_statements()
     union all select * from migration_guard.make_statements(backup_schema)
+    union all select * from migration_guard.part_name_statements()
+    union all select * from migration_guard.ambiguity_statements(backup_schema)
     union all select * from migration_guard.column_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)

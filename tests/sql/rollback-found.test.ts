@@ -4,7 +4,7 @@ import { backUp } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { rollBack } from "../support/rollback.ts";
+import { planRollback, rollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
@@ -170,6 +170,130 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       alter sequence app.t_id_seq owned by app.t.a`,
     change: "drop table app.t",
   },
+  {
+    name: "rows under a foreign key and a key that are checked at the end of the transaction",
+    before: `create table app.r (id int primary key); insert into app.r values (1);
+      create table app.t (id int primary key deferrable initially deferred, r int references app.r deferrable initially deferred);
+      insert into app.t values (1, 1)`,
+    change: "delete from app.t; insert into app.t values (2, 1)",
+    modes: ["restore"],
+  },
+  {
+    name: "privileges on columns of a table that has another owner",
+    before: `create table app.t (id int primary key, a text);
+      grant select (id) on app.t to service_role; grant update (a) on app.t to anon`,
+    change: "alter table app.t owner to service_role; grant insert (a) on app.t to authenticated",
+  },
+  {
+    name: "a new owner of a table who has been given its columns",
+    before: "create table app.t (id int primary key, a text)",
+    change: "alter table app.t owner to service_role; grant select (a) on app.t to service_role",
+  },
+  {
+    name: "a sequence that a table in another schema owns now",
+    before: "create table app.t (id int primary key); create sequence app.s",
+    change: "alter sequence app.s owned by app.t.id; alter table app.t set schema archive",
+  },
+  {
+    name: "a sequence of a table in another schema that is made anew",
+    before: "create table app.t (id serial primary key, a int); insert into app.t (a) values (1)",
+    change: "alter table app.t set schema archive; alter table archive.t drop column a",
+  },
+  {
+    name: "a dropped sequence of a table that has another owner",
+    before: "create table app.t (id serial primary key); alter table app.t owner to service_role",
+    change: "drop sequence app.t_id_seq cascade",
+  },
+  {
+    name: "a dropped sequence of a table that has got another owner",
+    before: "create table app.t (id serial primary key)",
+    change: "drop sequence app.t_id_seq cascade; alter table app.t owner to service_role",
+  },
+  {
+    name: "a dropped function whose owner has privileges on functions by default",
+    before:
+      `create function app.f() returns int language sql as 'select 1'; alter function app.f() owner to service_role;
+      alter default privileges in schema app grant execute on functions to service_role`,
+    change: "drop function app.f()",
+  },
+  {
+    name: "a table without columns",
+    before: "create table app.t (); insert into app.t default values; insert into app.t default values",
+    change: "alter table app.t add column a int; insert into app.t values (1)",
+    modes: ["restore"],
+  },
+  {
+    name: "a dropped table without columns",
+    before: "create table app.t (); insert into app.t default values; insert into app.t default values",
+    change: "drop table app.t",
+  },
+  {
+    name: "a renamed function of a table's rows, after tables have swapped their names",
+    before: `create table app.t (id int primary key); create table app.u (id int primary key);
+      create function app.f(r app.t) returns text language sql as 'select r::text'`,
+    change: `alter function app.f(app.t) rename to g; alter table app.t rename to x; alter table app.u rename to t;
+      alter table app.x rename to u`,
+  },
+  {
+    name: "a foreign key to a partition that was renamed by itself",
+    before: `create table app.t (id int primary key) partition by range (id);
+      create table app.t_low partition of app.t for values from (minvalue) to (10);
+      create table app.f (t int references app.t)`,
+    change: `do $$ begin execute (select format('alter table app.f rename constraint %I to other', conname)
+      from pg_constraint where conrelid = 'app.f'::regclass and conparentid <> 0); end $$`,
+  },
+  {
+    name: "a dropped sequence that has the name of a type",
+    before: "create sequence app.s; create type app.s as enum ('low'); create table app.t (id int, s app.s)",
+    change: "drop sequence app.s",
+  },
+  {
+    name: "a dropped primary key, beside a unique index that a foreign key to the table could use",
+    before:
+      `create table app.t (id int primary key, parent int references app.t (id)); create unique index i on app.t (id)`,
+    change: "alter table app.t drop constraint t_pkey cascade",
+  },
+  {
+    name: "a dropped column of a table that is published by some columns only",
+    before: `create table app.t (id int primary key, a int, b int); alter table app.t drop column a;
+      alter publication app_changes add table app.t (id, b); insert into app.t values (1, 2)`,
+    change: "alter table app.t drop column b cascade",
+  },
+  {
+    name: "rows of a table with partitions that a foreign key refers to, one of which went long ago",
+    before: `create table app.t (id int primary key) partition by range (id);
+      create table app.t0 partition of app.t for values from (0) to (1);
+      create table app.t1 partition of app.t for values from (1) to (2);
+      create table app.t2 partition of app.t for values from (2) to (3);
+      create table app.f (t int references app.t); alter table app.t detach partition app.t0; drop table app.t0`,
+    change: "insert into app.t values (1)",
+    modes: ["restore"],
+  },
+  {
+    name: "a partition that was detached",
+    before: `create table app.t (id int primary key, a int check (a > 0)) partition by range (id);
+      create index i on app.t (a);
+      create table app.t1 partition of app.t for values from (1) to (2);
+      create table app.t2 partition of app.t for values from (2) to (3);
+      create table app.f (t int references app.t); insert into app.t values (1, 1)`,
+    change: "alter table app.t detach partition app.t1",
+  },
+  {
+    name: "a table that was made a partition",
+    before: `create table app.t (id int primary key, a int) partition by range (id); create index i on app.t (a);
+      create table app.t1 (id int primary key, a int); create index j on app.t1 (a); insert into app.t1 values (1, 1)`,
+    change: "alter table app.t attach partition app.t1 for values from (1) to (2)",
+  },
+  {
+    name: "a function that had got a namesake which the same calls could mean",
+    before: `create function app.f(p int) returns int language sql immutable as 'select p';
+      create table app.t (id int primary key, a int default app.f(1), b int check (app.f(3) > 0),
+        g int generated always as (app.f(2)) stored);
+      create index i on app.t (app.f(a)); create view app.v as select app.f(4) as x from app.t;
+      create function app.f(p int, q text default 'x') returns int language sql immutable as 'select p + 1';
+      create view app.w as select app.f(1, 'z') as x from app.t; insert into app.t values (1)`,
+    change: "drop function app.f(int) cascade; drop view app.w",
+  },
 ];
 
 let database: TestDatabase;
@@ -194,4 +318,15 @@ describe.for(found)("$name", ({ before, change, modes = ["keep", "restore"] }) =
     expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
     expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
   });
+});
+
+test("a column with a default that is gone from a table without a key is named in the refusal to keep rows", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe("create table app.t (id int, a int default 7); insert into app.t values (1, 1)").simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe("alter table app.t drop column a").simple();
+  const plan = await planRollback(sql, "v1", { data: "keep" });
+  expect(plan.possible).toBe(false);
+  expect(plan.cannot_undo).toContainEqual(expect.objectContaining({ object: "column app.t.a", blocks: true }));
 });

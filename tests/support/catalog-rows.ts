@@ -87,6 +87,14 @@ const places: Record<string, Record<string, string>> = {
     // Of several keys of the same columns Postgres takes the one that was there first.
     conindid: `case when r.contype <> 'f' and r.conindid <> 0 then ${nameOf("pg_class", "r.conindid")} end`,
   },
+  pg_trigger: {
+    tgconstrindid: `(select ${nameOf("pg_class", "o.conindid")} from pg_constraint as o
+      where o.oid = r.tgconstraint and o.contype <> 'f' and o.conindid <> 0)`,
+  },
+  pg_publication_rel: {
+    prattrs: `(select jsonb_agg(a.attname order by a.attnum)
+      from pg_attribute as a where a.attrelid = r.prrelid and a.attnum = any (r.prattrs))`,
+  },
   pg_enum: { enumsortorder: "row_number() over (partition by r.enumtypid order by r.enumsortorder)" },
 };
 
