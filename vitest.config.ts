@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     // Another Postgres is for the SQL alone to tell (`npm run test:15`).
-    include: [process.env.POSTGRES_MAJOR ? "tests/sql/**/*.test.ts" : "tests/**/*.test.ts"],
+    include: [process.env.POSTGRES_MAJOR ? "tests/sql/**/*.test.ts" : "tests/{api,sql,unit}/**/*.test.ts"],
     globalSetup: ["tests/support/global-setup.ts"],
     reporters: ["default", "tests/support/summary-reporter.ts"],
     // Tests assert behaviour, not durations: a slow machine must not fail them.

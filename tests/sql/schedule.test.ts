@@ -1,18 +1,6 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type postgres from "postgres";
-import { expect, type TestContext } from "vitest";
-import {
-  connect,
-  createPlatformRoles,
-  createPlatformSchemas,
-  loadExample,
-  pushMigrations,
-} from "../../local/database.ts";
-import { freePort } from "../../local/edge-runtime.ts";
-import { removeData, startPostgres, superuser } from "../../local/postgres.ts";
-import { backUp, lastJob, verify, work } from "../support/backup.ts";
+import { expect } from "vitest";
+import { backUp, lastJob, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
@@ -46,6 +34,9 @@ test("where there is no pg_cron, a schedule is refused by that name", async ({ e
     scheduler_missing,
   );
   await expect(sql`select migration_guard.unschedule_verification('v10.0')`).rejects.toMatchObject(scheduler_missing);
+  await expect(sql`select migration_guard.schedule_worker()`).rejects.toMatchObject(scheduler_missing);
+  await expect(sql`select migration_guard.unschedule_worker()`).rejects.toMatchObject(scheduler_missing);
+  expect([...await sql`select pg_cron from migration_guard_api.get_readiness()`]).toEqual([{ pg_cron: false }]);
 });
 
 test("what cannot be scheduled is refused", async ({ example: { sql } }) => {
@@ -56,6 +47,10 @@ test("what cannot be scheduled is refused", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   for (const every of ["59 seconds", "0", "-1 day", "1 year 1 day", "1 month -30 days", null]) {
     await expect(schedule("v10", every), String(every)).rejects.toMatchObject({ code: "MG003" });
+  }
+  for (const every of ["0", "-1 second", "1.5 seconds", "90 seconds", "61 minutes", "1 day", null]) {
+    await expect(sql`select migration_guard.schedule_worker(${every}::interval)`, String(every))
+      .rejects.toMatchObject({ code: "MG003" });
   }
 });
 
@@ -153,107 +148,4 @@ test("nobody but the owner has verifications run", async ({ example }) => {
 test("the scheduled run of a backup that is gone does nothing", async ({ example: { sql } }) => {
   await verifyIfDue(sql, "1 hour");
   expect(await verifications(sql)).toEqual([]);
-});
-
-/** Folder of the programs of a Postgres that has pg_cron, as Debian's packages install it. */
-function binariesWithCron(): string | undefined {
-  const folder = "/usr/lib/postgresql";
-  const versions = existsSync(folder) ? readdirSync(folder) : [];
-  const found = versions.find((version) =>
-    ["lib/pg_cron.so", "bin/initdb"].every((file) => existsSync(join(folder, version, file)))
-  );
-  return found && join(folder, found, "bin");
-}
-
-/** A server with pg_cron, which logs in without a password as on the platform, and the example app. */
-async function startWithCron(settings: Record<string, string>, onTestFinished: TestContext["onTestFinished"]) {
-  const folder = mkdtempSync(join(tmpdir(), "migration-guard-cron-"));
-  const database = "postgres";
-  const port = await freePort();
-  const server = await startPostgres({
-    dataDirectory: join(folder, "postgres"),
-    port,
-    binaries: binariesWithCron(),
-    settings: { fsync: "off", shared_preload_libraries: "pg_cron", "cron.host": "127.0.0.1", ...settings },
-  });
-  const [admin, sql] = [connect({ port, user: superuser }), connect({ port })];
-  onTestFinished(async () => {
-    await Promise.all([admin.end(), sql.end()]);
-    await server.stop();
-    removeData(join(folder, "postgres"));
-    rmSync(folder, { recursive: true, force: true });
-  });
-  await createPlatformRoles(port);
-  await createPlatformSchemas({ port, database });
-  await pushMigrations({ port, database });
-  await loadExample({ port, database });
-  const [{ rules }] = await admin<[{ rules: string }]>`select current_setting('hba_file') as rules`;
-  writeFileSync(rules, "host all all 127.0.0.1/32 trust\n");
-  await admin`select pg_reload_conf()`;
-  await admin`create extension pg_cron`;
-  await admin`grant usage on schema cron to postgres`;
-  return { admin, sql };
-}
-
-test.concurrent.for([
-  { what: "over connections of its own", "cron.use_background_workers": "off" },
-  { what: "in background workers", "cron.use_background_workers": "on" },
-])("pg_cron verifies a backup $what, finds damage, and stops when told or when the backup is gone", {
-  timeout: 400_000,
-}, async ({ what: _what, ...settings }, { expect, onTestFinished, skip }) => {
-  if (!binariesWithCron()) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
-  const { admin, sql } = await startWithCron(settings, onTestFinished);
-  const schedule = async (every: string) =>
-    (await sql`select migration_guard.schedule_verification('v10', ${every}::interval) as id`)[0]!.id as string;
-  const jobs = () => sql`select jobid as id, jobname, schedule, command, database, username, active from cron.job`;
-  const runs = () =>
-    sql`select status, return_message from cron.job_run_details where status not in ('starting', 'running')`;
-  await backUp(sql, "v10", examplePlan);
-
-  const id = await schedule("90 minutes");
-  expect([...await jobs()]).toEqual([{
-    id,
-    jobname: "migration_guard verifies v10.0",
-    schedule: "*/5 * * * *",
-    command: "call migration_guard.verify_if_due('v10.0', '01:30:00')",
-    database: "postgres",
-    username: "postgres",
-    active: true,
-  }]);
-  await expect(admin`select migration_guard.schedule_verification('v10', '1 day')`)
-    .rejects.toMatchObject({ code: "42501" });
-
-  // Scheduled anew, it is one job still; pg_cron calls it when the next minute begins.
-  expect(await schedule("1 minute")).toBe(id);
-  expect(await jobs()).toMatchObject([{ id, schedule: "* * * * *" }]);
-  await expect.poll(runs, { timeout: 180_000, interval: 500 }).toHaveLength(1);
-  expect(await runs()).toMatchObject([{ status: "succeeded" }]);
-  expect(await verifications(sql)).toEqual([succeeded]);
-  const [lost] = await damage(sql);
-  await expect.poll(runs, { timeout: 180_000, interval: 500 }).toHaveLength(2);
-  expect((await runs())[1]).toMatchObject({ status: "failed", return_message: expect.stringContaining("is damaged") });
-  expect([...await sql`select verified_ok from migration_guard.backups`]).toEqual([{ verified_ok: false }]);
-
-  expect(await schedule("1 day")).toBe(id);
-  expect(await jobs()).toMatchObject([{ id, schedule: expect.stringMatching(/^[0-5]?[0-9] \* \* \* \*$/) }]);
-  expect([...await sql`select migration_guard.unschedule_verification('v10') as was_there`]).toEqual([{
-    was_there: true,
-  }]);
-  expect([...await jobs()]).toEqual([]);
-  expect([...await sql`select migration_guard.unschedule_verification('v10') as was_there`]).toEqual([{
-    was_there: false,
-  }]);
-
-  await schedule("1 day");
-  const [{ command }] = await jobs() as unknown as [{ command: string }];
-  await sql`insert into migration_backup_v10.profiles_backup ${sql(lost!)}`;
-  await verify(sql, "v10");
-  await sql`select migration_guard.confirm_backup('v10', 'All green.', 'test')`;
-  await sql`update migration_guard.backups set confirmed_at = now() - interval '15 days'`;
-  const [{ token }] = await sql<[{ token: string }]>`select token from migration_guard.plan_cleanup('v10', 'test')`;
-  await sql`select migration_guard.enqueue_cleanup('v10', 'migration_backup_v10', ${token}, 'test')`;
-  await work(sql);
-  expect([...await sql`select to_regnamespace('migration_backup_v10') as left`]).toEqual([{ left: null }]);
-  await sql.unsafe(command).simple();
-  expect([...await jobs()]).toEqual([]);
 });
