@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { backUp, lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
