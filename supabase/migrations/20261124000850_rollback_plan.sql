@@ -228,10 +228,11 @@ begin
   where o.is and not o.was and not o.is_kept;
   -- What is nothing but its definition.
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = true, reason = 'redefined'
-  from (select '{conparentid,conislocal,coninhcount,connoinherit,parent}'::text[] as keys) as p
+  from (select '{conparentid,conislocal,coninhcount,parent}'::text[] as marks) as p
   where o.is and o.was and 'definition' = any (o.aspects) and not (o.new).is_internal
-    -- The index of a partition that stays follows it out of its parent and back.
-    and not (o.kind in ('constraint', 'index') and (o.old).signature - p.keys = (o.new).signature - p.keys)
+    -- Constraints and indexes of a partition that stays follow it out of its parent and back.
+    and not (o.kind = 'constraint' and (o.old).signature ->> 'contype' in ('c', 'f') and (o.old).signature - p.marks = (o.new).signature - p.marks)
+    and not ((o.kind = 'index' or (o.old).signature ->> 'contype' in ('p', 'u', 'x')) and (o.old).signature - p.marks - 'connoinherit' = (o.new).signature - p.marks - 'connoinherit')
     and (migration_guard.is_table_part(o.kind) or o.kind in ('view', 'materialized_view', 'aggregate', 'domain_constraint', 'default_privilege', 'foreign_table')
       or o.kind in ('function', 'procedure') and not coalesce(migration_guard.is_replaceable((o.old).signature, (o.new).signature), false));
   update pg_temp.migration_guard_objects as o set is_made = true, reason = 'redefined'

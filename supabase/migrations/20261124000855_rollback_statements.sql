@@ -383,15 +383,15 @@ begin
           where c.old_parent_id = o.id and c.kind = 'column' and (c.is_made or c.is_reset or c.is_retyped or 'settings' = any (c.aspects)))
     ),
     hidden as (
-      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.id as function_id, g.old as function
+      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.id as function_id, g.kind as function_kind, g.old as function
       from needs as n
       join pg_temp.migration_guard_objects as f on ((f.old).classid, (f.old).objid) = (n.refclassid, n.refobjid) and f.kind = 'function'
-      join pg_temp.migration_guard_objects as g on g.kind = f.kind and g.id <> f.id and ((g.old).schema_name, (g.old).name) = ((f.old).schema_name, (f.old).name)
+      join pg_temp.migration_guard_objects as g on g.kind in ('function', 'procedure') and g.id <> f.id and ((g.old).schema_name, (g.old).name) = ((f.old).schema_name, (f.old).name)
       where migration_guard.are_ambiguous((f.old).signature, (g.old).signature)
         and (n.phase > 6 or g.is and not g.is_dropped or g.creation_order < n.creation_order)
         and not exists (select from needs as x where x.id = n.id and (x.refclassid, x.refobjid) = ((g.old).classid, (g.old).objid))
     )
-    select h.phase, h.creation_order::numeric, s.place, migration_guard.target('function', (h.function).identity), 'hidden from ' || migration_guard.target(h.kind, (h.old).identity),
+    select h.phase, h.creation_order::numeric, s.place, migration_guard.target(h.function_kind, (h.function).identity), 'hidden from ' || migration_guard.target(h.kind, (h.old).identity),
       migration_guard.rename_statement(h.function, (h.function).schema_name, null, s.name, s.new_name), null
     from hidden as h
     cross join lateral (

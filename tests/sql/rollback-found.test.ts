@@ -294,6 +294,18 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       create view app.w as select app.f(1, 'z') as x from app.t; insert into app.t values (1)`,
     change: "drop function app.f(int) cascade; drop view app.w",
   },
+  {
+    name: "a check that heirs did not have and now have",
+    before: "create table app.t (id int primary key, a text, constraint c check (a <> 'x') no inherit)",
+    change: "alter table app.t drop constraint c; alter table app.t add constraint c check (a <> 'x')",
+  },
+  {
+    name: "a function that had got a procedure as its namesake",
+    before: `create function app.f() returns int language sql as 'select 1'; create table app.t (id int primary key);
+      create policy p on app.t using (app.f() > 0);
+      create procedure app.f(inout p int default 1) language plpgsql as 'begin p := p + 1; end'`,
+    change: "drop policy p on app.t",
+  },
 ];
 
 let database: TestDatabase;
