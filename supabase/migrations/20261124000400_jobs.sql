@@ -184,6 +184,8 @@ comment on function migration_guard.request_hash(jsonb) is 'What is kept of a re
 create function migration_guard.repeated_job(actor text, key text, request jsonb) returns migration_guard.jobs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- The first request may draw a rollback plan before it commits.
+set lock_timeout = '0'
 as $$
 declare
   known migration_guard.idempotency_keys;
@@ -194,8 +196,13 @@ begin
   end if;
   -- The same request at the same time waits until the first one has its job.
   perform pg_advisory_xact_lock(hashtextextended(jsonb_build_array('migration_guard', actor, key)::text, 0));
-  delete from migration_guard.idempotency_keys as k where k.created_at < now() - interval '24 hours';
-  select k.* into known from migration_guard.idempotency_keys as k where k.actor = repeated_job.actor and k.key = repeated_job.key;
+  -- Whatever another request holds is left to a later one.
+  delete from migration_guard.idempotency_keys as k
+  where (k.actor, k.key) in (
+    select o.actor, o.key from migration_guard.idempotency_keys as o
+    where o.created_at < now() - interval '24 hours' limit 100 for update skip locked);
+  select k.* into known from migration_guard.idempotency_keys as k where k.actor = repeated_job.actor and k.key = repeated_job.key
+    and k.created_at >= now() - interval '24 hours';
   if known.key is null then return null; end if;
   if known.request_hash <> migration_guard.request_hash(request) then
     perform migration_guard.fail('idempotency_key_reused', 'This Idempotency-Key came with another request in the last 24 hours. Take a new one.');
@@ -212,7 +219,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into migration_guard.idempotency_keys (actor, key, request_hash, job_id)
-  select job.actor, remember_request.key, migration_guard.request_hash(request), job.id where remember_request.key is not null;
+  select job.actor, remember_request.key, migration_guard.request_hash(request), job.id where remember_request.key is not null
+  on conflict on constraint idempotency_keys_pkey
+  do update set request_hash = excluded.request_hash, job_id = excluded.job_id, created_at = excluded.created_at;
   return job;
 end
 $$;

@@ -32,7 +32,7 @@ comment on function migration_guard.is_table_part(text) is 'Whether a kind of ob
 create function migration_guard.collect_rollback_objects(backup_schema text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set client_min_messages = 'warning'
+set client_min_messages = 'error'
 as $$
 begin
   drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies;

@@ -290,7 +290,7 @@ comment on function migration_guard.all_rollback_statements(text, jsonb) is
 create function migration_guard.decide_rollback(backup_schema text, options jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set client_min_messages = 'warning'
+set client_min_messages = 'error'
 as $$
 begin
   perform migration_guard.collect_rollback_objects(backup_schema);

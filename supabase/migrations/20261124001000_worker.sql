@@ -73,6 +73,30 @@ set search_path = pg_catalog, pg_temp
 as $$ select jsonb_build_object('pid', job.worker_pid, 'attempt', job.attempts, 'missed_at', clock_timestamp()) $$;
 comment on function migration_guard.lost_worker(migration_guard.jobs) is 'What is known of the worker that a job has lost.';
 
+create function migration_guard.end_idle_workers() returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_terminate_backend(a.pid, 1000)
+  from migration_guard.jobs as j
+  cross join lateral migration_guard.workers_of(j) as w
+  join pg_catalog.pg_stat_activity as a on a.pid = w.pid
+  where j.status in ('queued', 'running') and a.pid <> pg_backend_pid() and a.state like 'idle%'
+    and a.usesysid = migration_guard.owner()::regrole
+$$;
+comment on function migration_guard.end_idle_workers() is
+  'Ends sessions that hold the lock of a job and are at no statement: their call has ended at a bad moment, and nobody else
+could run the job, nor cancel it.';
+
+create function migration_guard.lift_transaction_timeout() returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- From 17 on.
+  select set_config('transaction_timeout', '0', true) where current_setting('transaction_timeout', true) is not null
+$$;
+comment on function migration_guard.lift_transaction_timeout() is 'Lets the running transaction take the time that it needs.';
+
 create function migration_guard.end_abandoned_jobs() returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
@@ -106,6 +130,7 @@ begin
   from pg_catalog.pg_locks as l
   where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0;
 
+  perform migration_guard.end_idle_workers();
   perform migration_guard.drop_leftover_views();
   perform migration_guard.end_abandoned_jobs();
 
@@ -140,7 +165,7 @@ An abandoned job can run.';
 create function migration_guard.prepare_table_locks(job migration_guard.jobs) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set client_min_messages = 'warning'
+set client_min_messages = 'error'
 as $$
 declare
   tables text;
@@ -192,7 +217,7 @@ set search_path = pg_catalog, pg_temp
 set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on
-set lc_monetary = 'C' set client_encoding = 'UTF8' set client_min_messages = 'warning'
+set lc_monetary = 'C' set client_encoding = 'UTF8' set client_min_messages = 'error'
 as $$
 declare
   outcome jsonb;
@@ -200,6 +225,7 @@ declare
   message text;
   detail text;
 begin
+  perform migration_guard.lift_transaction_timeout();
   begin
     if lock_failure is not null then
       raise exception using errcode = lock_failure, message = 'could not lock the tables';
@@ -304,6 +330,7 @@ begin
     perform migration_guard.fail('job_finished', format('The job has ended already: it is %s.', job.status));
   end if;
   insert into migration_guard.cancellations (job_id, actor) values (job.id, cancel_job.actor) on conflict (job_id) do nothing;
+  perform migration_guard.end_idle_workers();
   perform migration_guard.end_abandoned_jobs();
   perform pg_cancel_backend(w.pid) from migration_guard.workers_of(job) as w;
   return migration_guard.get_job(job.id);
@@ -324,7 +351,12 @@ begin
   drop view if exists pg_temp.migration_guard_tables;
   commit;
   if failure is not null then
-    perform migration_guard.record_failure(job, failure);
+    begin
+      perform migration_guard.record_failure(job, failure);
+    exception when query_canceled then
+      -- A cancel that comes when the job has ended already is no reason not to say how.
+      perform migration_guard.record_failure(job, failure);
+    end;
     commit;
   end if;
   perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);

@@ -123,8 +123,6 @@ comment on function migration_guard.metrics() is 'Every figure that the database
 create function migration_guard.log_job_transition() returns trigger
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- The function's connection receives the line, too, and writes it into the function's log.
-set client_min_messages = 'log'
 as $$
 declare
   since timestamptz;
@@ -147,7 +145,8 @@ exception when others then
 end
 $$;
 comment on function migration_guard.log_job_transition() is
-  'Writes a transition of a job into the log, as one line of JSON, and tells the client. Never a parameter, a result or a message.';
+  'Writes a transition of a job into Postgres''s log, as one line of JSON: never a parameter, a result or a message. Not to the
+client, unless it asks for that: to write to one that is gone would end the session, and undo the job at its commit.';
 
 -- Deferred, so that what is undone is not told.
 create constraint trigger log_new_job after insert on migration_guard.jobs

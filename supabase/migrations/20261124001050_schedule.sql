@@ -46,8 +46,9 @@ declare
   command constant text := 'call migration_guard.work()';
   job_id bigint;
 begin
-  if every is null or seconds not between 1 and 3600 or seconds >= 60 and seconds % 60 <> 0 or seconds % 1 <> 0 then
-    perform migration_guard.fail('invalid_parameter', 'The worker is called every 1 to 59 seconds, or every 1 to 60 minutes.');
+  if every is null or seconds not between 1 and 3600 or seconds % 1 <> 0
+    or seconds >= 60 and (seconds % 60 <> 0 or 60 % (seconds / 60) <> 0) then
+    perform migration_guard.fail('invalid_parameter', 'The worker is called every 1 to 59 seconds, or every 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes.');
   end if;
   perform migration_guard.assert_scheduler();
   perform migration_guard.assert_owner();
@@ -65,8 +66,8 @@ begin
 end
 $$;
 comment on function migration_guard.schedule_worker(interval) is
-  'Has pg_cron call the worker as often as is said, instead of as often as was said before: every 1 to 59 seconds, or every 1
-to 60 minutes; a pg_cron before 1.5 knows no seconds, and calls it every minute. Returns the number of the job in cron.job.
+  'Has pg_cron call the worker as often as is said, instead of as often as was said before: every 1 to 59 seconds, or
+every so many minutes as divide an hour; a pg_cron before 1.5 knows no seconds, and calls it every minute. Returns the number of the job in cron.job.
 Raises invalid_parameter or scheduler_missing.';
 
 create function migration_guard.unschedule(name text) returns boolean
@@ -216,6 +217,18 @@ end
 $$;
 comment on function migration_guard.assert_whole(uuid) is 'Raises backup_damaged when a verification found that some check failed.';
 
+create function migration_guard.next_job_of(version text) returns uuid
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- None has the nil UUID. A backup wants its locks before its snapshot, as work() takes them.
+  select coalesce((
+    select j.id from migration_guard.jobs as j
+    where j.version = migration_guard.normalize_version(next_job_of.version) and j.status = 'queued' and j.kind <> 'backup'
+    order by j.number limit 1), '00000000-0000-0000-0000-000000000000')
+$$;
+comment on function migration_guard.next_job_of(text) is 'The oldest queued job on the backup of a version, or the nil UUID.';
+
 create procedure migration_guard.verify_if_due(version text, every interval)
 language plpgsql
 as $$
@@ -233,6 +246,14 @@ begin
   -- A statement timeout strikes once: what it has ended is queued again, and runs to its end here.
   for attempt in 1 .. 2 loop
     job := migration_guard.claim_job(job_id);
+    commit;
+    exit when job.id is null;
+    set local lock_timeout = '10s';
+    call migration_guard.run_claimed_job(job);
+  end loop;
+  -- What came for this backup meanwhile was left alone by every other worker.
+  loop
+    job := migration_guard.claim_job(migration_guard.next_job_of(version));
     commit;
     exit when job.id is null;
     set local lock_timeout = '10s';

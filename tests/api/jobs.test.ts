@@ -5,6 +5,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { databaseUrl } from "../../local/database-url.ts";
+import { connect } from "../../local/database.ts";
 import { freePort } from "../../local/edge-runtime.ts";
 import { serviceRoleKey } from "../../local/keys.ts";
 import { type Api, startApi, test } from "../support/api.ts";
@@ -169,6 +170,28 @@ test("a backup completes when the function is killed", async ({ freshApi: api })
     return job;
   });
   expect(job).toEqual({ status: "succeeded", worker_pid, attempts: 1 });
+});
+
+test("a job completes in its first session though its client's connection is reset", async ({ freshApi: api }) => {
+  await putPlan(api, "v1");
+  const { sql, port, name } = api.database;
+  const { release } = await lockTable(api.database.connect(), "public.profiles");
+  const proxy = await startTcpProxy(port);
+  const client = connect({ port: proxy.port, database: name });
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  const called = client`call migration_guard.work()`.simple().catch((error: Error) => error);
+  const { id, worker_pid } = await heldJob(sql);
+  proxy.reset();
+  expect(await called).toBeInstanceOf(Error);
+  await release();
+  const job = await until(async () => {
+    const [job] =
+      await sql`select status, worker_pid, attempts from migration_guard.jobs where id = ${id} and finished_at is not null`;
+    return job;
+  });
+  expect(job).toEqual({ status: "succeeded", worker_pid, attempts: 1 });
+  await client.end({ timeout: 0 });
+  await proxy.stop();
 });
 
 test("a job whose session is terminated is claimed again, and completes", async ({ freshApi: api }) => {

@@ -13,7 +13,7 @@ function listen({ port, name }: TestDatabase, user = "postgres", connection: Rec
   const lines: Line[] = [];
   const sql = postgres(databaseUrl({ port, database: name, user }), {
     max: 1,
-    connection,
+    connection: { client_min_messages: "log", ...connection },
     onnotice: ({ message }) => message?.startsWith("{") && lines.push(JSON.parse(message) as Line),
   });
   onTestFinished(() => sql.end({ timeout: 1 }));

@@ -106,8 +106,26 @@ describe.for(Object.keys(requests))("%s", (kind) => {
       status: "cancelled",
       error: { code: "cancelled", message: "somebody has cancelled it. Nothing was changed." },
     });
+    const [asked] = await connections.sql`
+      select j.finished_at - c.requested_at < '5 seconds' as in_time
+      from migration_guard.jobs as j join migration_guard.cancellations as c on c.job_id = j.id where j.id = ${job.id}`;
+    expect(asked).toEqual({ in_time: true });
     expect(difference(before, await everything(connections))).toEqual([]);
   });
+});
+
+test("a session that has kept a job's lock and does nothing is ended, and the job is run by another", async () => {
+  const connections = open();
+  const { job, ended, release } = await stopInTheMiddle("verify", connections);
+  const idle = server.open();
+  await release();
+  await ended;
+  const [{ number }] = await connections.sql<[{ number: number }]>`
+    update migration_guard.jobs set status = 'queued', result = null, finished_at = null where id = ${job.id} returning number`;
+  await idle`select pg_advisory_lock(migration_guard.lock_class(), ${number})`;
+  await work(connections.sql);
+  expect(await lastJob(connections.sql)).toMatchObject({ status: "succeeded" });
+  await expect(idle`select`).rejects.toThrow();
 });
 
 test("a job that was cancelled while it had lost its worker is cancelled, and not begun again", async () => {

@@ -6,6 +6,8 @@ export type TcpProxy = {
   port: number;
   /** Ends every connection, and lets nobody in. */
   cut: () => void;
+  /** Resets every connection, as a host does that knows nothing of them any more. */
+  reset: () => void;
   mend: () => void;
   stop: () => Promise<void>;
 };
@@ -34,6 +36,10 @@ export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
   return {
     port: (server.address() as { port: number }).port,
     cut,
+    reset: () => {
+      isCut = true;
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
     mend: () => isCut = false,
     stop: async () => {
       cut();

@@ -35,6 +35,8 @@ export async function sendWebhook(
 ): Promise<number> {
   const signal = AbortSignal.timeout(timeLimit);
   const url = new URL(text);
+  // What is in the clear may go to this machine alone.
+  if (url.protocol !== "https:" && !options.allowPrivate) throw new WebhookFailure("address_not_public");
   const addresses = await deadline(resolveWebhookHost(url, options), timeLimit).catch((error: unknown) => {
     throw error instanceof WebhookFailure ? error : new WebhookFailure("timeout");
   });

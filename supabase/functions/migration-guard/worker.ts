@@ -1,7 +1,6 @@
 import { deadline } from "deno-std/async/deadline.js";
 import { delay } from "deno-std/async/delay.js";
 import postgres from "postgres";
-import { logJobLine } from "./log-job-line.ts";
 
 /** Sees to it that queued jobs are run. */
 export type Worker = {
@@ -22,7 +21,7 @@ const answerLimit = 4000;
 /** Age in milliseconds from which a call does not count as being at work: it has a long job, or its connection is dead. */
 const oldCall = 30_000;
 /** Calls at a time, each with a connection: jobs on different backups run side by side, and the smallest database has 60. */
-const maxCalls = 3;
+const maxCalls = 10;
 
 type Call = { since: number; isPokedAgain: boolean; isConnected: Promise<boolean>; connected: (is: boolean) => void };
 
@@ -49,7 +48,7 @@ export function createWorker(databaseUrl: string): Worker {
       connect_timeout: answerLimit / 1000,
       idle_timeout: 20,
       connection: { application_name: "migration-guard" },
-      onnotice: logJobLine,
+      onnotice: () => {},
       ...(ssl ? { ssl } : {}),
     });
 

@@ -1,0 +1,373 @@
+// `npm run bench:function`: the memory of the function's process through the backup of a large table, and its CPU time per request.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { connect, createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "../local/database.ts";
+import { freePort } from "../local/edge-runtime.ts";
+import { secretKeys } from "../local/keys.ts";
+import { type Postgres, removeData, startPostgres } from "../local/postgres.ts";
+import { type Stack, startStack } from "../local/stack.ts";
+import { processUsage } from "./process-usage.ts";
+
+const targets = {
+  /** Megabytes of the process at most, at any time. */
+  memory: 150,
+  /** Milliseconds of CPU for a request at most, on average. */
+  request: 100,
+};
+/** Rows of the large table in a megabyte: one fills a page. */
+const rowsPerMegabyte = 128;
+/** Seconds of a stream, at most, before it asks its client to reconnect. */
+const longestStream = 120;
+
+const example = join(import.meta.dirname, "..", "examples", "coordinator-to-curator");
+const database = "postgres";
+
+const help =
+  `Measures the process of the function, in Deno: its memory through the backup of a large table, and its CPU time per
+request. Starts a Postgres and a stack of its own in a temporary folder, and removes them. Linux only.
+
+  npm run bench:function                       with a table of 1024 MB, which needs 4 GB of disk
+  npm run bench:function -- --megabytes=64     with a smaller one
+  npm run bench:function -- --rows=10000       the same, in rows of 8 kB
+  npm run bench:function -- --requests=50      that many requests of each kind, 200 unless told otherwise
+  npm run bench:function -- --seconds=10       that long an event stream, 30 unless told otherwise
+
+Exits with 1 when a target is missed.`;
+
+type Line = { what: string; figure: string; target?: string; isMet?: boolean };
+type Call = (method: string, path: string, options?: CallOptions) => Promise<{ status: number; text: string }>;
+type CallOptions = { json?: unknown; sql?: string; wait?: number };
+
+const options = readOptions();
+const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
+const lines: Line[] = [];
+let postgres: Postgres | undefined;
+let stack: Stack | undefined;
+let cleaning: Promise<void> | undefined;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => cleanUp().then(() => process.exit(1)));
+}
+
+try {
+  await start();
+  await measure();
+  print();
+  process.exitCode = lines.some(({ isMet }) => isMet === false) ? 1 : 0;
+} catch (error) {
+  if (!cleaning) console.error(error);
+  process.exitCode = 1;
+} finally {
+  await cleanUp();
+}
+
+async function start() {
+  step("Starting Postgres");
+  const port = await freePort();
+  postgres = await startPostgres({
+    dataDirectory: join(folder, "postgres"),
+    port,
+    settings: {
+      fsync: "off",
+      synchronous_commit: "off",
+      full_page_writes: "off",
+      wal_level: "minimal",
+      max_wal_senders: "0",
+    },
+  });
+  await createPlatformRoles(port);
+  await createPlatformSchemas({ port, database });
+  await pushMigrations({ port, database });
+  await loadExample({ port, database });
+  step(`Making a table of ${options.rows / rowsPerMegabyte} MB`);
+  const sql = connect({ port, database });
+  // Neither compressed nor moved out of line: it is as large on disk as it is said to be.
+  await sql.unsafe(`
+    create table public.large (
+      id bigint primary key,
+      ${[1, 2, 3, 4, 5, 6, 7].map((column) => `text_${column} text storage plain not null`).join(", ")}
+    );
+    insert into public.large
+    select id, ${[1, 2, 3, 4, 5, 6, 7].map((column) => `repeat(md5((id + ${column})::text), 35)`).join(", ")}
+    from generate_series(1, ${options.rows}) as id;
+    create table public.held (id int primary key)`);
+  await sql.end();
+  step("Starting REST and the Edge Function");
+  stack = await startStack({ port: await freePort(), databasePort: port, database });
+}
+
+async function measure() {
+  const pid = stack!.edgeRuntime.pid;
+  using memory = watchMemory(pid);
+  await measureIdle(pid);
+  await measureLargeBackup(pid);
+  await measureRequests(pid);
+  await measureStream(pid);
+  const peak = Math.max(processUsage(pid).peak, memory.most());
+  lines.push({
+    what: "Memory at its highest, from start to end",
+    figure: `${peak.toFixed(0)} MB`,
+    target: `under ${targets.memory} MB`,
+    isMet: peak < targets.memory,
+  });
+}
+
+async function measureIdle(pid: number) {
+  step("Looking at it while it is idle");
+  const seconds = 5;
+  const before = processUsage(pid);
+  await sleep(seconds * 1000);
+  const after = processUsage(pid);
+  lines.push({ what: "Idle: memory", figure: `${after.memory.toFixed(0)} MB` });
+  lines.push({ what: "Idle: CPU", figure: `${((after.cpu - before.cpu) / seconds).toFixed(1)} ms a second` });
+}
+
+/** A backup of the large table that is waited for, polled and followed in a stream at once, and what is done with a backup. */
+async function measureLargeBackup(pid: number) {
+  const version = "v1.0";
+  await expectCall("PUT", `/v1/plans/${version}`, { json: { tables: ["large"] } });
+  const size = `${options.rows / rowsPerMegabyte} MB`;
+  await measureJob(
+    pid,
+    `Backup of ${size}`,
+    version,
+    () => call("POST", "/v1/backups", { json: { version }, wait: longestStream }),
+  );
+  for (const verb of ["verify", "diff"]) {
+    await measureJob(
+      pid,
+      `${verb} of ${size}`,
+      version,
+      () => call("POST", `/v1/backups/${version}/${verb}`, { wait: longestStream }),
+    );
+  }
+}
+
+async function measureJob(pid: number, what: string, version: string, begin: () => ReturnType<Call>) {
+  step(what);
+  const before = processUsage(pid);
+  using memory = watchMemory(pid);
+  const kept = (await jobsOf(version)).length;
+  let requests = 2;
+  const waiting = begin();
+  let id: string | undefined;
+  while (id === undefined) {
+    await sleep(200);
+    const jobs = await jobsOf(version);
+    requests++;
+    if (jobs.length > kept) id = jobs[0].id;
+  }
+  const following = followToEnd(id);
+  let job;
+  do {
+    await sleep(1000);
+    job = JSON.parse((await expectCall("GET", `/v1/jobs/${id}`)).text);
+    requests++;
+  } while (!job.finished_at);
+  const streams = await following;
+  requests += streams;
+  await waiting;
+  if (job.status !== "succeeded") throw new Error(`${what}: ${JSON.stringify(job)}`);
+  const { cpu } = processUsage(pid);
+  const peak = memory.most();
+  lines.push({
+    what: `${what}: memory at its highest`,
+    figure: `${peak.toFixed(0)} MB`,
+    target: `under ${targets.memory} MB`,
+    isMet: peak < targets.memory,
+  });
+  addCpu(`${what}: CPU per request`, cpu - before.cpu, requests, `of ${requests}, ${streams} of them streams`);
+}
+
+// deno-lint-ignore no-explicit-any
+async function jobsOf(version: string): Promise<any[]> {
+  return JSON.parse((await expectCall("GET", `/v1/jobs?version=${version}`)).text).jobs;
+}
+
+/** Reads a job's events, coming back when told to, until its end; gives the number of streams that it took. */
+async function followToEnd(id: string): Promise<number> {
+  for (let streams = 1;; streams++) {
+    const { text } = await expectCall("GET", `/v1/jobs/${id}/events`);
+    if (/^event: end$/m.test(text)) return streams;
+    if (!/^event: reconnect$/m.test(text)) throw new Error(`The stream of ${id} has ended with:\n${text}`);
+  }
+}
+
+async function measureRequests(pid: number) {
+  const version = "v10.0";
+  const migration = readFileSync(join(example, "migrations", "v10.0_coordinator_to_curator.sql"), "utf8");
+  const plan = JSON.parse(readFileSync(join(example, "plan.json"), "utf8"));
+  await expectCall("PUT", `/v1/plans/${version}`, { json: plan });
+  const backup = await expectCall("POST", "/v1/backups", { json: { version }, wait: 60 });
+  const { id } = JSON.parse(backup.text);
+  const requests: [method: string, path: string, options?: CallOptions][] = [
+    ["GET", "/health"],
+    ["GET", `/v1/backups/${version}`],
+    ["GET", `/v1/jobs/${id}`],
+    ["POST", "/v1/plans/v11.0/derive", { sql: migration }],
+    ["PUT", "/v1/plans/v11.0", { json: plan }],
+    ["GET", `/v1/backups/${version}/rollback-plan`],
+    ["POST", `/v1/backups/${version}/verify`, { wait: 60 }],
+    ["GET", "/metrics"],
+  ];
+  for (const [method, path, callOptions] of requests) {
+    const what = `${method} ${path.replace(id, "{id}").replace(/v1\d\.0/, "{version}")}`;
+    step(what);
+    // The first one loads what no other has needed.
+    const { cpu: start } = processUsage(pid);
+    await expectCall(method, path, callOptions);
+    const { cpu: before } = processUsage(pid);
+    for (let done = 0; done < options.requests; done++) await expectCall(method, path, callOptions);
+    addCpu(what, processUsage(pid).cpu - before, options.requests, `first ${before - start} ms`);
+    // The plan of the way back is of a migration that has been made.
+    if (method === "PUT") await migrate(migration);
+  }
+}
+
+async function migrate(migration: string) {
+  const sql = connect({ port: postgres!.port, database });
+  await sql.unsafe(migration);
+  await sql.end();
+}
+
+/** A stream of a job that waits for a lock: nothing changes, and the database is looked at all the same. */
+async function measureStream(pid: number) {
+  const version = "v2.0";
+  await expectCall("PUT", `/v1/plans/${version}`, { json: { tables: ["held"] } });
+  const sql = connect({ port: postgres!.port, database });
+  await sql.unsafe("begin; lock table public.held in access exclusive mode");
+  try {
+    const { text } = await expectCall("POST", "/v1/backups", { json: { version } });
+    const client = new AbortController();
+    const url = `${stack!.functionUrl}/v1/jobs/${JSON.parse(text).id}/events`;
+    step(`An event stream of ${options.seconds} s`);
+    const response = await fetch(url, { headers: { apikey: secretKeys.default! }, signal: client.signal });
+    const reading = response.text().catch(() => undefined);
+    const { cpu } = processUsage(pid);
+    await sleep(options.seconds * 1000);
+    const perSecond = (processUsage(pid).cpu - cpu) / options.seconds;
+    client.abort();
+    await reading;
+    lines.push({ what: "Event stream: CPU", figure: `${perSecond.toFixed(1)} ms a second` });
+    addCpu(`Event stream of ${longestStream} s: CPU`, perSecond * longestStream, 1, "the longest that there is");
+  } finally {
+    await sql.unsafe("rollback");
+    await sql.end();
+  }
+}
+
+function addCpu(what: string, cpu: number, requests: number, note: string) {
+  const each = cpu / requests;
+  lines.push({
+    what,
+    figure: `${each.toFixed(1)} ms (${note})`,
+    target: `under ${targets.request} ms`,
+    isMet: each < targets.request,
+  });
+}
+
+/** Looks at the memory ten times a second; `most` gives the most that it was until now, in megabytes. */
+function watchMemory(pid: number): { most: () => number } & Disposable {
+  let most = 0;
+  const look = () => {
+    most = Math.max(most, processUsage(pid).memory);
+  };
+  const timer = setInterval(look, 100);
+  return {
+    most: () => {
+      look();
+      return most;
+    },
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+}
+
+async function call(method: string, path: string, { json, sql, wait }: CallOptions = {}) {
+  const response = await fetch(stack!.functionUrl + path, {
+    method,
+    body: json === undefined ? sql : JSON.stringify(json),
+    headers: {
+      apikey: secretKeys.default!,
+      ...(json === undefined ? {} : { "content-type": "application/json" }),
+      ...(sql === undefined ? {} : { "content-type": "application/sql" }),
+      ...(wait === undefined ? {} : { prefer: `wait=${wait}` }),
+    },
+  });
+  return { status: response.status, text: await response.text() };
+}
+
+/** @throws When the answer is a problem. */
+async function expectCall(...parameters: Parameters<Call>): ReturnType<Call> {
+  const answer = await call(...parameters);
+  if (answer.status >= 400) throw new Error(`${parameters[0]} ${parameters[1]}: ${answer.text}`);
+  return answer;
+}
+
+function print() {
+  const cells = [
+    ["what", "figure", "target", ""],
+    ["---", "---", "---", "---"],
+    ...lines.map(({ what, figure, target, isMet }) => [
+      what,
+      figure,
+      target ?? "",
+      isMet === undefined ? "" : isMet ? "met" : "MISSED",
+    ]),
+  ];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]!.length)));
+  for (const row of cells) console.log(`| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
+}
+
+function step(text: string) {
+  console.error(`${text} …`);
+}
+
+function cleanUp(): Promise<void> {
+  cleaning ??= (async () => {
+    await stack?.stop().catch(() => undefined);
+    await postgres?.stop().catch(() => undefined);
+    removeData(join(folder, "postgres"));
+    rmSync(folder, { recursive: true, force: true });
+  })();
+  return cleaning;
+}
+
+/** What the command line says. Ends the process when that is not understood, or not to be measured here. */
+function readOptions(): { rows: number; requests: number; seconds: number } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        megabytes: { type: "string" },
+        rows: { type: "string" },
+        requests: { type: "string", default: "200" },
+        seconds: { type: "string", default: "30" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+    if (values.help) {
+      console.log(help);
+      process.exit(0);
+    }
+    if (process.platform !== "linux") throw new Error("This reads /proc, which only Linux has.");
+    const { megabytes, rows } = values;
+    if (megabytes !== undefined && rows !== undefined) {
+      throw new Error("--megabytes and --rows say the same: give one.");
+    }
+    return {
+      rows: rows === undefined ? count("megabytes", megabytes ?? "1024") * rowsPerMegabyte : count("rows", rows),
+      requests: count("requests", values.requests),
+      seconds: count("seconds", values.seconds),
+    };
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${help}`);
+    process.exit(1);
+  }
+}
+
+function count(name: string, text: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error(`--${name}=${text}: it takes a whole number from 1 on.`);
+  return Number(text);
+}
