@@ -122,10 +122,11 @@ test("a session that has kept a job's lock and does nothing is ended, and the jo
   await ended;
   const [{ number }] = await connections.sql<[{ number: number }]>`
     update migration_guard.jobs set status = 'queued', result = null, finished_at = null where id = ${job.id} returning number`;
-  await idle`select pg_advisory_lock(migration_guard.lock_class(), ${number})`;
+  const [{ pid }] = await idle<[{ pid: number }]>`
+    select pg_backend_pid() as pid from pg_advisory_lock(migration_guard.lock_class(), ${number})`;
   await work(connections.sql);
   expect(await lastJob(connections.sql)).toMatchObject({ status: "succeeded" });
-  await expect(idle`select`).rejects.toThrow();
+  expect([...await connections.sql`select from pg_stat_activity where pid = ${pid}`]).toEqual([]);
 });
 
 test("a job that was cancelled while it had lost its worker is cancelled, and not begun again", async () => {
