@@ -18,7 +18,9 @@ const createBig = (sql: postgres.Sql) =>
   sql.unsafe(`
     create table public.big as
     select n as id, repeat('x', 300) as filling, jsonb_build_object('n', n, 'x', repeat('y', 100)) as doc
-    from generate_series(1, 200000) as n;
+    from generate_series(1, 300000) as n;
+    -- Its size is to stay what it is.
+    alter table public.big set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
     alter table public.big add primary key (id);
     analyze public.big;
   `);
