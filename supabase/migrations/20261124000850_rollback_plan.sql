@@ -232,7 +232,7 @@ begin
   where o.is and o.was and 'definition' = any (o.aspects) and not (o.new).is_internal
     -- Constraints and indexes of a partition that stays follow it out of its parent and back.
     and not (o.kind = 'constraint' and (o.old).signature ->> 'contype' in ('c', 'f') and (o.old).signature - p.marks = (o.new).signature - p.marks)
-    and not ((o.kind = 'index' or (o.old).signature ->> 'contype' in ('p', 'u', 'x')) and (o.old).signature - p.marks - 'connoinherit' = (o.new).signature - p.marks - 'connoinherit')
+    and not ((o.kind = 'index' or o.kind = 'constraint' and (o.old).signature ->> 'contype' in ('p', 'u', 'x')) and (o.old).signature - p.marks - 'connoinherit' = (o.new).signature - p.marks - 'connoinherit')
     and (migration_guard.is_table_part(o.kind) or o.kind in ('view', 'materialized_view', 'aggregate', 'domain_constraint', 'default_privilege', 'foreign_table')
       or o.kind in ('function', 'procedure') and not coalesce(migration_guard.is_replaceable((o.old).signature, (o.new).signature), false));
   update pg_temp.migration_guard_objects as o set is_made = true, reason = 'redefined'

@@ -145,6 +145,43 @@ end
 $$;
 comment on function migration_guard.recorded_root(bigint) is 'The partitioned table that a recorded partition was in, at the top.';
 
+create function migration_guard.may_read(reader text, relation migration_guard.catalog_entry) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.rolsuper or pg_has_role(r.oid, relation.owner, 'usage') or exists (
+    select from aclexplode(string_to_array(relation.acl, ',')::aclitem[]) as e
+    where e.privilege_type = 'SELECT' and (e.grantee = 0 or pg_has_role(r.oid, e.grantee, 'usage')))
+  from pg_roles as r where r.rolname = reader
+$$;
+comment on function migration_guard.may_read(text, migration_guard.catalog_entry) is
+  'Whether a role may read a whole relation, by what was recorded of that.';
+
+create function migration_guard.unfillable_views(backup_schema text) returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- A materialized view is filled with its owner's rights, and one that was filled before they were taken stays filled. To
+  -- fill it with other rights would lend these to the functions that it calls.
+  return query execute format($query$
+    select distinct migration_guard.target(o.kind, (o.old).identity),
+      format('its owner %%s may not read %%s, as it was before, so that it could not be filled again', (o.old).owner, (r.old).identity)
+    from pg_temp.migration_guard_objects as o
+    join %1$I.dependencies_backup as d on (d.classid, d.objid) = ((o.old).classid, (o.old).objid)
+    join pg_temp.migration_guard_objects as r on ((r.old).classid, (r.old).objid, (r.old).objsubid) = (d.refclassid, d.refobjid, 0)
+    where o.kind = 'materialized_view' and o.is_made and (o.old).signature ->> 'is_populated' = 'true'
+      and r.kind in ('table', 'foreign_table', 'view', 'materialized_view') and not migration_guard.may_read((o.old).owner, r.old)
+      -- What single columns give is not looked into.
+      and not exists (
+        select from pg_temp.migration_guard_objects as c
+        where c.kind = 'column' and (c.old).parent = (r.old).objid and (c.old).acl <> '')
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.unfillable_views(text) is
+  'Materialized views that have to be made again, and whose owner may not read what they are made of.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -192,6 +229,8 @@ begin
     and exists (select from pg_class as r where r.oid = t.objid and r.reltuples <> 0)
   union all
   select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
+  union all
+  select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
   union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true

@@ -342,3 +342,21 @@ test("a column with a default that is gone from a table without a key is named i
   expect(plan.possible).toBe(false);
   expect(plan.cannot_undo).toContainEqual(expect.objectContaining({ object: "column app.t.a", blocks: true }));
 });
+
+test("a materialized view whose owner may not read its table any more cannot be filled again, and the plan says so", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key);
+    create materialized view app.m as select id as x from app.t;
+    alter materialized view app.m owner to service_role`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter materialized view app.m rename column x to y`;
+  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "restore" });
+  expect(possible).toBe(false);
+  expect(cannot_undo).toEqual([{
+    object: "materialized view app.m",
+    why: expect.stringContaining("its owner service_role may not read app.t"),
+    blocks: true,
+  }]);
+});
