@@ -300,7 +300,8 @@ const isOld = (sql: postgres.Sql, pid: number) =>
     return session;
   });
 
-test("a statement timeout that strikes in a job does not end it: it is begun again, and has the time that it needs", async ({ database }) => {
+/** A backup that waits for a table in a session whose statement timeout has struck. */
+async function outlastTimeout(database: TestDatabase) {
   const { sql } = database;
   await createSmall(sql);
   await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
@@ -311,6 +312,12 @@ test("a statement timeout that strikes in a job does not end it: it is begun aga
   const running = work(worker);
   const { worker_pid } = await isHeld(sql, id);
   await isOld(sql, worker_pid);
+  return { id, holder, worker, running, worker_pid };
+}
+
+test("a statement timeout that strikes in a job does not end it: it is begun again, and has the time that it needs", async ({ database }) => {
+  const { sql } = database;
+  const { id, holder, worker, running } = await outlastTimeout(database);
   expect(await readJob(sql, id)).toMatchObject({ status: "running" });
   await holder.release();
   await running;
@@ -323,15 +330,7 @@ test("a statement timeout that strikes in a job does not end it: it is begun aga
 
 test("an administrator ends a job even where a statement timeout has struck before", async ({ database }) => {
   const { sql } = database;
-  await createSmall(sql);
-  await sql`select migration_guard.put_plan('v10', ${sql.json(small)}, 'test')`;
-  const id = await enqueueBackup(sql, "v10");
-  const holder = await hold(database, "lock table public.kept");
-  const worker = database.connect();
-  await worker`set statement_timeout = '300ms'`;
-  const running = work(worker);
-  const { worker_pid } = await isHeld(sql, id);
-  await isOld(sql, worker_pid);
+  const { id, holder, running, worker_pid } = await outlastTimeout(database);
   await sql`select pg_cancel_backend(${worker_pid})`;
   await running;
   await holder.release();

@@ -18,6 +18,8 @@ export const Text = z.string()
     "has neither a NUL character nor half a surrogate pair",
   );
 
+export const JobParameter = z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) });
+
 export const VersionParameter = z.object({ version: Version.openapi({ param: { name: "version", in: "path" } }) });
 
 /** REST servers differ in how they write a timestamptz: `2026-01-01 00:00:00+00` becomes `2026-01-01T00:00:00+00:00`. */

@@ -7,7 +7,7 @@ import { jobStateId } from "../job-state-id.ts";
 import { problemOf } from "../problem-of.ts";
 import { Problem } from "../problems.ts";
 import { rpc } from "../rpc.ts";
-import { Job, problemResponses } from "../schemas.ts";
+import { Job, JobParameter, problemResponses } from "../schemas.ts";
 import { writeJobEvents } from "../write-job-events.ts";
 import { writeJobText } from "../write-job-text.ts";
 
@@ -34,7 +34,7 @@ for some seconds.
 With \`Accept: text/plain\` it is one line for a terminal, drawn anew after each carriage return, and at the end a line that
 says how the job has ended, or which command follows it again.`.trim(),
   request: {
-    params: z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) }),
+    params: JobParameter,
     headers: z.object({
       "last-event-id": z.string().optional().openapi({
         description: "Id of the last event that the client has seen. Text has no events, and takes none.",

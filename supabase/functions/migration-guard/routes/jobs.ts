@@ -2,7 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
 import { rpc } from "../rpc.ts";
-import { Job, JobHeaders, jsonContent, Pretty, problemResponses, Version } from "../schemas.ts";
+import { Job, JobHeaders, JobParameter, jsonContent, Pretty, problemResponses, Version } from "../schemas.ts";
 
 const tags = ["jobs"];
 
@@ -20,8 +20,6 @@ const listJobs = createRoute({
   },
   responses: { 200: jsonContent(z.object({ jobs: z.array(Job) }), "The jobs."), ...problemResponses() },
 });
-
-const JobParameter = z.object({ id: z.uuid().openapi({ param: { name: "id", in: "path" } }) });
 
 const getJob = createRoute({
   method: "get",
