@@ -171,7 +171,9 @@ describe("a rollback whose Postgres is killed with kill -9", () => {
   plainTest(
     "the whole server: after another start the next worker leads all the way back",
     () =>
-      killAndGoOn(async () => {
+      killAndGoOn(async (backend) => {
+        // The backend first: without a server it might go on, and end its job, before it notices.
+        process.kill(backend, "SIGKILL");
         process.kill(server.pid(), "SIGKILL");
         await server.startAgain();
       }),
