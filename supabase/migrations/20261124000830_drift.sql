@@ -132,6 +132,20 @@ comment on function migration_guard.live_entries(text[], oid[]) is
 
 -- Which is which ------------------------------------------------------------------------------------------------------
 
+create function migration_guard.may_be_sequence(old_owner jsonb, new_owner jsonb, same_tables text[]) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case coalesce(old_owner ->> 2 = 'i', false)::int + coalesce(new_owner ->> 2 = 'i', false)::int
+    when 0 then true
+    -- None becomes that of an identity, or ceases to be it.
+    when 1 then false
+    else old_owner = new_owner or not array[old_owner ->> 0, new_owner ->> 0] && same_tables end
+$$;
+comment on function migration_guard.may_be_sequence(jsonb, jsonb, text[]) is
+  'Whether a live sequence can be the recorded one by its name: that of an identity is what its column has, where the table is
+still there. Owners are [table, column, i for an identity], and same_tables those that are still there.';
+
 create function migration_guard.matched_entries(
   recorded migration_guard.catalog_entry[], live migration_guard.catalog_entry[], schema_names text[], is_same_database boolean
 )
@@ -160,8 +174,11 @@ as $$
       -- A function is known by the types of its arguments, whatever they are called.
       or n.kind in ('function', 'procedure') and n.name = o.name and n.schema_name = o.schema_name and n.signature -> 'proargtypes' = o.signature -> 'proargtypes'
       -- Its schema may have another name now.
-      or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1))
+      or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1)
+      -- The sequence of an identity is known by its column, whatever it is called.
+      or o.signature -> 'owned_by' ->> 2 = 'i' and n.signature -> 'owned_by' = o.signature -> 'owned_by' and is_same_database)
     where o.is_root
+      and (o.kind <> 'sequence' or migration_guard.may_be_sequence(o.signature -> 'owned_by', n.signature -> 'owned_by', array(select s.objid::text from same as s where s.objsubid > 0)))
   ),
   parents as (
     select s.classid, s.objid, s.classid as new_classid, s.objid as new_objid from same as s where s.objsubid = 0

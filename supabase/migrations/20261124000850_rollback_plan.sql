@@ -51,7 +51,9 @@ begin
     (c.new).classid is null as is_made,
     -- In place: a column gets its type, a column its default, any object its settings.
     false as is_retyped, false as is_reset,
-    null::text as reason, 0 as level, null::text as waiting_name
+    null::text as reason, 0 as level, null::text as waiting_name,
+    -- A view that needs itself, by way of others.
+    false as is_circular
   from migration_guard.compared_objects(backup_schema) as c;
   update pg_temp.migration_guard_objects as o set
     parent_id = (
@@ -418,6 +420,33 @@ $$;
 comment on function migration_guard.mark_dependents() is
   'Marks what needs something that goes, until nothing is left that does.';
 
+create function migration_guard.mark_circular() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with recursive needs as materialized (
+    select distinct case when d.kind = 'column' then d.parent_id else d.id end as id, case when r.kind = 'column' then r.parent_id else r.id end as ref_id
+    from pg_temp.migration_guard_links as l
+    join pg_temp.migration_guard_objects as d on d.id = l.id
+    join pg_temp.migration_guard_objects as r on r.id = l.ref_id
+    where l.via = 'use' and d.is_dropped and r.is_dropped
+      and (d.kind in ('view', 'function') or d.kind = 'column' and exists (select from pg_temp.migration_guard_objects as v where v.id = d.parent_id and v.kind = 'view'))
+  ),
+  reached (id, ref_id) as (
+    select n.id, n.ref_id from needs as n where exists (select from pg_temp.migration_guard_objects as v where v.id = n.id and v.kind = 'view')
+    union
+    select r.id, n.ref_id from reached as r join needs as n on n.id = r.ref_id
+  )
+  update pg_temp.migration_guard_objects as o set is_circular = true
+  where o.id in (select r.id from reached as r where r.id = r.ref_id);
+  delete from pg_temp.migration_guard_links as l
+  where l.via = 'use' and exists (select from pg_temp.migration_guard_objects as o where o.is_circular and l.id = o.id);
+end
+$$;
+comment on function migration_guard.mark_circular() is
+  'Finds views that CREATE OR REPLACE has made need themselves: none of them can be dropped before it needs nothing.';
+
 create function migration_guard.mark_late() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -441,6 +470,7 @@ begin
           where l.ref_id = o.id and n.is_dropped and n.is_late and l.via <> 'part' and not migration_guard.is_table_part(n.kind)));
     get diagnostics changed = row_count;
   end loop;
+  perform migration_guard.mark_circular();
   update pg_temp.migration_guard_objects as o set level = 0;
   changed := 1;
   for round in 1..200 loop

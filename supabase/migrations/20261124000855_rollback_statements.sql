@@ -226,6 +226,14 @@ begin
   where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and not ((o.new).parts ->> 'is_inherited')::boolean
     and (o.new).signature ->> 'identity' <> '' and (o.old).signature ->> 'identity' = ''
   union all
+  -- What needs itself first gets to need nothing.
+  select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
+    format('create or replace view %s as select %s', (o.new).identity, (
+      select string_agg(format('null::%s%s as %I', format_type(a.atttypid, a.atttypmod),
+        case when a.attcollation <> t.typcollation then ' collate ' || a.attcollation::regcollation else '' end, a.attname), ', ' order by a.attnum)
+      from pg_attribute as a join pg_type as t on t.oid = a.atttypid where a.attrelid = o.objid and a.attnum > 0)), null
+  from pg_temp.migration_guard_objects as o where o.is_circular
+  union all
   -- A sequence that stays does not go with the column that owns it now.
   select 2, o.id, 3, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
     format('alter sequence %s owned by none', (o.new).identity), null
@@ -963,7 +971,12 @@ as $$
 declare
   keys jsonb;
 begin
-  execute keys_query into keys;
+  begin
+    execute keys_query into keys;
+  exception when data_exception then
+    -- What does not fit at all is told by the statement that converts it.
+    return;
+  end;
   if keys is not null then
     perform migration_guard.fail('rows_violate_constraint',
       format('Values of %s in %s would lose something in the type that the column had.', column_name, table_name),
@@ -983,16 +996,16 @@ begin
   return query
   select 1, 0::numeric, c.id::numeric, migration_guard.target(c.kind, (c.new).identity), 'redefined',
     format('select migration_guard.refuse_loss(%L, %L, %L)',
-      format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where (%s)::%s is distinct from t.%I limit 20) as x',
+      format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where %s is distinct from t.%I limit 20) as x',
         coalesce((select 'jsonb_build_object(' || string_agg(format('%L, t.%I', k.name, k.live_name), ', ' order by k.number) || ')'
           from migration_guard.row_columns(t.id) as k where k.is_key and k.live_name is not null), 'to_jsonb(t.ctid::text)'),
         case (t.new).signature ->> 'kind' when 'r' then 'only ' else '' end, (t.new).identity,
-        migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)), (c.new).parts ->> 'type', (c.new).name),
+        migration_guard.conversion(c.new, c.old, format('(%s)', migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)))), (c.new).name),
       (t.new).identity, (c.new).name), (t.old).identity
   from pg_temp.migration_guard_objects as c
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id
   where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
-    and not ((t.new).signature ->> 'is_partition')::boolean
+    and not ((t.new).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
     and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
     and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')
     -- Types that somebody made come and go as text, whole; some of Postgres's own cannot be compared.
@@ -1189,7 +1202,16 @@ begin
           case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value) end, null::text
     from pg_temp.migration_guard_objects as o
     join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
-    left join lateral migration_guard.furthest_position(o.old, o.new, b.last_value, b.is_called) as p on true
+    -- Another may number the column today.
+    left join lateral (
+      select x.new as sequence
+      from pg_temp.migration_guard_objects as c
+      join pg_temp.migration_guard_objects as x on x.kind = 'sequence' and x.is and not x.was
+        and (x.new).signature -> 'owned_by' ->> 0 = c.objid::text and (x.new).signature -> 'owned_by' ->> 1 = c.objsubid::text
+      where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid::text = (o.old).signature -> 'owned_by' ->> 1
+      order by x.id limit 1
+    ) as s on not o.is
+    left join lateral migration_guard.furthest_position(o.old, case when o.is then o.new else s.sequence end, b.last_value, b.is_called) as p on true
     left join lateral (
       select (c.old).name as name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name
       from pg_temp.migration_guard_objects as c

@@ -145,17 +145,52 @@ end
 $$;
 comment on function migration_guard.recorded_root(bigint) is 'The partitioned table that a recorded partition was in, at the top.';
 
-create function migration_guard.may_read(reader text, relation migration_guard.catalog_entry) returns boolean
+create function migration_guard.had_privilege(role_name text, privilege text, acl text) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select r.rolsuper or pg_has_role(r.oid, relation.owner, 'usage') or exists (
-    select from aclexplode(string_to_array(relation.acl, ',')::aclitem[]) as e
-    where e.privilege_type = 'SELECT' and (e.grantee = 0 or pg_has_role(r.oid, e.grantee, 'usage')))
-  from pg_roles as r where r.rolname = reader
+  select r.rolsuper or privilege = 'SELECT' and pg_has_role(r.oid, 'pg_read_all_data', 'usage') or exists (
+    select from aclexplode(string_to_array(nullif(acl, ''), ',')::aclitem[]) as e
+    where e.privilege_type = privilege and (e.grantee = 0 or pg_has_role(r.oid, e.grantee, 'usage')))
+  from pg_roles as r where r.rolname = role_name
 $$;
-comment on function migration_guard.may_read(text, migration_guard.catalog_entry) is
-  'Whether a role may read a whole relation, by what was recorded of that.';
+comment on function migration_guard.had_privilege(text, text, text) is
+  'Whether a role has a privilege by privileges that were recorded.';
+
+create function migration_guard.columns_read(query text) returns table (relation oid, columns int[])
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Of each relation in the text of a rule's query: the bits count from the first system column, -7, and 0 is the whole row.
+  select m[1]::oid, array(select b::int - 7 from regexp_split_to_table(trim(m[3]), ' +') as b where b <> '')
+  from regexp_matches(query, ':relid (\d+) [^{}]*?:requiredPerms (\d+) :checkAsUser \d+ :selectedCols \(b([ 0-9]*)\)', 'g') as m
+  where m[2]::int & 2 = 2
+$$;
+comment on function migration_guard.columns_read(text) is
+  'The relations that a recorded query of a view reads, each with the numbers of the columns that it reads; none for a bare count.';
+
+create function migration_guard.may_read(reader text, relation migration_guard.catalog_entry, columns int[]) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if migration_guard.had_privilege(reader, 'SELECT', relation.acl) then
+    return true;
+  end if;
+  return (
+    -- The whole row may be read by whoever may read all columns, and what is read of none by whoever may read any.
+    select case when columns = '{}' then coalesce(bool_or(c.granted), false)
+      when 0 = any (columns) then coalesce(bool_and(c.granted), false)
+      else columns <@ coalesce(array_agg(c.number) filter (where c.granted), '{}') end
+    from (
+      select (c.old).objsubid as number, migration_guard.had_privilege(reader, 'SELECT', (c.old).acl) as granted
+      from pg_temp.migration_guard_objects as c
+      where c.kind = 'column' and (c.old).objid = relation.objid
+    ) as c);
+end
+$$;
+comment on function migration_guard.may_read(text, migration_guard.catalog_entry, int[]) is
+  'Whether a role may read some columns of a relation, by what was recorded of its privileges.';
 
 create function migration_guard.unfillable_views(backup_schema text) returns table (object text, why text)
 language plpgsql stable
@@ -165,22 +200,38 @@ begin
   -- A materialized view is filled with its owner's rights, and one that was filled before they were taken stays filled. To
   -- fill it with other rights would lend these to the functions that it calls.
   return query execute format($query$
-    select distinct migration_guard.target(o.kind, (o.old).identity),
-      format('its owner %%s may not read %%s, as it was before, so that it could not be filled again', (o.old).owner, (r.old).identity)
-    from pg_temp.migration_guard_objects as o
-    join %1$I.dependencies_backup as d on (d.classid, d.objid) = ((o.old).classid, (o.old).objid)
-    join pg_temp.migration_guard_objects as r on ((r.old).classid, (r.old).objid, (r.old).objsubid) = (d.refclassid, d.refobjid, 0)
-    where o.kind = 'materialized_view' and o.is_made and (o.old).signature ->> 'is_populated' = 'true'
-      and r.kind in ('table', 'foreign_table', 'view', 'materialized_view') and not migration_guard.may_read((o.old).owner, r.old)
-      -- What single columns give is not looked into.
-      and not exists (
-        select from pg_temp.migration_guard_objects as c
-        where c.kind = 'column' and (c.old).parent = (r.old).objid and (c.old).acl <> '')
+    with recursive filled as (
+      select o.id, o.old as entry, (o.old).owner as reader
+      from pg_temp.migration_guard_objects as o
+      where o.kind = 'materialized_view' and o.is_made and (o.old).signature ->> 'is_populated' = 'true'
+      union
+      -- A view reads with the rights of its own owner, unless it says otherwise, and has functions called with those of its reader.
+      select f.id, v.old, case when (v.old).signature ->> 'options' ~* '"security_invoker=(t|on|y|1)' then f.reader else (v.old).owner end
+      from filled as f
+      cross join lateral migration_guard.columns_read((f.entry).signature ->> 'query') as q
+      join pg_temp.migration_guard_objects as v on v.kind = 'view' and (v.old).objid = q.relation
+    )
+    select distinct migration_guard.target(o.kind, (o.old).identity), w.why
+    from filled as f
+    join pg_temp.migration_guard_objects as o on o.id = f.id
+    cross join lateral (
+      select format('%%s %%s may not read %%s, as it was before, so that it could not be filled again',
+        case when f.reader = (o.old).owner then 'its owner' else 'the role of a view in it' end, f.reader, (r.old).identity)
+      from migration_guard.columns_read((f.entry).signature ->> 'query') as q
+      join pg_temp.migration_guard_objects as r on (r.old).objid = q.relation and (r.old).objsubid = 0
+      where r.kind in ('table', 'foreign_table', 'view', 'materialized_view') and not migration_guard.may_read(f.reader, r.old, q.columns)
+      union all
+      select format('its owner %%s may not call %%s, as it was before, so that it could not be filled again', (o.old).owner, (r.old).identity)
+      from %1$I.dependencies_backup as d
+      join pg_temp.migration_guard_objects as r on ((r.old).classid, (r.old).objid) = (d.refclassid, d.refobjid)
+      where (d.classid, d.objid) = ((f.entry).classid, (f.entry).objid)
+        and r.kind in ('function', 'aggregate') and not migration_guard.had_privilege((o.old).owner, 'EXECUTE', (r.old).acl)
+    ) as w (why)
   $query$, backup_schema);
 end
 $$;
 comment on function migration_guard.unfillable_views(text) is
-  'Materialized views that have to be made again, and whose owner may not read what they are made of.';
+  'Materialized views that have to be made again, and whose owner may not read or call what they are made of.';
 
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
@@ -662,7 +713,44 @@ $$;
 comment on function migration_guard.violation_query(text, text, text) is
   'The query that gives keys of rows for which a constraint does not hold; null where it cannot be told from the definition.';
 
-create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text) returns jsonb
+create function migration_guard.unfit_keys(statement text, table_id bigint) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- A column that is altered has its old name again by then; a table that is made anew is read under its names of today.
+  altered constant text := substring(statement from '^alter table .* alter column .* type .* using (.*)$');
+  relation regclass;
+  key text;
+  expression text;
+  place record;
+  keys jsonb := '[]';
+begin
+  select t.objid::regclass, coalesce('jsonb_build_object(' || string_agg(format('%L, t.%I', c.name, case when altered is null then c.live_name else c.name end), ', ' order by c.number)
+      filter (where c.is_key and c.live_name is not null) || ')', 'to_jsonb(t)'),
+    coalesce(altered, string_agg(c.kept_value, ', ' order by c.number) filter (where c.is_written))
+  into relation, key, expression
+  from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id and t.is group by t.objid;
+  if expression is null then
+    return keys;
+  end if;
+  for place in execute format('select t.tableoid as part, t.ctid as row, %s as key from %s as t', key, relation) loop
+    begin
+      execute format('select row(%s) from %s as t where t.tableoid = $1 and t.ctid = $2', expression, relation) using place.part, place.row;
+    exception when data_exception or integrity_constraint_violation then
+      keys := keys || place.key;
+      exit when jsonb_array_length(keys) = 20;
+    end;
+  end loop;
+  return keys;
+exception when syntax_error_or_access_rule_violation then
+  return '[]';
+end
+$$;
+comment on function migration_guard.unfit_keys(text, bigint) is
+  'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one; none where they cannot be told.';
+
+create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text, state text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -678,7 +766,7 @@ begin
     coalesce('jsonb_build_object(' || string_agg(format('%1$L, t.%1$I', c.name), ', ' order by c.number) filter (where c.is_key) || ')', 'to_jsonb(t)')
   into rows, key
   from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id group by t.old;
-  if violated is null and column_name is not null then
+  if state = '23502' then
     query := format('select %s as key from %s where t.%I is null', key, rows, column_name);
   else
     query := migration_guard.violation_query(coalesce(
@@ -688,12 +776,15 @@ begin
   if query is not null then
     execute format('select jsonb_agg(x.key) from (%s limit 20) as x', query) into found;
   end if;
-  return coalesce(found, '[]');
-exception when syntax_error_or_access_rule_violation or data_exception then
-  return '[]';
+  return coalesce(found, migration_guard.unfit_keys(statement, table_id));
+exception
+  when data_exception then
+    return migration_guard.unfit_keys(statement, table_id);
+  when syntax_error_or_access_rule_violation then
+    return '[]';
 end
 $$;
-comment on function migration_guard.violating_keys(text, bigint, text, text) is
+comment on function migration_guard.violating_keys(text, bigint, text, text, text) is
   'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
 
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
@@ -706,6 +797,7 @@ declare
   message text;
   constraint_name text;
   column_name text;
+  keys jsonb := '[]';
 begin
   begin
     execute migration_guard.ticking_statement(statement, units);
@@ -714,11 +806,16 @@ begin
   exception when integrity_constraint_violation or data_exception then
     get stacked diagnostics state = returned_sqlstate, message = message_text, constraint_name = constraint_name, column_name = column_name;
   end;
+  column_name := coalesce(nullif(column_name, ''), substring(statement from '^alter table .* alter column (.*) type '));
+  if table_id is not null then
+    keys := migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), column_name, state);
+  end if;
   perform migration_guard.fail('rows_violate_constraint',
-    format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'),
-      coalesce(nullif(constraint_name, ''), case when coalesce(column_name, '') <> '' then format('%s must not be null', column_name) else 'a value does not fit the type of its column' end)),
-    jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''), 'sqlstate', state,
-      'keys', case when table_id is null then '[]' else migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), nullif(column_name, '')) end));
+    format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), case
+      when constraint_name <> '' then constraint_name
+      when state = '23502' then format('%s must not be null', column_name)
+      else 'a value does not fit the type of ' || coalesce(column_name, 'its column') end),
+    jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys));
 end
 $$;
 comment on function migration_guard.run_rollback_statement(text, text, bigint, bigint) is
