@@ -272,8 +272,7 @@ select
   concat_ws(' ',
     case when w.deptype = 'i' then 'alter sequence' when c.relpersistence = 'u' then 'create unlogged sequence' else 'create sequence' end,
     r.identity,
-    -- Whose type is that of its column.
-    case when w.deptype is distinct from 'i' then 'as ' || pg_catalog.format_type(s.seqtypid, null) end,
+    'as ' || pg_catalog.format_type(s.seqtypid, null),
     format('increment by %s minvalue %s maxvalue %s start with %s cache %s', s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache),
     case when s.seqcycle then 'cycle' else 'no cycle' end
   ) as definition,

@@ -146,6 +146,18 @@ comment on function migration_guard.may_be_sequence(jsonb, jsonb, text[]) is
   'Whether a live sequence can be the recorded one by its name: that of an identity is what its column has, where the table is
 still there. Owners are [table, column, i for an identity], and same_tables those that are still there.';
 
+create function migration_guard.may_be_converted(from_type oid, to_type oid) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select from_type = to_type or greatest(from_type, to_type) >= 16384
+    or exists (select from pg_cast as c where c.castsource = from_type and c.casttarget = to_type)
+    -- Text comes from everything and may become everything; arrays are as their elements.
+    or (select bool_or(t.typcategory = 'S') or bool_and(t.typcategory = 'A') from pg_type as t where t.oid in (from_type, to_type))
+$$;
+comment on function migration_guard.may_be_converted(oid, oid) is
+  'Whether values of a type may have a meaning in another; of types that somebody made it is taken for granted.';
+
 create function migration_guard.matched_entries(
   recorded migration_guard.catalog_entry[], live migration_guard.catalog_entry[], schema_names text[], is_same_database boolean
 )
@@ -194,6 +206,9 @@ as $$
   join parents as p on (p.classid, p.objid) = (o.parent_classid, o.parent)
   join found as n on (n.parent_classid, n.parent, n.kind, n.name) = (p.new_classid, p.new_objid, o.kind, o.name)
   where not o.is_root
+    -- A column that was added under the name of one that was dropped may have nothing else in common with it.
+    and not (o.kind = 'column' and p.objid = p.new_objid and o.signature ->> 'generated' = ''
+      and not migration_guard.may_be_converted((n.signature ->> 'type')::oid, (o.signature ->> 'type')::oid))
 $$;
 comment on function migration_guard.matched_entries(migration_guard.catalog_entry[], migration_guard.catalog_entry[], text[], boolean) is
   'Which live object each recorded one is: by OID, attribute number or enum value, and where that is gone by name, below what

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { superuser } from "../../local/postgres.ts";
-import { backUp } from "../support/backup.ts";
+import { backUp, lastJob, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
@@ -306,6 +306,76 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       create procedure app.f(inout p int default 1) language plpgsql as 'begin p := p + 1; end'`,
     change: "drop policy p on app.t",
   },
+  {
+    name: "two tables that have exchanged their names and dropped their identities, one of which has got one again",
+    before: `create table app.a (id int generated always as identity, x int);
+      create table app.b (id int generated always as identity, x int);
+      insert into app.a (x) values (1); insert into app.b (x) values (2)`,
+    change: `alter table app.a rename to z; alter table app.b rename to a; alter table app.z rename to b;
+      alter table app.a alter column id drop identity; alter table app.b alter column id drop identity;
+      alter table app.a alter column id add generated always as identity`,
+  },
+  {
+    name: "a column that was numbered by a sequence of its own and has become an identity",
+    before: "create table app.t (id serial primary key, x int); insert into app.t (x) values (1)",
+    change: `alter table app.t alter column id drop default; drop sequence app.t_id_seq;
+      alter table app.t alter column id add generated always as identity`,
+  },
+  {
+    name: "an identity that has become a column with a sequence of its own",
+    before: "create table app.t (id int generated always as identity, x int); insert into app.t (x) values (1)",
+    change: `alter table app.t alter column id drop identity; create sequence app.t_id_seq owned by app.t.id;
+      alter table app.t alter column id set default nextval('app.t_id_seq')`,
+  },
+  {
+    name: "a generated column that was dropped, and one of its name with another type",
+    before: `create table app.t (id int primary key, title text, search tsvector
+        generated always as (to_tsvector('english', title)) stored);
+      create index on app.t using gin (search); insert into app.t values (1, 'x')`,
+    change: `alter table app.t drop column search;
+      alter table app.t add column search text generated always as (lower(title)) stored`,
+  },
+  {
+    name: "a column that was dropped, and one of its name whose values are of another kind",
+    before:
+      "create table app.t (id int primary key, a int not null, b int); insert into app.t values (1, 7, 1), (2, 8, 1)",
+    change: "alter table app.t drop column a; alter table app.t add column a uuid not null default gen_random_uuid()",
+  },
+  {
+    name: "an identity's sequence that has got a type of its own",
+    before: "create table app.t (id int generated always as identity (start 50) primary key)",
+    change: "alter sequence app.t_id_seq as bigint",
+  },
+  {
+    name: "an identity's sequence that had a type of its own",
+    before: `create table app.t (id int generated always as identity (start 50) primary key);
+      alter sequence app.t_id_seq as bigint`,
+    change: "alter table app.t alter column id drop identity",
+  },
+  {
+    name: "views that have come to need each other",
+    before: `create table app.t (id int primary key, c text collate "C");
+      create view app.v1 as select id, c from app.t; create view app.v2 as select id, c from app.v1;
+      create view app.v3 as select * from app.v2`,
+    change: "create or replace view app.v1 as select id, c from app.v2",
+  },
+  {
+    name: "a view and a function that have come to need each other",
+    before: `create table app.t (id int primary key);
+      create function app.f() returns bigint language sql as 'select count(*) from app.t';
+      create view app.v as select app.f() as n`,
+    change:
+      "create or replace function app.f() returns bigint language sql begin atomic select count(*) from app.v; end",
+  },
+  {
+    name: "materialized views whose owner may read just what they need",
+    before: `create table app.t (id int primary key, secret int); insert into app.t values (1, 2);
+      create materialized view app.amount as select count(*) from app.t;
+      create materialized view app.ids as select id from app.t;
+      grant select (id) on app.t to service_role;
+      alter materialized view app.amount owner to service_role; alter materialized view app.ids owner to service_role`,
+    change: "drop materialized view app.amount; drop materialized view app.ids",
+  },
 ];
 
 let database: TestDatabase;
@@ -343,20 +413,125 @@ test("a column with a default that is gone from a table without a key is named i
   expect(plan.cannot_undo).toContainEqual(expect.objectContaining({ object: "column app.t.a", blocks: true }));
 });
 
-test("a materialized view whose owner may not read its table any more cannot be filled again, and the plan says so", async () => {
+describe("a materialized view that cannot be filled again is told by the plan", () => {
+  test.for(
+    [
+      ["its owner may not read the table", "app.t", "", "its owner service_role may not read app.t"],
+      [
+        "its owner may read another column",
+        "app.t",
+        "grant select (secret) on app.t to service_role",
+        "its owner service_role may not read app.t",
+      ],
+      [
+        "its owner may read the view in it, whose own may not read the table",
+        "app.v",
+        "alter view app.v owner to authenticated; grant select on app.v to service_role",
+        "the role of a view in it authenticated may not read app.t",
+      ],
+      [
+        "its owner may read the view in it, which asks for the owner's own rights",
+        "app.v",
+        "grant select on app.v to service_role; alter view app.v set (security_invoker = on)",
+        "its owner service_role may not read app.t",
+      ],
+      [
+        "its owner may not call a function of the view in it",
+        "app.v",
+        "grant select on app.v to service_role; revoke execute on function app.f from public, service_role",
+        "its owner service_role may not call app.f(integer)",
+      ],
+    ] as const,
+  )("%s", async ([, source, grants, why]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.t (id int primary key, secret int);
+      create function app.f(int) returns int language sql as 'select $1';
+      create view app.v as select app.f(id) as id from app.t;
+      create materialized view app.m as select id as x from ${source};
+      ${grants};
+      alter materialized view app.m owner to service_role`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql`alter materialized view app.m rename column x to y`;
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "restore" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([{
+      object: "materialized view app.m",
+      why: expect.stringContaining(why),
+      blocks: true,
+    }]);
+  });
+});
+
+test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
   await freshApp(connections);
-  await sql.unsafe(`
-    create table app.t (id int primary key);
-    create materialized view app.m as select id as x from app.t;
-    alter materialized view app.m owner to service_role`).simple();
+  await sql`create table app.t (id serial primary key, x int)`;
+  await sql`insert into app.t (x) values (1)`;
   await backUp(sql, "v1", { schema: "app", tables: "*" });
-  await sql`alter materialized view app.m rename column x to y`;
-  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "restore" });
-  expect(possible).toBe(false);
-  expect(cannot_undo).toEqual([{
-    object: "materialized view app.m",
-    why: expect.stringContaining("its owner service_role may not read app.t"),
-    blocks: true,
+  await sql.unsafe(`
+    alter table app.t alter column id drop default; drop sequence app.t_id_seq;
+    alter table app.t alter column id add generated always as identity (start 2);
+    insert into app.t (x) select n from generate_series(1, 50) as n`).simple();
+  await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+  expect([...await sql`select nextval('app.t_id_seq')::int as next, count(*)::int from app.t`]).toEqual([{
+    next: 52,
+    count: 1,
   }]);
+});
+
+test("a key that was dropped for one of another kind leaves nothing to know rows by, and the plan says so", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql`create table app.t (id int generated always as identity primary key, a text)`;
+  await sql`insert into app.t (a) values ('x')`;
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`
+    alter table app.t add column uid uuid default gen_random_uuid(); alter table app.t drop column id;
+    alter table app.t rename column uid to id; alter table app.t add primary key (id)`).simple();
+  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+  expect({ possible, cannot_undo }).toEqual({
+    possible: false,
+    cannot_undo: [{
+      object: "column app.t.id",
+      why: expect.stringContaining("its values cannot be told to rows"),
+      blocks: true,
+    }],
+  });
+});
+
+describe("rows whose values do not fit the type that their column had are named", () => {
+  test.for(
+    [
+      [
+        "an array that became jsonb",
+        "a text[]",
+        "'{x}'",
+        "alter column a type jsonb using to_jsonb(a)",
+        `'["x"]'`,
+        "a",
+        [1, 2],
+      ],
+      ["an enum that became text", "a app.mood", "'low'", "alter column a type text", "'higher'", "a", [2]],
+      ["a domain that became what it is of", "a app.small", "5", "alter column a type int", "50", "a", [2]],
+    ] as const,
+  )("%s", async ([, column, value, alteration, another, named, ids]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create type app.mood as enum ('low', 'high');
+      create domain app.small as int check (value < 10);
+      create table app.t (id int primary key, ${column}, last int);
+      insert into app.t values (1, ${value})`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(`alter table app.t ${alteration}; insert into app.t (id, a) values (2, ${another})`).simple();
+    const { plan_hash } = await planRollback(sql, "v1", { data: "keep" });
+    await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{"data": "keep"}', false, 'test')`;
+    await work(sql);
+    expect(await lastJob(sql)).toMatchObject({
+      status: "failed",
+      error: { code: "rows_violate_constraint", table: "app.t", column: named, keys: ids.map((id) => ({ id })) },
+    });
+  });
 });
