@@ -490,6 +490,23 @@ $$;
 comment on function migration_guard.stored_form(text, text, text) is
   'A value of a type in the form in which a backup stores it.';
 
+create function migration_guard.database_time_zone() returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select s.reset_val from pg_settings as s where s.name = 'TimeZone' $$;
+comment on function migration_guard.database_time_zone() is
+  'The time zone of a session that says nothing else, as that of a migration.';
+
+create function migration_guard.needs_time_zone(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select bool_or(e.type = 'timestamptz'::regtype) and bool_or(e.type in ('timestamp'::regtype, 'date'::regtype))
+  from (values ((old.signature ->> 'type')::oid), ((new.signature ->> 'type')::oid)) as e (type)
+$$;
+comment on function migration_guard.needs_time_zone(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'Whether a column has become one of times with a time zone, or has ceased to be one.';
+
 create function migration_guard.conversion(old migration_guard.catalog_entry, new migration_guard.catalog_entry, expression text) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -497,6 +514,9 @@ as $$
   -- A cast that Postgres brings, and by way of text to and from what somebody made.
   select case
     when old.parts ->> 'type' = new.parts ->> 'type' and old.signature -> 'type' = new.signature -> 'type' and (old.signature ->> 'type')::oid < 16384 then expression
+    when migration_guard.needs_time_zone(old, new) then
+      format('(%s%s at time zone %L)::%s', expression, case when (new.signature ->> 'type')::oid = 'timestamptz'::regtype then '' else '::timestamp' end,
+        migration_guard.database_time_zone(), old.parts ->> 'type')
     when exists (
       select from pg_cast as c where c.castsource = (new.signature ->> 'type')::oid and c.casttarget = (old.signature ->> 'type')::oid and c.oid < 16384)
       then format('%s::%s', expression, old.parts ->> 'type')

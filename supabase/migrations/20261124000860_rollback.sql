@@ -531,6 +531,8 @@ begin
     case when statements = '[]' then 'Everything is as in the backup: there is nothing to do.' end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.is_retyped) then
       'Values of columns that get another type are converted; where that loses something, data=restore brings back what was.' end,
+    case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'column' and o.is and o.was and 'definition' = any (o.aspects) and migration_guard.needs_time_zone(o.old, o.new)) then
+      format('Times with and without a time zone are converted in that of the database, %s.', migration_guard.database_time_zone()) end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is_dropped and o.was) then
       'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end]));
 end

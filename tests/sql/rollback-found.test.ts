@@ -413,6 +413,29 @@ test("a column with a default that is gone from a table without a key is named i
   expect(plan.cannot_undo).toContainEqual(expect.objectContaining({ object: "column app.t.a", blocks: true }));
 });
 
+test("times that are kept are converted in the time zone of the database, and the plan says so", async () => {
+  const own = await createDatabase("with_product");
+  try {
+    await own.connect(superuser).unsafe(`alter database ${own.name} set timezone = 'Europe/Berlin'`);
+    const there = { sql: own.connect(), admin: own.connect(superuser) };
+    await freshApp(there);
+    await there.sql.unsafe(`
+      create table app.t (id int primary key, a timestamp(3), b timestamptz, c date, d timestamptz);
+      insert into app.t values (1, '2026-07-01 10:00:00.123', '2026-01-01 10:00', '2026-07-01', '2026-07-01')`)
+      .simple();
+    const rows = await tableRows(there.admin, "app");
+    await backUp(there.sql, "v1", { schema: "app", tables: "*" });
+    await there.sql.unsafe(`alter table app.t alter column a type timestamptz, alter column b type timestamp,
+      alter column c type timestamptz, alter column d type date`);
+    const { notes } = await planRollback(there.sql, "v1", { data: "keep" });
+    expect(notes).toContain("Times with and without a time zone are converted in that of the database, Europe/Berlin.");
+    await rollBack(there.sql, "v1", { data: "keep" });
+    expect(await tableRows(there.admin, "app")).toEqual(rows);
+  } finally {
+    await own.drop();
+  }
+});
+
 describe("a materialized view that cannot be filled again is told by the plan", () => {
   test.for(
     [
