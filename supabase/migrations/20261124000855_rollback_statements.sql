@@ -660,9 +660,24 @@ as $$ select migration_guard.backup_object_name(table_name, '_discarded', '{}') 
 comment on function migration_guard.discarded_name(text) is
   'Name of the table, in a backup schema, that keeps what a rollback takes from a table.';
 
+create function migration_guard.discarded_column(discarded text, name text, stored_type text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when name in ('discarded_at', 'discarded_by', 'discarded_because', 'discarded_table', 'discarded_place') or exists (
+      select from pg_attribute as a
+      where a.attrelid = to_regclass(discarded) and a.attname = name and a.attnum > 0 and not a.attisdropped and format_type(a.atttypid, a.atttypmod) <> stored_type)
+      then migration_guard.backup_object_name(name, ' as ' || stored_type, '{}')
+    else name end
+$$;
+comment on function migration_guard.discarded_column(text, text, text) is
+  'Name of the column that keeps discarded values of a type: another where an earlier rollback has discarded values of another
+type under the name.';
+
 create function migration_guard.row_columns(table_id bigint)
 returns table (
-  name text, live_name text, stored text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int,
+  name text, live_name text, stored text, stored_type text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int,
   key_collation text, is_readded boolean
 )
 language plpgsql stable
@@ -671,7 +686,7 @@ as $$
 begin
   return query
   select (c.old).name, (c.new).name,
-    migration_guard.stored_form(format('t.%I', (c.old).name), s.copied ->> 'type', s.copied ->> 'stored_type'),
+    migration_guard.stored_form(format('t.%I', (c.old).name), s.copied ->> 'type', s.copied ->> 'stored_type'), s.copied ->> 'stored_type',
     -- From the copy, and from the row as it is.
     case when s.copied ->> 'type' = s.copied ->> 'stored_type' then format('b.%I', (c.old).name) else format('b.%I::%s', (c.old).name, (c.old).parts ->> 'type') end,
     case when c.is and (not c.is_dropped or t.is_late) then case
@@ -770,11 +785,11 @@ begin
   return query
   with parts as (
     select string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number) as stored,
-      string_agg(quote_ident(c.name), ', ' order by c.number) as names,
-      string_agg(format('(%s) = d.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_discarded,
+      string_agg(quote_ident(k.name), ', ' order by c.number) as names,
+      string_agg(format('(%s) = d.%I', c.stored, k.name), ' and ') filter (where c.is_key) as is_discarded,
       string_agg(format('(%s) = b.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_there,
       string_agg(format('s.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as same_key,
-      string_agg(format('d.%1$I = b.%1$I', c.name) || coalesce(' collate ' || c.key_collation, ''), ' and ') filter (where c.is_key) as was_there,
+      string_agg(format('d.%I = b.%I', k.name, c.name) || coalesce(' collate ' || c.key_collation, ''), ' and ') filter (where c.is_key) as was_there,
       string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
       string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
       string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
@@ -782,6 +797,7 @@ begin
       min(c.name) filter (where c.is_key) as first_key,
       case kind when 'p' then '' else 'only ' end || table_name as source
     from migration_guard.row_columns(table_id) as c
+    cross join lateral migration_guard.discarded_column(discarded, c.name, c.stored_type) as k (name)
   )
   select unnest(array[
     format('insert into %1$s (discarded_at, discarded_by, discarded_because, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
@@ -814,27 +830,28 @@ begin
   return query
   with parts as (
     select string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number) as stored,
-      string_agg(quote_ident(c.name), ', ' order by c.number) as names,
+      string_agg(quote_ident(k.name), ', ' order by c.number) as names,
       string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
       string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
       string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
       string_agg(format('b.%I', c.name), ', ' order by c.number) as b_columns,
       case kind when 'p' then '' else 'only ' end || table_name as source
     from migration_guard.row_columns(table_id) as c
+    cross join lateral migration_guard.discarded_column(discarded, c.name, c.stored_type) as k (name)
   ),
   counted as (
     select p.*,
-      format('(select s.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from (select %2$s from %3$s as t) as s) as s',
-        p.s_columns, concat_ws(', ', 't.tableoid as discarded_table, t.ctid as discarded_place', p.stored), p.source) as live,
-      format('(select b.*, row(%1$s)::text as discarded_text, row_number() over (partition by row(%1$s)::text) as discarded_occurrence from %2$I.%3$I as b) as b',
+      format('(select s.*, row(%1$s)::text as migration_guard_text, row_number() over (partition by row(%1$s)::text) as migration_guard_occurrence from (select %2$s from %3$s as t) as s) as s',
+        p.s_columns, concat_ws(', ', 't.tableoid as migration_guard_table, t.ctid as migration_guard_place', p.stored), p.source) as live,
+      format('(select b.*, row(%1$s)::text as migration_guard_text, row_number() over (partition by row(%1$s)::text) as migration_guard_occurrence from %2$I.%3$I as b) as b',
         p.b_columns, backup_schema, backup_table) as copy
     from parts as p
   )
   select unnest(array[
-    format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), ''inserted'', %s from %s left join %s using (discarded_text, discarded_occurrence) where b.discarded_text is null',
-      discarded, concat_ws(', ', c.names, 'discarded_table, discarded_place'), concat_ws(', ', c.s_columns, 's.discarded_table, s.discarded_place'), c.live, c.copy),
+    format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), ''inserted'', %s from %s left join %s using (migration_guard_text, migration_guard_occurrence) where b.migration_guard_text is null',
+      discarded, concat_ws(', ', c.names, 'discarded_table, discarded_place'), concat_ws(', ', c.s_columns, 's.migration_guard_table, s.migration_guard_place'), c.live, c.copy),
     format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.discarded_table, d.discarded_place)', c.source, discarded),
-    format('insert into %s%s overriding system value select %s from %s left join %s using (discarded_text, discarded_occurrence) where s.discarded_text is null',
+    format('insert into %s%s overriding system value select %s from %s left join %s using (migration_guard_text, migration_guard_occurrence) where s.migration_guard_text is null',
       table_name, ' (' || c.written || ')', c.copied, c.copy, c.live)])
   from counted as c;
 end
@@ -874,12 +891,11 @@ begin
     from discarding as d
     cross join lateral migration_guard.stored_columns(d.objid) as s
     -- The name may be that of a column which the table had, of another type.
-    cross join lateral (
-      select case when exists (
+    cross join lateral migration_guard.discarded_column(format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)),
+      case when exists (
           select from pg_temp.migration_guard_objects as c
           where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
-        then left(s.name, 50) || '_dropped' else s.name end as name
-    ) as a
+        then left(s.name, 50) || '_dropped' else s.name end, s.stored_type) as a (name)
     where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
     group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
   )
@@ -953,7 +969,7 @@ begin
   select 7, r.creation_order, 1.5, r.object, 'rows', format('alter table %s %s', r.discarded, c.columns), r.identity
   from restored as r
   cross join lateral (
-    select concat_ws(', ', string_agg(format('add column if not exists %I %s', x ->> 'name', x ->> 'stored_type'), ', '),
+    select concat_ws(', ', string_agg(format('add column if not exists %I %s', migration_guard.discarded_column(r.discarded, x ->> 'name', x ->> 'stored_type'), x ->> 'stored_type'), ', '),
       case when not r.has_key then 'add column if not exists discarded_table oid, add column if not exists discarded_place tid' end) as columns
     from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x where m.source_oid = (r.old).objid
   ) as c

@@ -352,6 +352,13 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       alter sequence app.t_id_seq as bigint`,
     change: "alter table app.t alter column id drop identity",
   },
+  ...["primary key", ""].map((key) => ({
+    name: `columns that are called as those of discarded rows, ${key || "without a key"}`,
+    before: `create table app.t (id int ${key}, discarded_at text, discarded_by int, discarded_place int);
+      insert into app.t values (1, 'x', 3, 1)`,
+    change: "alter table app.t add column discarded_because int default 5, drop column discarded_place",
+    modes: ["restore" as const],
+  })),
   {
     name: "views that have come to need each other",
     before: `create table app.t (id int primary key, c text collate "C");
@@ -411,6 +418,32 @@ test("a column with a default that is gone from a table without a key is named i
   const plan = await planRollback(sql, "v1", { data: "keep" });
   expect(plan.possible).toBe(false);
   expect(plan.cannot_undo).toContainEqual(expect.objectContaining({ object: "column app.t.a", blocks: true }));
+});
+
+test("what several rollbacks discard under one name is kept whole, whatever its type", async () => {
+  const { sql, admin } = connections;
+  await freshApp(connections);
+  await sql`create table app.t (id int primary key, discarded_at text)`;
+  await sql`insert into app.t values (1, 'x')`;
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  for (const [type, value] of [["int", "5"], ["text", "'five'"], ["text", "'six'"]]) {
+    await sql.unsafe(`
+      alter table app.t add column a ${type} default ${value};
+      update app.t set discarded_at = a::text`).simple();
+    await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+  }
+  expect([
+    ...await admin`
+      select discarded_because as because, a, "a as text", "discarded_at as text" from migration_backup_v1.t_discarded
+      order by discarded_at, discarded_because`,
+  ]).toEqual([
+    { because: "column dropped", a: 5, "a as text": null, "discarded_at as text": null },
+    { because: "updated", a: null, "a as text": null, "discarded_at as text": "5" },
+    { because: "column dropped", a: null, "a as text": "five", "discarded_at as text": null },
+    { because: "updated", a: null, "a as text": null, "discarded_at as text": "five" },
+    { because: "column dropped", a: null, "a as text": "six", "discarded_at as text": null },
+    { because: "updated", a: null, "a as text": null, "discarded_at as text": "six" },
+  ]);
 });
 
 test("times that are kept are converted in the time zone of the database, and the plan says so", async () => {
