@@ -95,6 +95,8 @@ const places: Record<string, Record<string, string>> = {
     prattrs: `(select jsonb_agg(a.attname order by a.attnum)
       from pg_attribute as a where a.attrelid = r.prrelid and a.attnum = any (r.prattrs))`,
   },
+  // The object that is described is named with its column.
+  pg_description: { objsubid: "r.objsubid > 0" },
   pg_enum: { enumsortorder: "row_number() over (partition by r.enumtypid order by r.enumsortorder)" },
 };
 
