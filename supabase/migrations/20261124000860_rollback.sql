@@ -883,12 +883,17 @@ declare
   held jsonb := '{}';
   taken jsonb;
   ran jsonb := '[]';
+  counts jsonb;
   s record;
 begin
   for s in
     select a.*, (select o.id from pg_temp.migration_guard_objects as o where o.was and o.kind = 'table' and (o.old).identity = a."on") as table_id
     from migration_guard.all_rollback_statements(backup_schema, options) as a order by a.step
   loop
+    -- Counted when nobody can write any more.
+    if counts is null and s.phase > 0 then
+      counts := migration_guard.rebuilt_counts();
+    end if;
     units := (select migration_guard.statement_work(p) from jsonb_array_elements(planned) as p where (p ->> 'step')::bigint = s.step);
     perform migration_guard.begin_step('statement@' || s.step);
     begun := clock_timestamp();
@@ -903,11 +908,12 @@ begin
         select coalesce(jsonb_agg(jsonb_build_object('relation', split_part(k, ' ', 1)::oid::regclass::text, 'mode', split_part(k, ' ', 2))), '[]')
         from jsonb_object_keys(taken) as k));
   end loop;
-  return jsonb_build_object('statements', ran, 'held', held);
+  return jsonb_build_object('statements', ran, 'held', held, 'counts', coalesce(counts, '{}'));
 end
 $$;
 comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb, jsonb) is
-  'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took.';
+  'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took; and
+how many rows the tables had that it has made anew.';
 
 create function migration_guard.assert_catalog_is_back(backup_schema text) returns jsonb
 language plpgsql volatile
@@ -1071,7 +1077,6 @@ as $$
 declare
   options constant jsonb := migration_guard.parse_rollback_options(job.parameters -> 'options');
   plan record;
-  counts jsonb;
   ran jsonb;
   catalog jsonb;
   tables jsonb;
@@ -1082,11 +1087,10 @@ begin
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
   perform set_config('migration_guard.actor', job.actor, true);
   perform set_config('lock_timeout', '5s', true);
-  counts := migration_guard.rebuilt_counts();
   ran := migration_guard.run_rollback_statements(job, backup.schema_name, options, plan.statements);
   perform migration_guard.begin_step('proof');
   catalog := migration_guard.assert_catalog_is_back(backup.schema_name);
-  tables := migration_guard.assert_rows_are_back(options, counts);
+  tables := migration_guard.assert_rows_are_back(options, ran -> 'counts');
   ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(array(select jsonb_array_elements_text(catalog -> 'confirmed'))));
   ended := clock_timestamp();
   return jsonb_build_object(
