@@ -9,6 +9,8 @@ create table migration_guard.jobs (
   status text not null default 'queued',
   -- What the request asked for, besides the version.
   parameters jsonb not null default '{}',
+  -- Where it tells that it has ended: as its plan said when it was asked for (chapter 10, webhooks).
+  notify_url text,
   -- The last progress that was recorded; that of a running job is read from its session (job_progress).
   progress jsonb not null default '{"step": "queued", "done": 0, "total": null, "unit": null, "percent": 0, "eta_seconds": null}',
   result jsonb,
@@ -161,8 +163,9 @@ as $$
 declare
   job migration_guard.jobs;
 begin
-  insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id)
-  values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id)
+  insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id, notify_url)
+  values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id,
+    migration_guard.notify_url(enqueue.version))
   returning j.* into job;
   return job;
 exception when unique_violation then
