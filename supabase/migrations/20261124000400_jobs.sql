@@ -527,6 +527,8 @@ begin
       select j.progress into recorded from migration_guard.jobs as j where j.id = job.id and j.status <> 'running';
       if found then return recorded; end if;
       recorded := job.progress;
+      exit when not exists (
+        select from pg_catalog.pg_stat_activity as a where a.pid = job.worker_pid and a.state = 'active' and a.wait_event_type is distinct from 'Lock');
     end if;
     perform pg_sleep(0.02);
   end loop;
