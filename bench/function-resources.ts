@@ -20,8 +20,8 @@ const targets = {
 };
 /** Rows of the large table in a megabyte: one fills a page. */
 const rowsPerMegabyte = 128;
-/** Seconds of a stream, at most, before it asks its client to reconnect. */
-const longestStream = 120;
+/** Seconds that a request may wait for its job, at most. */
+const longestWait = 120;
 
 const example = join(import.meta.dirname, "..", "examples", "coordinator-to-curator");
 const database = "postgres";
@@ -34,13 +34,12 @@ request. Starts a Postgres and a stack of its own in a temporary folder, and rem
   npm run bench:function -- --megabytes=64     with a smaller one
   npm run bench:function -- --rows=10000       the same, in rows of 8 kB
   npm run bench:function -- --requests=50      that many requests of each kind, 200 unless told otherwise
-  npm run bench:function -- --seconds=10       that long an event stream, 30 unless told otherwise
 
 Exits with 1 when a target is missed.`;
 
 type Line = { what: string; figure: string; target?: string; isMet?: boolean };
 type Call = (method: string, path: string, options?: CallOptions) => Promise<{ status: number; text: string }>;
-type CallOptions = { json?: unknown; sql?: string; wait?: number };
+type CallOptions = { json?: unknown; sql?: string; wait?: number; idempotencyKey?: string };
 
 const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
@@ -109,7 +108,7 @@ async function measure() {
   await measureIdle(pid);
   await measureLargeBackup(pid);
   await measureRequests(pid);
-  await measureStream(pid);
+  await measureLongRequests(pid);
   const peak = Math.max(processUsage(pid).peak, memory.most());
   // The target is for a backup; here the requests by the hundred are in it, too.
   lines.push({ what: "Memory at its highest, from start to end", figure: `${peak.toFixed(0)} MB` });
@@ -134,14 +133,14 @@ async function measureLargeBackup(pid: number) {
     pid,
     `Backup of ${tableSize}`,
     version,
-    () => call("POST", "/v1/backups", { json: { version }, wait: longestStream }),
+    () => call("POST", "/v1/backups", { json: { version }, wait: longestWait }),
   );
   for (const verb of ["verify", "diff"]) {
     await measureJob(
       pid,
       `${verb} of ${tableSize}`,
       version,
-      () => call("POST", `/v1/backups/${version}/${verb}`, { wait: longestStream }),
+      () => call("POST", `/v1/backups/${version}/${verb}`, { wait: longestWait }),
     );
   }
 }
@@ -234,28 +233,78 @@ async function migrate(migration: string) {
   await sql.end();
 }
 
-/** A stream of a job that waits for a lock: nothing changes, and the database is looked at all the same. */
-async function measureStream(pid: number) {
-  const version = "v2.0";
-  await expectCall("PUT", `/v1/plans/${version}`, { json: { tables: ["held"] } });
-  const sql = connect({ port: postgres!.port, database });
-  await sql.unsafe("begin; lock table public.held in access exclusive mode");
-  try {
-    const { text } = await expectCall("POST", "/v1/backups", { json: { version } });
-    const url = `${stack!.functionUrl}/v1/jobs/${JSON.parse(text).id}/events`;
-    step(`An event stream of ${options.seconds} s`);
-    const response = await fetch(url, { headers: { apikey: secretKeys.default! } });
-    const reading = response.text();
+/** What looks at a job for as long as it may: an event stream, and a request that waits. */
+async function measureLongRequests(pid: number) {
+  await using job = await beginLongJob("v2.0");
+  const measureLongRequest = async (request: () => ReturnType<Call>) => {
     const { cpu } = processUsage(pid);
-    await sleep(options.seconds * 1000);
-    const perSecond = (processUsage(pid).cpu - cpu) / options.seconds;
-    await sql.unsafe("rollback");
-    await reading;
-    lines.push({ what: "Event stream: CPU", figure: `${perSecond.toFixed(1)} ms a second` });
-    addCpu(`Event stream of ${longestStream} s: CPU`, perSecond * longestStream, 1, "the longest that there is");
-  } finally {
-    await sql.end();
-  }
+    const begun = performance.now();
+    const { text } = await request();
+    return { text, cpu: processUsage(pid).cpu - cpu, seconds: Math.round((performance.now() - begun) / 1000) };
+  };
+  const follow = async () => {
+    const stream = await measureLongRequest(() => expectCall("GET", `/v1/jobs/${job.id}/events`));
+    if (!/^event: reconnect$/m.test(stream.text)) throw new Error(`The stream has ended with:\n${stream.text}`);
+    return { ...stream, events: stream.text.match(/^event: progress$/gm)!.length };
+  };
+  step("An event stream to its end");
+  // It also pays for the garbage of all that came before.
+  const first = await follow();
+  step("Another one");
+  const { cpu, seconds, events } = await follow();
+  addCpu(`Event stream of ${seconds} s, ${events} events`, cpu, 1, `first ${first.cpu} ms`);
+
+  step(`A request that waits ${longestWait} s`);
+  const waiting = await measureLongRequest(() =>
+    expectCall("POST", "/v1/backups", {
+      json: { version: job.version },
+      wait: longestWait,
+      idempotencyKey: job.idempotencyKey,
+    })
+  );
+  if (JSON.parse(waiting.text).id !== job.id) throw new Error(`It has waited for another job: ${waiting.text}`);
+  addCpu("POST /v1/backups that waits", waiting.cpu, 1, `${waiting.seconds} s`);
+}
+
+/** A job whose worker reports as it does in a large copy, ten times a second, until it is disposed of. */
+async function beginLongJob(version: string) {
+  await expectCall("PUT", `/v1/plans/${version}`, { json: { tables: ["held"] } });
+  const idempotencyKey = "bench";
+  const sql = connect({ port: postgres!.port, database, max: 1 });
+  const [job] = await sql.begin(async (sql) => {
+    const jobs = await sql<{ id: string }[]>`
+      select id from migration_guard_api.create_backup(${version}, 'default', null, ${idempotencyKey})`;
+    await sql`select migration_guard.claim_job(${jobs[0]!.id})`;
+    return jobs;
+  });
+  const { id } = job!;
+  await sql`set statement_timeout = 0`;
+  const working = sql.unsafe(`
+    do $$
+    declare
+      job constant migration_guard.jobs := migration_guard.get_job('${id}');
+    begin
+      for percent in 1..100 loop
+        for tick in 1..100 loop
+          perform migration_guard.report_progress(job, 'copying@' || 'public.held'::regclass::oid, percent * 1e9::bigint + tick * 1e7::bigint, 101e9::bigint);
+          perform pg_sleep(0.1);
+        end loop;
+      end loop;
+    end
+    $$`).catch((error) => {
+    // The cancel's.
+    if (error.code !== "57014") throw error;
+  });
+  return {
+    id,
+    version,
+    idempotencyKey,
+    [Symbol.asyncDispose]: async () => {
+      await expectCall("DELETE", `/v1/jobs/${id}`);
+      await working;
+      await sql.end();
+    },
+  };
 }
 
 function addCpu(what: string, cpu: number, requests: number, note: string) {
@@ -284,7 +333,7 @@ function watchMemory(pid: number): { most: () => number } & Disposable {
   };
 }
 
-async function call(method: string, path: string, { json, sql, wait }: CallOptions = {}) {
+async function call(method: string, path: string, { json, sql, wait, idempotencyKey }: CallOptions = {}) {
   const response = await fetch(stack!.functionUrl + path, {
     method,
     body: json === undefined ? sql : JSON.stringify(json),
@@ -293,6 +342,7 @@ async function call(method: string, path: string, { json, sql, wait }: CallOptio
       ...(json === undefined ? {} : { "content-type": "application/json" }),
       ...(sql === undefined ? {} : { "content-type": "application/sql" }),
       ...(wait === undefined ? {} : { prefer: `wait=${wait}` }),
+      ...(idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey }),
     },
   });
   return { status: response.status, text: await response.text() };
@@ -335,14 +385,13 @@ function cleanUp(): Promise<void> {
 }
 
 /** What the command line says. Ends the process when that is not understood, or not to be measured here. */
-function readOptions(): { rows: number; requests: number; seconds: number } {
+function readOptions(): { rows: number; requests: number } {
   try {
     const { values } = parseArgs({
       options: {
         megabytes: { type: "string" },
         rows: { type: "string" },
         requests: { type: "string", default: "200" },
-        seconds: { type: "string", default: "30" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -358,7 +407,6 @@ function readOptions(): { rows: number; requests: number; seconds: number } {
     return {
       rows: rows === undefined ? count("megabytes", megabytes ?? "1024") * rowsPerMegabyte : count("rows", rows),
       requests: count("requests", values.requests),
-      seconds: count("seconds", values.seconds, longestStream - 20),
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
@@ -366,10 +414,10 @@ function readOptions(): { rows: number; requests: number; seconds: number } {
   }
 }
 
-function count(name: string, text: string, most = 1_000_000): number {
+function count(name: string, text: string): number {
   const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > most) {
-    throw new Error(`--${name}=${text}: it takes a whole number from 1 to ${most}.`);
+  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) {
+    throw new Error(`--${name}=${text}: it takes a whole number from 1 to 1000000.`);
   }
   return number;
 }

@@ -9,6 +9,8 @@ create table migration_guard.jobs (
   status text not null default 'queued',
   -- What the request asked for, besides the version.
   parameters jsonb not null default '{}',
+  -- Where it tells that it has ended: as its plan said when it was asked for (chapter 10, webhooks).
+  notify_url text,
   -- The last progress that was recorded; that of a running job is read from its session (job_progress).
   progress jsonb not null default '{"step": "queued", "done": 0, "total": null, "unit": null, "percent": 0, "eta_seconds": null}',
   result jsonb,
@@ -161,8 +163,9 @@ as $$
 declare
   job migration_guard.jobs;
 begin
-  insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id)
-  values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id)
+  insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id, notify_url)
+  values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id,
+    migration_guard.notify_url(enqueue.version))
   returning j.* into job;
   return job;
 exception when unique_violation then
@@ -238,16 +241,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   total constant bigint := nullif(current_setting('migration_guard.progress_total', true), '')::bigint;
-  -- Sizes change while a job runs; what was shown is not taken back.
-  done constant bigint := greatest(nullif(current_setting('migration_guard.progress_shown', true), '')::bigint,
-    least(nullif(current_setting('migration_guard.progress_done', true), '')::bigint + within_pass, total));
-  shown constant text := format('migration_guard/%s/%s/%s/%s', current_setting('migration_guard.progress_job', true), done, total,
-    current_setting('migration_guard.progress_step', true));
+  done bigint := least(nullif(current_setting('migration_guard.progress_done', true), '')::bigint + within_pass, total);
+  shown text;
 begin
   if total is not null then
-    perform set_config('migration_guard.progress_shown', done::text, true);
+    -- What was shown is not taken back, though sizes change while a job runs, and settings are undone with what fails in it.
+    done := (select greatest(s.last_value, done) from pg_temp.migration_guard_shown as s);
+    perform setval('pg_temp.migration_guard_shown', done);
+    shown := format('migration_guard/%s/%s/%s/%s', current_setting('migration_guard.progress_job', true), done, total,
+      current_setting('migration_guard.progress_step', true));
     perform set_config('migration_guard.next_tick', (extract(epoch from clock_timestamp()) + 0.1)::text, true);
-    perform set_config('application_name', case when octet_length(shown) <= 63 then shown else regexp_replace(shown, '@[0-9]+$', '') end, true);
+    perform set_config('application_name', case when octet_length(shown) <= 63 then shown else regexp_replace(shown, '@[0-9+]+$', '') end, true);
   end if;
 end
 $$;
@@ -267,12 +271,15 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- Nothing undoes what a sequence is set to. It is dropped when the job ends.
+  if to_regclass('pg_temp.migration_guard_shown') is null then
+    create temporary sequence migration_guard_shown minvalue 0;
+  end if;
   -- All of these end with the transaction.
   perform set_config('migration_guard.progress_job', job.number::text, true);
   perform set_config('migration_guard.progress_unit', migration_guard.progress_unit(job.kind), true);
   perform set_config('migration_guard.progress_step', step, true);
   perform set_config('migration_guard.progress_done', least(done, total)::text, true);
-  perform set_config('migration_guard.progress_shown', least(done, total)::text, true);
   perform set_config('migration_guard.progress_total', total::text, true);
   perform set_config('migration_guard.pass', '', true);
   perform migration_guard.show_progress();
@@ -280,7 +287,7 @@ end
 $$;
 comment on function migration_guard.report_progress(migration_guard.jobs, text, bigint, bigint) is
   'Shows where the running job stands: a step, and how many units of work of how many are done. A step is a word, or a word
-and @ and the OID of a table or the number of a statement.';
+and @ and the OID of a table, or the number of a statement, + and its units of work.';
 
 create function migration_guard.begin_step(step text) returns void
 language plpgsql volatile
@@ -291,7 +298,9 @@ begin
   perform migration_guard.show_progress();
 end
 $$;
-comment on function migration_guard.begin_step(text) is 'Shows that the running job, if there is one, has begun another step.';
+comment on function migration_guard.begin_step(text) is
+  'Shows that the running job, if there is one, has begun another step. "trying" is what is shown for a moment when all that a
+block has done is undone, its steps included; the block itself begins with another one.';
 
 create function migration_guard.finish_work(units bigint) returns void
 language plpgsql volatile
@@ -305,6 +314,19 @@ begin
 end
 $$;
 comment on function migration_guard.finish_work(bigint) is 'Counts units of work of the running job, if there is one, as done.';
+
+create function migration_guard.unshown_units(units bigint) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select greatest(current_setting('migration_guard.progress_done')::bigint + units - s.last_value, 0)
+    from pg_temp.migration_guard_shown as s);
+end
+$$;
+comment on function migration_guard.unshown_units(bigint) is
+  'How many of the next units of work of the running job count for who looks: more have been shown than are done where work was undone.';
 
 create function migration_guard.table_bytes(relation oid) returns bigint
 language sql stable
@@ -431,8 +453,9 @@ begin
         select format('%s %I.%I', s.word, n.nspname, c.relname)
         from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = s.number) end,
     concat_ws(' ', s.word, case when s.word = 'statement' then s.number end))
-  from (select split_part(step, '@', 1) as word, nullif(split_part(step, '@', 2), '')::bigint as number) as s
+  from (select split_part(step, '@', 1) as word, substring(step from '@([0-9]+)')::bigint as number) as s
   left join (values
+    ('trying', 'reading the catalog'),
     ('catalog', 'reading the catalog'),
     ('metadata', 'recording the metadata'),
     ('checks', 'checking what was recorded'),
@@ -446,22 +469,77 @@ $$;
 comment on function migration_guard.step_text(migration_guard.jobs, text) is
   'A step as a reader wants it: with the name of the table, or with the statement.';
 
-create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
+create function migration_guard.built_part(worker_pid int) returns float8
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(
-    (
-      select jsonb_build_object(
-        'step', migration_guard.step_text(job, p.parts[3]), 'done', p.done, 'total', nullif(p.total, 0), 'unit', migration_guard.progress_unit(job.kind),
-        'percent', coalesce(floor(100.0 * p.done / nullif(p.total, 0)), 0),
-        'eta_seconds', case when p.done > 0 then greatest(ceil(extract(epoch from clock_timestamp() - a.xact_start) * (p.total - p.done) / nullif(p.done, 0)), 0) end)
-      from pg_catalog.pg_stat_activity as a
-      cross join lateral regexp_match(a.application_name, format('^migration_guard/%s/([0-9]+)/([0-9]+)/(.*)$', job.number)) as m (parts)
-      cross join lateral (select m.parts, m.parts[1]::bigint as done, m.parts[2]::bigint as total) as p
-      where job.status = 'running' and a.pid = job.worker_pid and m.parts is not null
-    ),
-    job.progress)
+  select case
+    -- Of a partitioned table, one partition's after the other.
+    when p.partitions_total > 0 then p.partitions_done::float8 / p.partitions_total
+    -- The table is read, what was read is sorted, and then written.
+    when p.phase ~ '^building index: sorting' then 0.5
+    when p.phase ~ '^building index: loading' then 0.5 + 0.5 * coalesce(p.tuples_done::float8 / nullif(p.tuples_total, 0), 0)
+    else 0.5 * coalesce(p.blocks_done::float8 / nullif(p.blocks_total, 0), 0) end
+  from pg_catalog.pg_stat_progress_create_index as p
+  where p.pid = worker_pid and p.datid = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+$$;
+comment on function migration_guard.built_part(int) is
+  'How much of the index that a session builds is done, from 0 to 1; null where it builds none.';
+
+create function migration_guard.done_within(job migration_guard.jobs, step text, is_waiting boolean) returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when step = 'trying' then null
+    -- Other statements may build several, one after the other.
+    when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint .* (primary key|unique|exclude) ?' then 0
+    when is_waiting then 0
+    else (substring(step from '[+]([0-9]+)$')::bigint * migration_guard.built_part(job.worker_pid))::bigint end
+$$;
+comment on function migration_guard.done_within(migration_guard.jobs, text, boolean) is
+  'Units of work that are done of the present step, as Postgres tells; null between two steps, and where it should be building
+an index and is not: then it has just ended, or is about to begin.';
+
+create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
+-- Volatile, to see at its second look what has been committed since the first.
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded jsonb := job.progress;
+  shown record;
+  within bigint;
+begin
+  if job.status <> 'running' then return recorded; end if;
+  -- What was told is not taken back for the moment between a step and the next, or between the end of the work and its record.
+  for look in 1..5 loop
+    perform pg_stat_clear_snapshot();
+    select m.parts[1]::bigint as done, m.parts[2]::bigint as total, m.parts[3] as step, a.xact_start, coalesce(a.wait_event_type = 'Lock', false) as is_waiting
+    into shown
+    from pg_catalog.pg_stat_activity as a
+    cross join lateral regexp_match(a.application_name, format('^migration_guard/%s/([0-9]+)/([0-9]+)/(.*)$', job.number)) as m (parts)
+    where a.pid = job.worker_pid and m.parts is not null;
+    if found then
+      within := migration_guard.done_within(job, shown.step, shown.is_waiting);
+      exit when within is not null;
+    else
+      select j.progress into recorded from migration_guard.jobs as j where j.id = job.id and j.status <> 'running';
+      if found then return recorded; end if;
+      recorded := job.progress;
+      exit when not exists (
+        select from pg_catalog.pg_stat_activity as a where a.pid = job.worker_pid and a.state = 'active' and a.wait_event_type is distinct from 'Lock');
+    end if;
+    perform pg_sleep(0.02);
+  end loop;
+  if shown.step is null then return recorded; end if;
+  return (
+    select jsonb_build_object(
+      'step', migration_guard.step_text(job, shown.step), 'done', d.done, 'total', nullif(shown.total, 0), 'unit', migration_guard.progress_unit(job.kind),
+      'percent', coalesce(floor(100.0 * d.done / nullif(shown.total, 0)), 0),
+      'eta_seconds', case when d.done > 0 then greatest(ceil(extract(epoch from clock_timestamp() - shown.xact_start) * (shown.total - d.done) / d.done), 0) end)
+    from (select least(shown.done + coalesce(within, 0), shown.total) as done) as d);
+end
 $$;
 comment on function migration_guard.job_progress(migration_guard.jobs) is
   'Progress of a job as {step, done, total, unit, percent, eta_seconds}: live while it runs, the last recorded otherwise. The

@@ -498,12 +498,14 @@ begin
     outcome := jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end, 'inserted', 0, 'updated', 0, 'deleted', 0,
       'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb, 'note', migration_guard.comparison_note(pair, key, true));
   else
-    perform migration_guard.begin_pass('comparing@' || pair.live, array[pair.live, copy], join_bytes);
+    perform migration_guard.begin_pass('trying', array[pair.live, copy], join_bytes);
     begin
+      perform migration_guard.begin_step('comparing@' || pair.live);
       outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
     exception when others then
       -- A cast may be missing, or fail at some value; nothing else has a second chance.
       if not exists (select from migration_guard.paired_columns(pair) as c where c.is_retyped) then raise; end if;
+      perform migration_guard.begin_step('comparing@' || pair.live);
       outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
     end;
   end if;

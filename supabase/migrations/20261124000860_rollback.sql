@@ -455,13 +455,20 @@ declare
     left join pg_temp.migration_guard_objects as o on o.is and coalesce((o.old).identity, (o.new).identity) = table_name and o.objsubid = 0 and migration_guard.is_table(o.kind)
     limit 1);
 begin
-  return (
-    select greatest(sum(c.reltuples), 0)::bigint
-    from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p));
+  return coalesce(
+    (
+      select nullif(sum(c.reltuples) filter (where c.reltuples > 0), 0)::bigint
+      from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)),
+    -- There is no table, or nobody has counted.
+    (
+      select m.row_count from pg_temp.migration_guard_objects as o
+      join pg_temp.migration_guard_copies as m on m.source_oid = (o.old).objid
+      where o.kind = 'table' and (o.old).identity = table_name limit 1),
+    0);
 end
 $$;
 comment on function migration_guard.estimated_rows(text) is
-  'How many rows Postgres believes a table to have, by the name that the backup has for it.';
+  'How many rows Postgres believes a table to have, by the name that the backup has for it, or how many its copy has.';
 
 create function migration_guard.assumed_catalog() returns text
 language plpgsql stable
@@ -852,24 +859,33 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- A statement that ends with the table that it reads; what such an end is part of could not end so.
-  named constant text := '(?:[a-z_][a-z0-9_$]*|"(?:[^"]|"")+")';
-  parts constant text[] := regexp_match(statement, format('^insert into .* from (?:only )?(%1$s\.%1$s) as ([bt])$', named));
+  name constant text := '(?:[a-z_][a-z0-9_$]*|"[a-zA-Z0-9_$]+")';
+  -- The table that is read from its beginning to its end, what it is called, and what comes after.
+  table_pattern constant text := format('(?:only )?(%1$s\.%1$s) as ([bt])', name);
+  parts text[];
   condition text;
 begin
-  if parts is not null then
-    condition := migration_guard.ticking(to_regclass(parts[1]), parts[2]);
+  -- A name that is no plain word could look like anything.
+  if strpos(regexp_replace(statement, '"[a-zA-Z0-9_$]+"', '', 'g'), '"') > 0 then
+    return statement;
   end if;
+  parts := coalesce(
+    regexp_match(statement, format('^(insert into .* from %s)()$', table_pattern)),
+    -- The rows that go, to where they are kept.
+    regexp_match(statement, format('^(insert into .* from [(]select .* from %s)([)] as s left join .*)$', table_pattern)),
+    regexp_match(statement, format('^(insert into .* from %s) where ((?:not )?exists [(].*[)])$', table_pattern)),
+    regexp_match(statement, format('^(delete from %s using .*) where (.*)$', table_pattern)));
+  condition := migration_guard.ticking(to_regclass(parts[2]), parts[3]);
   if condition is null then
     return statement;
   end if;
-  perform migration_guard.begin_pass(current_setting('migration_guard.progress_step'), array[to_regclass(parts[1])::oid], relation_units);
-  return statement || ' where ' || condition;
+  perform migration_guard.begin_pass(current_setting('migration_guard.progress_step'), array[to_regclass(parts[2])::oid], relation_units);
+  return parts[1] || ' where ' || condition || case when parts[4] ~ '^[)]' or parts[4] = '' then parts[4] else ' and ' || parts[4] end;
 end
 $$;
 comment on function migration_guard.ticking_statement(text, bigint) is
-  'A statement that copies all rows of a large table, with a condition that is always true and shows how far it is; any other
-as it is.';
+  'A statement that copies, keeps, deletes or puts back the rows of a large table, with a condition that is always true and shows
+how far it is; any other as it is.';
 
 create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
@@ -895,7 +911,7 @@ begin
       counts := migration_guard.rebuilt_counts();
     end if;
     units := (select migration_guard.statement_work(p) from jsonb_array_elements(planned) as p where (p ->> 'step')::bigint = s.step);
-    perform migration_guard.begin_step('statement@' || s.step);
+    perform migration_guard.begin_step(format('statement@%s+%s', s.step, migration_guard.unshown_units(units)));
     begun := clock_timestamp();
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, units);
     perform migration_guard.finish_work(units);
@@ -1141,8 +1157,9 @@ begin
   perform migration_guard.report_progress(job, 'checks', 0, total);
   perform migration_guard.assert_intact(backup);
   for attempt in 1..attempts loop
-    perform migration_guard.report_progress(job, 'catalog', rows, total);
+    perform migration_guard.report_progress(job, 'trying', rows, total);
     begin
+      perform migration_guard.begin_step('catalog');
       result := migration_guard.attempt_rollback(job, backup);
       -- What a rehearsal has done is undone here, by the error that carries its result.
       if (job.parameters ->> 'rehearse')::boolean then

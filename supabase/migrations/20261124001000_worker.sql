@@ -349,6 +349,7 @@ begin
   -- The caller's search_path is in force here, as in work().
   failure := migration_guard.run_job(job, lock_failure);
   drop view if exists pg_temp.migration_guard_tables;
+  drop sequence if exists pg_temp.migration_guard_shown;
   commit;
   if failure is not null then
     begin

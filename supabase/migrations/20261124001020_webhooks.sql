@@ -1,11 +1,11 @@
--- Chapter 10, continued. Webhooks: a job that ends leaves one message for its plan's notify_url, in its own transaction.
+-- Chapter 10, continued. Webhooks: a job that ends leaves one message for the notify_url that its plan had, in its own transaction.
 -- Nothing here connects to anywhere: the Edge Function takes what is due, sends it, and tells how that ended.
 
 create table migration_guard.webhooks (
   -- What the receiver knows it by, the same in every attempt (webhook-id).
   id text primary key default 'msg_' || replace(gen_random_uuid()::text, '-', ''),
   job_id uuid not null unique references migration_guard.jobs on delete cascade,
-  -- The plan's notify_url when the job ended.
+  -- The plan's notify_url when the job was asked for.
   url text not null,
   -- How often it was taken to be sent.
   attempts int not null default 0,
@@ -20,7 +20,7 @@ create table migration_guard.webhooks (
   constraint last_error_is_a_word check (last_error ~ '^[a-z][a-z0-9_]{0,39}$')
 );
 comment on table migration_guard.webhooks is
-  'One message for each ended job whose plan has a notify_url; kept for 30 days after it was delivered or given up.';
+  'One message for each ended job whose plan had a notify_url; kept for 30 days after it was delivered or given up.';
 
 -- What a job leaves behind --------------------------------------------------------------------------------------------
 
@@ -46,9 +46,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into migration_guard.webhooks (job_id, url)
-  select new.id, n.url
-  from (select migration_guard.notify_url(new.version) as url) as n
-  where n.url is not null
+  select new.id, new.notify_url where new.notify_url is not null
   on conflict do nothing;
   return null;
 exception when others then

@@ -146,11 +146,39 @@ test("nobody asks the database any more when the client has gone", async ({ manu
       stream.leave();
       await expect.poll(async () => {
         const then = asked;
-        await sleep(2000);
+        // Longer than any pause between two looks.
+        await sleep(4000);
         return asked - then;
       }, { timeout: 60_000 }).toBe(0);
     }
   }
+});
+
+test("a stream ends after a minute, having looked at most thirty times, and whoever comes back goes on where it was", async ({ manual, onTestFinished }) => {
+  const { rest, functionUrl } = manual.stack;
+  const { events } = await askForBackup(manual);
+  const bar = await openStream(functionUrl + events, text);
+  const ask = rest.fetch;
+  onTestFinished(() => void (rest.fetch = ask));
+  let looks = 0;
+  rest.fetch = (request) => {
+    if (request.url.endsWith("/get_job")) looks++;
+    return ask(request);
+  };
+  const stream = await openStream(functionUrl + events);
+  await Promise.all([stream.end(), bar.end()]);
+  // Of both streams.
+  expect(looks).toBeGreaterThan(10);
+  expect(looks).toBeLessThanOrEqual(60);
+  const [queued, reconnect, ...more] = stream.events();
+  expect(more).toEqual([]);
+  expect(reconnect).toMatchObject({ event: "reconnect", id: queued!.id });
+  expect(bar.text()).toMatch(/\rThe job goes on\. Follow it again: curl -N .*\n$/);
+
+  await work(manual.database.sql);
+  const next = await openStream(functionUrl + events, { "last-event-id": reconnect!.id! });
+  await next.end();
+  expect(next.events()).toMatchObject([{ event: "end", data: { status: "succeeded" } }]);
 });
 
 test("a job that nobody runs is run when somebody follows it", async ({ api }) => {

@@ -49,6 +49,29 @@ test("a running backup is cancelled, leaves no schema, and can be asked for agai
   expect((await postBackup(api, "v1", { wait: 60 })).json).toMatchObject({ status: "succeeded" });
 });
 
+test.for(["reading", "copying"])("a backup that is %s a large table is cancelled", async (step, { freshApi: api }) => {
+  const { sql } = api.database;
+  await sql`
+    create table public.big as
+    select n as id, jsonb_build_object('n', n, 'x', repeat('y', 300)) as doc from generate_series(1, 500000) as n`;
+  await putPlan(api, "v1", ["big"]);
+  const { json: { id } } = await postBackup(api, "v1");
+  // It is at a statement, and waits for nobody.
+  await until(async () => {
+    const [job] = await sql`
+      select from migration_guard.jobs as j join pg_stat_activity as a on a.pid = j.worker_pid
+      where j.id = ${id} and a.state = 'active' and a.wait_event_type is distinct from 'Lock'
+        and migration_guard.job_progress(j) ->> 'step' = ${`${step} public.big`}`;
+    return job;
+  });
+  expect((await api.call("DELETE", `/v1/jobs/${id}`, { wait: 60 })).json).toMatchObject({
+    status: "cancelled",
+    error: { code: "cancelled" },
+  });
+  expect(await schemas(api)).toEqual([]);
+  expect(await sql`select from pg_locks where relation = 'public.big'::regclass`).toHaveLength(0);
+});
+
 test("a job that is not there, or not an id, is not cancelled", async ({ api: { call } }) => {
   expect((await call("DELETE", "/v1/jobs/00000000-0000-4000-8000-000000000000")).json).toMatchObject({
     status: 404,
@@ -208,7 +231,7 @@ test("a job whose session is terminated is claimed again, and completes", async 
 
 test("a job completes though the network to the database is away for ten seconds", async ({ onTestFinished, database }) => {
   const proxy = await startTcpProxy(database.port);
-  const api = await startApi("with_example", {}, proxy.port);
+  const api = await startApi("with_example", {}, { rest: proxy.port, worker: proxy.port });
   onTestFinished(async () => {
     await api.stop();
     await proxy.stop();
@@ -224,6 +247,53 @@ test("a job completes though the network to the database is away for ten seconds
   proxy.mend();
   expect(await ended(api, id)).toMatchObject({ status: "succeeded" });
   expect((await api.call("POST", "/v1/backups/v1/verify", { wait: 60 })).json).toMatchObject({ status: "succeeded" });
+});
+
+test("a job completes though the network to the database swallows everything for ten seconds", async ({ onTestFinished, database }) => {
+  const proxy = await startTcpProxy(database.port);
+  const api = await startApi("with_example", {}, { rest: proxy.port, worker: proxy.port });
+  onTestFinished(async () => {
+    await proxy.stop();
+    await api.stop();
+  });
+  await putPlan(api, "v1");
+  const { release } = await lockTable(api.database.connect(), "public.profiles");
+  const { json: { id } } = await postBackup(api, "v1");
+  const { worker_pid } = await heldJob(api.database.sql);
+  proxy.swallow();
+  await release();
+  expect((await api.call("GET", `/v1/jobs/${id}`)).json).toMatchObject({ status: 503, code: "database_unavailable" });
+  expect((await postBackup(api, "v1")).json).toMatchObject({ status: 503, code: "database_unavailable" });
+  expect((await api.call("GET", "/health")).status).toBe(200);
+  await sleep(10_000);
+  proxy.mend();
+  expect(await ended(api, id)).toMatchObject({ status: "succeeded" });
+  const [job] = await api.database.sql`select worker_pid, attempts from migration_guard.jobs where id = ${id}`;
+  expect(job).toEqual({ worker_pid, attempts: 1 });
+  expect((await api.call("POST", "/v1/backups/v1/verify", { wait: 60 })).json).toMatchObject({ status: "succeeded" });
+});
+
+test("a job completes, and the next one too, though the worker's connection is dead and nobody says so", async ({ onTestFinished, database }) => {
+  const proxy = await startTcpProxy(database.port);
+  const api = await startApi("with_example", {}, { worker: proxy.port });
+  onTestFinished(async () => {
+    await proxy.stop();
+    await api.stop();
+  });
+  await putPlan(api, "v1");
+  const { release } = await lockTable(api.database.connect(), "public.profiles");
+  const { json: { id } } = await postBackup(api, "v1");
+  const { worker_pid } = await heldJob(api.database.sql);
+  proxy.forget();
+  const waiting = api.call("GET", `/v1/jobs/${id}/events`);
+  await release();
+  expect((await waiting).text).toMatch(/^event: end$/m);
+  const [job] = await api.database.sql`select status, worker_pid, attempts from migration_guard.jobs where id = ${id}`;
+  expect(job).toEqual({ status: "succeeded", worker_pid, attempts: 1 });
+  // The function's call is never answered, and holds up nobody.
+  const next = await api.call("POST", "/v1/backups/v1/verify", { wait: 60 });
+  expect(next.json).toMatchObject({ status: "succeeded" });
+  expect((await api.call("GET", "/ready")).json).toMatchObject({ worker: "function" });
 });
 
 test.for([["ahead", 3_600_000], ["behind", -3_600_000]] as const)(

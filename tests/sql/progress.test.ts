@@ -1,7 +1,7 @@
 import type postgres from "postgres";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { backUp, lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 
 type Progress = {
@@ -60,6 +60,21 @@ function expectSane(seen: Progress[], unit: string): void {
 /** The different positions at which a step was seen. */
 const positions = (seen: Progress[], step: string) =>
   new Set(seen.filter((now) => now.step === step).map(({ done }) => done));
+
+/** Each of some statements, by how it begins, was seen at more than its beginning and its end. */
+function expectMoving(seen: Progress[], statements: string[]): void {
+  for (const statement of statements) {
+    const steps = new Set(seen.map(({ step }) => step).filter((step) => step.toLowerCase().startsWith(statement)));
+    expect([...steps], statement).toHaveLength(1);
+    expect(positions(seen, [...steps][0]!).size, statement).toBeGreaterThan(2);
+  }
+}
+
+/** Queues the rollback that is planned now. */
+async function enqueueRollback(sql: postgres.Sql, options: Record<string, unknown> = {}): Promise<void> {
+  const [plan] = await sql`select plan_hash from migration_guard.plan_rollback('v10', ${sql.json(options as never)})`;
+  await sql`select migration_guard.enqueue_rollback('v10', ${plan!.plan_hash}, actor => 'test')`;
+}
 
 const lastProgress = async (sql: postgres.Sql) =>
   (await sql<{ progress: Progress }[]>`select progress from migration_guard.jobs order by number desc limit 1`)[0]!
@@ -121,16 +136,103 @@ test("a rollback shows how far it is in putting the rows of one table back", asy
   await createBig(sql);
   await backUp(sql, "v10", { tables: ["big"] });
   await sql`drop table public.big`;
-  const [plan] = await sql`select plan_hash from migration_guard.plan_rollback('v10')`;
-  await sql`select migration_guard.enqueue_rollback('v10', ${plan!.plan_hash}, actor => 'test')`;
+  await enqueueRollback(sql);
   const seen = await watch(database);
   expectSane(seen, "rows");
-  const [insert] = [...new Set(seen.map(({ step }) => step))].filter((step) =>
-    step.startsWith("insert into public.big ")
-  );
-  expect(positions(seen, insert!).size).toBeGreaterThan(1);
+  // There are no statistics of a table that is gone.
+  expectMoving(seen, ["insert into public.big ", "alter table only public.big add constraint big_pkey primary key"]);
   expect(await lastProgress(sql)).toMatchObject({ step: "done", done: seen[0]!.total, total: seen[0]!.total });
   expect((await sql`select count(*)::int as rows from public.big`)[0]).toEqual({ rows: 300000 });
+});
+
+test("a rollback shows how far it is in building indexes and keys", async ({ database }) => {
+  const { sql } = database;
+  await createBig(sql);
+  await sql`create index big_filling on public.big (md5(filling || id))`;
+  await backUp(sql, "v10", { tables: ["big"] });
+  await sql.unsafe("alter table public.big drop constraint big_pkey; drop index public.big_filling");
+  await enqueueRollback(sql);
+  const seen = await watch(database);
+  expectSane(seen, "rows");
+  expectMoving(seen, ["create index big_filling ", "alter table only public.big add constraint big_pkey primary key"]);
+});
+
+test("a rollback shows how far it is in making the rows of a table those of its copy", async ({ database }) => {
+  const { sql } = database;
+  await createBig(sql);
+  await backUp(sql, "v10", { tables: ["big"] });
+  await sql`update public.big set filling = filling || 'other' where id % 3 = 0`;
+  await sql`analyze public.big`;
+  await enqueueRollback(sql, { data: "restore" });
+  const seen = await watch(database);
+  expectSane(seen, "rows");
+  expectMoving(seen, [
+    "insert into migration_backup_v10.big_discarded ",
+    "delete from only public.big ",
+    "insert into public.big ",
+  ]);
+});
+
+test("what was shown is not taken back by a rollback that gives its locks back and tries again", async ({ database }) => {
+  const { sql } = database;
+  await createBig(sql);
+  await sql`create table public.other (id int primary key)`;
+  await backUp(sql, "v10", { tables: ["big", "other"] });
+  // Its statement comes after the rows.
+  await sql.unsafe("drop table public.big; comment on table public.other is 'new'");
+  await enqueueRollback(sql);
+  const other = database.connect();
+  await other.unsafe("begin; lock table public.other in share update exclusive mode");
+  const [job] = await sql<{ id: string }[]>`select id from migration_guard.jobs order by number desc limit 1`;
+  const watching = watch(database);
+  // It waits for five seconds, and begins again.
+  for (let step = ""; step !== "waiting for locks";) {
+    const [now] = await sql<{ progress: Progress }[]>`select progress from migration_guard_api.get_job(${job!.id})`;
+    step = now!.progress.step;
+    await sleep(20);
+  }
+  await other.unsafe("rollback");
+  const seen = await watching;
+  expectSane(seen, "rows");
+  const waiting = seen.findIndex(({ step }) => step === "waiting for locks");
+  expect(seen[waiting]!.done).toBeGreaterThan(seen[waiting]!.total! / 3);
+  expect(seen.slice(waiting).some(({ step }) => step.startsWith("insert into public.big "))).toBe(true);
+});
+
+test("a cleanup counts its statements", async ({ database }) => {
+  const { sql } = database;
+  await sql`create table public.kept as select 1 as id`;
+  await backUp(sql, "v10", { tables: ["kept"], retention_days: 1 });
+  await verify(sql, "v10");
+  await sql`select migration_guard.confirm_backup('v10', 'All is well.', 'test')`;
+  await sql`update migration_guard.backups set confirmed_at = now() - interval '2 days'`;
+  const [plan] = await sql`select token from migration_guard.plan_cleanup('v10', 'test')`;
+  await sql`select migration_guard.enqueue_cleanup('v10', 'migration_backup_v10', ${plan!.token}, 'test')`;
+  expectSane(await watch(database), "statements");
+  expect(await lastProgress(sql)).toMatchObject({ step: "done", done: 4, total: 4, percent: 100 });
+});
+
+test("partitions, tables without rows and tables without statistics are counted, too", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.parted (id int, filling text) partition by range (id);
+    create table public.parted_1 partition of public.parted for values from (1) to (150001) with (autovacuum_enabled = false);
+    create table public.parted_2 partition of public.parted for values from (150001) to (300001) with (autovacuum_enabled = false);
+    create table public.parted_3 partition of public.parted default;
+    insert into public.parted select n, repeat('x', 400) from generate_series(1, 300000) as n;
+    create table public.empty (id int primary key)`);
+  await sql`select migration_guard.put_plan('v10', ${sql.json({ tables: ["parted", "empty"] })}, 'test')`;
+  await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+  const backup = await watch(database);
+  expectSane(backup, "bytes");
+  for (const step of ["reading", "copying", "proving"]) {
+    expect(positions(backup, `${step} public.parted`).size, step).toBeGreaterThan(2);
+  }
+  await sql.unsafe("drop table public.parted, public.empty");
+  await enqueueRollback(sql);
+  const rollback = await watch(database);
+  expectSane(rollback, "rows");
+  expectMoving(rollback, ["insert into public.parted "]);
 });
 
 test("nothing of a job's progress is left in the session that ran it", async ({ database }) => {
@@ -138,8 +240,8 @@ test("nothing of a job's progress is left in the session that ran it", async ({ 
   await sql`create table public.kept as select 1 as id`;
   const settings = () =>
     sql`select current_setting('application_name') as name,
-      coalesce(string_agg(s.value, ''), '') as left_over
-    from unnest('{job,unit,step,done,shown,total}'::text[]) as n (name)
+      coalesce(string_agg(s.value, ''), '') as left_over, to_regclass('pg_temp.migration_guard_shown') as shown
+    from unnest('{job,unit,step,done,total}'::text[]) as n (name)
     cross join lateral current_setting('migration_guard.progress_' || n.name, true) as s (value)`;
   const before = await settings();
   await backUp(sql, "v10", { tables: ["kept"] });

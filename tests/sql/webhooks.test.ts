@@ -142,6 +142,22 @@ test("a plan without notify_url leaves nothing, and that of a plan may change wh
   expect((await webhooks(sql)).map(({ url }) => url)).toEqual([plan.notify_url, "https://example.com/b"]);
 });
 
+test("a message goes to the URL that the plan had when its job was asked for", async ({ example: { sql } }) => {
+  const put = (notify_url: string | null) =>
+    sql`select migration_guard.put_plan('v1', ${sql.json({ ...plan, notify_url })}, 'test')`;
+  await put("https://example.com/asked");
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  await put("https://example.com/later");
+  await work(sql);
+  await sql`select migration_guard.enqueue_verification('v1', 'test')`;
+  await put(null);
+  await work(sql);
+  expect((await webhooks(sql)).map(({ url }) => url)).toEqual([
+    "https://example.com/asked",
+    "https://example.com/later",
+  ]);
+});
+
 test("where the plan is gone, the backup's tells where to", async ({ example: { sql } }) => {
   await backUp(sql, "v1", plan);
   await sql`delete from migration_guard.plans`;

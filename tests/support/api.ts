@@ -1,3 +1,4 @@
+import { databaseUrl } from "../../local/database-url.ts";
 import { freePort } from "../../local/edge-runtime.ts";
 import { secretKeys } from "../../local/keys.ts";
 import { type Stack, type StackOptions, startStack } from "../../local/stack.ts";
@@ -51,17 +52,18 @@ export function caller(base: string): Api["call"] {
   };
 }
 
-/** @param databasePort Where REST and the function find Postgres, when that is not where it listens. */
+/** @param ports Where REST and the function's worker find Postgres, when that is not where it listens. */
 export async function startApi(
   template: Template,
   options: Partial<StackOptions> = {},
-  databasePort?: number,
+  ports: { rest?: number; worker?: number } = {},
 ): Promise<Api> {
   const database = await createDatabase(template);
   const stack = await startStack({
     port: await freePort(),
-    databasePort: databasePort ?? database.port,
+    databasePort: ports.rest ?? database.port,
     database: database.name,
+    functionDatabaseUrl: databaseUrl({ port: ports.worker ?? database.port, database: database.name }),
     ...options,
   });
   return {

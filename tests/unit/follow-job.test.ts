@@ -3,7 +3,6 @@ import { type Following, followJob, type JobMessage } from "../../supabase/funct
 import { jobStateId } from "../../supabase/functions/migration-guard/job-state-id.ts";
 import { Problem } from "../../supabase/functions/migration-guard/problems.ts";
 import type { Job } from "../../supabase/functions/migration-guard/schemas.ts";
-import { timeToStream } from "../../supabase/functions/migration-guard/time-to-stream.ts";
 import { someJob } from "../support/some-job.ts";
 
 const ended: Job = { ...someJob, status: "succeeded", finished_at: "2026-01-01T00:01:00+00:00" };
@@ -16,7 +15,13 @@ async function tell(found: (Job | Error)[], following: Partial<Following> = {}):
     const next = rest.length > 1 ? rest.shift()! : rest[0] ?? found[0]!;
     return next instanceof Error ? Promise.reject(next) : Promise.resolve(next);
   };
-  const options = { read, signal: new AbortController().signal, time: 60_000, pause: 1, ...following };
+  const options = {
+    read,
+    signal: new AbortController().signal,
+    time: 60_000,
+    pause: [1, 1] as [number, number],
+    ...following,
+  };
   const told: JobMessage[] = [];
   for await (const message of followJob(found[0] as Job, options)) told.push(message);
   return told;
@@ -77,17 +82,4 @@ test("nobody looks at the job any more when the reader has gone", async () => {
   };
   expect(events(await tell([someJob], { read, signal: reader.signal }))).toEqual(["progress"]);
   expect(looks).toBe(3);
-});
-
-test("a stream ends before the platform ends the isolate, at 150 s, or on other plans at 400 s", () => {
-  const ages = Array.from({ length: 200 }, (_, second) => second * 1000);
-  for (const age of ages) {
-    const end = age + timeToStream(age);
-    expect(timeToStream(age)).toBeLessThanOrEqual(120_000);
-    expect(timeToStream(age)).toBeGreaterThan(60_000);
-    // In the second half of its life the platform gives an isolate no request.
-    if (age < 75_000) expect(end).toBeLessThanOrEqual(140_000);
-    if (age < 200_000) expect(end).toBeLessThanOrEqual(390_000);
-  }
-  expect(timeToStream(0)).toBe(120_000);
 });

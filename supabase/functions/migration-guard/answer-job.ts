@@ -6,9 +6,16 @@ import { Problem } from "./problems.ts";
 import { queueHint } from "./queue-hint.ts";
 import { rpc } from "./rpc.ts";
 import { Job, jsonContent } from "./schemas.ts";
+import { throttled } from "./throttled.ts";
 
 /** Seconds after which a client that was answered with an unfinished job should ask again. */
 const retryAfter = 1;
+
+/**
+ * Milliseconds between two looks at a job that is waited for, at most. Each takes CPU time, of which a request has 100 ms; a
+ * job that this function's own worker runs is looked at when that is done.
+ */
+const longestPause = 10_000;
 
 /** The answers of a route that makes a job, for the OpenAPI document. */
 export const jobResponses = {
@@ -24,21 +31,30 @@ export const jobResponses = {
 
 /** Has a new job run, and answers with it: finished when that comes in the time that the request gives, or as it is then. */
 export async function answerJob(c: Context<AppEnv>, job: Job) {
-  c.var.pokeWorker("new");
+  const work = c.var.pokeWorker("new");
   const wait = waitSeconds(c.req.header("prefer"));
   if (wait > 0) c.header("preference-applied", `wait=${wait}`);
-  const latest = await waitForJob(c, job, Date.now() + wait * 1000);
+  const latest = await waitForJob(c, job, work, Date.now() + wait * 1000);
   if (latest.finished_at) return c.json(latest, 200);
   if (latest.status === "queued") latest.hint = await queueHint(c);
   return c.json(latest, 202, { location: `/v1/jobs/${latest.id}`, "retry-after": String(retryAfter) });
 }
 
-/** The job as it is when it has finished, or when the time has run out. */
-async function waitForJob(c: Context<AppEnv>, job: Job, deadline: number): Promise<Job> {
-  let pause = 50;
-  while (!job.finished_at && Date.now() + pause < deadline) {
-    await delay(pause);
-    pause = Math.min(pause * 1.5, 1000);
+/**
+ * The job as it is when it has finished, or when the time has run out.
+ *
+ * @param work Settled when the worker has nothing more to do.
+ */
+async function waitForJob(
+  c: Context<AppEnv>,
+  job: Job,
+  work: Promise<unknown> | undefined,
+  deadline: number,
+): Promise<Job> {
+  const pokeAgain = throttled(c.var.pokeWorker);
+  for (let pause = 50; !job.finished_at && Date.now() < deadline; pause = Math.min(pause * 1.5, longestPause)) {
+    const paused = delay(Math.min(pause, deadline - Date.now()));
+    await (work ? Promise.race([paused, work.then(() => work = undefined)]) : paused);
     try {
       job = await rpc(c.var.client, "get_job", { id: job.id }, Job);
     } catch (error) {
@@ -46,7 +62,7 @@ async function waitForJob(c: Context<AppEnv>, job: Job, deadline: number): Promi
       if (!(error instanceof Problem) || error.status !== 503) throw error;
     }
     // A worker that was lost is replaced here, too.
-    if (!job.finished_at) c.var.pokeWorker();
+    if (!job.finished_at) pokeAgain();
   }
   return job;
 }

@@ -32,7 +32,7 @@ import { createWorker, type Worker } from "./worker.ts";
 export type AppEnv = {
   Variables: Authenticated & RequestIdVariables & {
     worker: Worker;
-    pokeWorker: (job?: "new") => void;
+    pokeWorker: (job?: "new") => Promise<void> | undefined;
     webhooks: Environment["webhooks"];
   };
 };
@@ -47,7 +47,7 @@ export type Platform = {
 const name = "migration-guard";
 const maxBodyBytes = 1024 * 1024;
 /** Milliseconds that an isolate lets pass between two looks for webhooks that are due, unless it has just run a job. */
-const webhookPause = 2000;
+const webhookPause = 10_000;
 
 /** Puts the function together: what every request goes through, then one file of routes for each resource. */
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
@@ -83,6 +83,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       const work = worker.poke(job);
       if (work) waitUntil(work.then(sendWebhooks));
       else sendWebhooksAgain();
+      return work;
     });
     await next();
     c.header("cache-control", "no-store");

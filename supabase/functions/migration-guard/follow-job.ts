@@ -21,19 +21,21 @@ export type Following = {
   signal: AbortSignal;
   /** Milliseconds after which the reader is asked to reconnect. */
   time: number;
-  /** Milliseconds between two looks at the job. */
-  pause?: number;
-  /** Milliseconds of silence that call for a heartbeat; the database may take 4.5 s more to say that nothing has changed. */
+  /** Milliseconds between two looks at the job: the first ones, from which they grow, and the longest. */
+  pause?: [first: number, longest: number];
+  /** Milliseconds of silence that call for a heartbeat; the next look may end 7.5 s later. */
   silence?: number;
 };
 
 /** Tells each state of a job that differs from the last one told, beginning with `job`, until it ends or the time has run out. */
 export async function* followJob(
   job: Job,
-  { read, seen, signal, time, pause = 1000, silence = 4000 }: Following,
+  { read, seen, signal, time, pause: [first, longest] = [1000, 3000], silence = 10_000 }: Following,
 ): AsyncGenerator<JobMessage, void> {
   const deadline = performance.now() + time;
-  for (let toldAt = performance.now(), isAway = false; !signal.aborted;) {
+  let toldAt = performance.now();
+  let isAway = false;
+  for (let pause = first; !signal.aborted; pause = Math.min(pause * 1.5, longest)) {
     const id = await jobStateId(job);
     if (id !== seen) {
       yield { event: job.finished_at ? "end" : "progress", id, job };

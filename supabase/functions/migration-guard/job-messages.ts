@@ -3,10 +3,14 @@ import type { StreamingApi } from "hono/utils/stream";
 import type { AppEnv } from "./app.ts";
 import { type Following, followJob, type JobMessage } from "./follow-job.ts";
 import type { Job } from "./schemas.ts";
-import { timeToStream } from "./time-to-stream.ts";
+import { throttled } from "./throttled.ts";
 
-/** When this isolate began, as far as it can know. */
-const born = performance.now();
+/**
+ * Milliseconds for which a stream goes on before its client is asked to come back: its looks at the job then take less than
+ * 100 ms of CPU time in all. It also ends before the platform cuts it, which gives no request to an isolate in the second
+ * half of its life, of 150 s at least.
+ */
+const timeToStream = 60_000;
 
 /** What is to be told of a job to the client of a stream, until it goes away; a worker that was lost is replaced meanwhile. */
 export async function* jobMessages(
@@ -21,10 +25,10 @@ export async function* jobMessages(
   if (stream.aborted || c.req.raw.signal.aborted) return;
 
   if (!job.finished_at) c.var.pokeWorker();
-  const time = timeToStream(performance.now() - born);
-  for await (const message of followJob(job, { read, seen, signal: gone.signal, time })) {
+  const pokeAgain = throttled(c.var.pokeWorker);
+  for await (const message of followJob(job, { read, seen, signal: gone.signal, time: timeToStream })) {
     // A job that has a worker does not stand still for long.
-    if (message.event === "heartbeat" && !message.isAway) c.var.pokeWorker();
+    if (message.event === "heartbeat" && !message.isAway) pokeAgain();
     yield message;
   }
 }

@@ -22,9 +22,9 @@ that state of the job.
 
 | event | when |
 | --- | --- |
-| \`progress\` | at once, and whenever the job has changed |
+| \`progress\` | at once, and when the job has changed, which is looked at every one to three seconds |
 | \`end\` | the job has finished; the stream ends |
-| \`reconnect\` | the job goes on, but the stream ends, before the platform would cut it: after two minutes at most |
+| \`reconnect\` | the job goes on, but the stream ends, after a minute: come back, as an \`EventSource\` does by itself |
 | \`error\` | the job cannot be followed any more, since there is no such job any longer, say; the data is a problem; the stream ends |
 
 A client that comes back with \`Last-Event-ID\` is told nothing that it knows, and misses neither the present state nor the
