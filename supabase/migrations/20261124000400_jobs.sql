@@ -251,7 +251,10 @@ begin
     shown := format('migration_guard/%s/%s/%s/%s', current_setting('migration_guard.progress_job', true), done, total,
       current_setting('migration_guard.progress_step', true));
     perform set_config('migration_guard.next_tick', (extract(epoch from clock_timestamp()) + 0.1)::text, true);
-    perform set_config('application_name', case when octet_length(shown) <= 63 then shown else regexp_replace(shown, '@[0-9+]+$', '') end, true);
+    -- Of a name, 63 bytes are kept.
+    perform set_config('application_name', (
+      select n.name from unnest(array[shown, regexp_replace(shown, '[+][0-9]+$', ''), regexp_replace(shown, '@[0-9+]+$', '')]) with ordinality as n (name, place)
+      where octet_length(n.name) <= 63 order by n.place limit 1), true);
   end if;
 end
 $$;
@@ -493,7 +496,7 @@ as $$
   select case
     when step = 'trying' then null
     -- Other statements may build several, one after the other.
-    when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint .* (primary key|unique|exclude) ?' then 0
+    when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint ("([^"]|"")+"|\S+) (primary key|unique|exclude) ' then 0
     when is_waiting then 0
     else (substring(step from '[+]([0-9]+)$')::bigint * migration_guard.built_part(job.worker_pid))::bigint end
 $$;

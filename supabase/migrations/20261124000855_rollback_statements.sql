@@ -905,7 +905,7 @@ begin
     (1, migration_guard.create_discarded_statement(p.discarded)),
     (2, format('alter table %s %s', p.discarded, p.columns)),
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
-      case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity)
+      case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity || ' as t')
       || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
   ) as n (place, statement);
 end

@@ -458,7 +458,8 @@ begin
   return coalesce(
     (
       select nullif(sum(c.reltuples) filter (where c.reltuples > 0), 0)::bigint
-      from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)),
+      -- Of a partitioned table, those of its partitions alone.
+      from pg_class as c where c.relkind <> 'p' and (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p))),
     -- There is no table, or nobody has counted.
     (
       select m.row_count from pg_temp.migration_guard_objects as o
@@ -814,6 +815,7 @@ begin
     return affected;
   exception when integrity_constraint_violation or data_exception then
     get stacked diagnostics state = returned_sqlstate, message = message_text, constraint_name = constraint_name, column_name = column_name;
+    perform migration_guard.show_progress();
   end;
   column_name := coalesce(nullif(column_name, ''), substring(statement from '^alter table .* alter column (.*) type '));
   if table_id is not null then
@@ -865,15 +867,15 @@ declare
   parts text[];
   condition text;
 begin
-  -- A name that is no plain word could look like anything.
-  if strpos(regexp_replace(statement, '"[a-zA-Z0-9_$]+"', '', 'g'), '"') > 0 then
+  -- A name or a text that is no plain word could look like anything.
+  if regexp_replace(statement, $words$"[a-zA-Z0-9_$]+"|'[a-z%]*( [a-z]+)?'$words$, '', 'g') ~ $quotes$["']$quotes$ then
     return statement;
   end if;
   parts := coalesce(
     regexp_match(statement, format('^(insert into .* from %s)()$', table_pattern)),
     -- The rows that go, to where they are kept.
     regexp_match(statement, format('^(insert into .* from [(]select .* from %s)([)] as s left join .*)$', table_pattern)),
-    regexp_match(statement, format('^(insert into .* from %s) where ((?:not )?exists [(].*[)])$', table_pattern)),
+    regexp_match(statement, format('^(insert into .* from %s) where ((?:not )?exists [(].*[)]|num_nonnulls[(].*)$', table_pattern)),
     regexp_match(statement, format('^(delete from %s using .*) where (.*)$', table_pattern)));
   condition := migration_guard.ticking(to_regclass(parts[2]), parts[3]);
   if condition is null then

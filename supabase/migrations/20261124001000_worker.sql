@@ -241,6 +241,7 @@ begin
     set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
       progress = migration_guard.finished_progress(job)
     where j.id = job.id;
+    drop sequence if exists pg_temp.migration_guard_shown;
     return null;
   exception when query_canceled or others then
     get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail;
@@ -348,8 +349,10 @@ declare
 begin
   -- The caller's search_path is in force here, as in work().
   failure := migration_guard.run_job(job, lock_failure);
-  drop view if exists pg_temp.migration_guard_tables;
-  drop sequence if exists pg_temp.migration_guard_shown;
+  -- Nothing is sent to the client, not even that there is nothing to drop: it may be gone.
+  if pg_catalog.to_regclass('pg_temp.migration_guard_tables') is not null then
+    drop view pg_temp.migration_guard_tables;
+  end if;
   commit;
   if failure is not null then
     begin

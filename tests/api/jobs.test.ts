@@ -195,27 +195,32 @@ test("a backup completes when the function is killed", async ({ freshApi: api })
   expect(job).toEqual({ status: "succeeded", worker_pid, attempts: 1 });
 });
 
-test("a job completes in its first session though its client's connection is reset", async ({ freshApi: api }) => {
-  await putPlan(api, "v1");
-  const { sql, port, name } = api.database;
-  const { release } = await lockTable(api.database.connect(), "public.profiles");
-  const proxy = await startTcpProxy(port);
-  const client = connect({ port: proxy.port, database: name });
-  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
-  const called = client`call migration_guard.work()`.simple().catch((error: Error) => error);
-  const { id, worker_pid } = await heldJob(sql);
-  proxy.reset();
-  expect(await called).toBeInstanceOf(Error);
-  await release();
-  const job = await until(async () => {
-    const [job] =
-      await sql`select status, worker_pid, attempts from migration_guard.jobs where id = ${id} and finished_at is not null`;
-    return job;
-  });
-  expect(job).toEqual({ status: "succeeded", worker_pid, attempts: 1 });
-  await client.end({ timeout: 0 });
-  await proxy.stop();
-});
+test.for(["succeeded", "cancelled"])(
+  "a job ends in its first session though its client's connection is reset: %s",
+  async (status, { freshApi: api }) => {
+    await putPlan(api, "v1");
+    const { sql, port, name } = api.database;
+    const { release } = await lockTable(api.database.connect(), "public.profiles");
+    const proxy = await startTcpProxy(port);
+    const client = connect({ port: proxy.port, database: name });
+    await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+    const called = client`call migration_guard.work()`.simple().catch((error: Error) => error);
+    const { id, worker_pid } = await heldJob(sql);
+    proxy.reset();
+    expect(await called).toBeInstanceOf(Error);
+    if (status === "cancelled") await sql`select migration_guard.cancel_job(${id}, 'test')`;
+    else await release();
+    const job = await until(async () => {
+      const [job] =
+        await sql`select status, worker_pid, attempts from migration_guard.jobs where id = ${id} and finished_at is not null`;
+      return job;
+    });
+    expect(job).toEqual({ status, worker_pid, attempts: 1 });
+    if (status === "cancelled") await release();
+    await client.end({ timeout: 0 });
+    await proxy.stop();
+  },
+);
 
 test("a job whose session is terminated is claimed again, and completes", async ({ freshApi: api }) => {
   await putPlan(api, "v1");

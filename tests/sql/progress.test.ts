@@ -35,7 +35,8 @@ async function watch(database: TestDatabase): Promise<Progress[]> {
   while (!isOver) {
     const [now] = await sql<{ status: string; progress: Progress }[]>`
       select status, progress from migration_guard_api.get_job(${job!.id})`;
-    if (now!.status === "running" && now!.progress.total !== null) seen.push(now!.progress);
+    // Before it begins, it does not know how much there is to do.
+    if (now!.status === "running" && (now!.progress.total !== null || seen.length > 0)) seen.push(now!.progress);
     await sleep(5);
   }
   await running;
@@ -79,6 +80,38 @@ async function enqueueRollback(sql: postgres.Sql, options: Record<string, unknow
 const lastProgress = async (sql: postgres.Sql) =>
   (await sql<{ progress: Progress }[]>`select progress from migration_guard.jobs order by number desc limit 1`)[0]!
     .progress;
+
+test("a look between two steps waits for the next one", async ({ database }) => {
+  const { sql } = database;
+  const worker = database.connect();
+  const [{ pid }] = await worker<[{ pid: number }]>`select pg_backend_pid() as pid`;
+  const [{ id, number }] = await sql<[{ id: string; number: number }]>`
+    insert into migration_guard.jobs (kind, version, actor, status, worker_pid, started_at)
+    values ('backup', 'v10.0', 'test', 'running', ${pid}, now()) returning id, number::int`;
+  const show = (step: string, done: number) => `set application_name = 'migration_guard/${number}/${done}/100/${step}'`;
+  await worker.unsafe(show("trying", 10));
+  const looked = sql<[{ progress: Progress }]>`select progress from migration_guard_api.get_job(${id})`;
+  const changed = sleep(30).then(() => worker.unsafe(show("copying", 20)));
+  const [[{ progress }]] = await Promise.all([looked, changed]);
+  expect(progress).toMatchObject({ step: "copying", done: 20, total: 100 });
+});
+
+test("a default that reads like a statement is not taken for one", async ({ database }) => {
+  const { sql } = database;
+  await createBig(sql);
+  const note = "a from (select x from public.big as t) as s left join public.big as t where exists (select)";
+  await sql.unsafe(
+    `create table public.s (id int primary key, note text default '${note}'); insert into public.s values (1)`,
+  ).simple();
+  await backUp(sql, "v10", { tables: ["s"] });
+  await sql.unsafe(
+    "drop table public.s; create table public.s (id int primary key); insert into public.s values (1), (2)",
+  ).simple();
+  await enqueueRollback(sql, { data: "keep" });
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+  expect([...await sql`select id, note from public.s order by id`]).toEqual([{ id: 1, note }, { id: 2, note }]);
+});
 
 test("a backup shows how far it is in reading, copying and reading back one table", async ({ database }) => {
   const { sql } = database;
