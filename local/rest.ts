@@ -1,6 +1,7 @@
 import { App } from "@supabase/lite";
 import { createPostgresConnection, type PostgresConnection } from "@supabase/lite/postgres";
 import { decodeJwt } from "jose";
+import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { anonKey, jwtSecret, publishableKeys, serviceRoleKey } from "./keys.ts";
 import { databaseUrl } from "./database-url.ts";
@@ -119,9 +120,12 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
     },
     reloadSchema: forgetCatalog,
     stop: async () => {
-      // The driver does not close a connection that is lent out for a transaction, and would wait for ever.
-      await Promise.allSettled(underWay);
-      await Promise.all([requests.close(), reader.close(), listener.end({ timeout: 1 })]);
+      // The driver does not close a connection that is lent out for a transaction, and would wait for ever; so it does where a
+      // server went away while it wrote.
+      const closed = Promise.allSettled(underWay).then(() =>
+        Promise.all([requests.close(), reader.close(), listener.end({ timeout: 1 })])
+      );
+      await Promise.race([closed, sleep(5000, undefined, { ref: false })]);
     },
   };
 }

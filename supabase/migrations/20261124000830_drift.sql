@@ -132,25 +132,26 @@ comment on function migration_guard.live_entries(text[], oid[]) is
 
 -- Which is which ------------------------------------------------------------------------------------------------------
 
-create function migration_guard.may_be_sequence(old_owner jsonb, new_owner jsonb, same_tables text[]) returns boolean
+create function migration_guard.whole_of(kind text, signature jsonb) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case coalesce(old_owner ->> 2 = 'i', false)::int + coalesce(new_owner ->> 2 = 'i', false)::int
-    when 0 then true
-    -- None becomes that of an identity, or ceases to be it.
-    when 1 then false
-    else old_owner = new_owner or not array[old_owner ->> 0, new_owner ->> 0] && same_tables end
+  select case
+    when kind = 'index' then signature ->> 'parent'
+    when kind = 'constraint' and signature ->> 'contype' in ('p', 'u', 'x') then nullif(signature ->> 'conparentid', '0') end
 $$;
-comment on function migration_guard.may_be_sequence(jsonb, jsonb, text[]) is
-  'Whether a live sequence can be the recorded one by its name: that of an identity is what its column has, where the table is
-still there. Owners are [table, column, i for an identity], and same_tables those that are still there.';
+comment on function migration_guard.whole_of(text, jsonb) is
+  'OID of the key or index of a partitioned table that a partition''s is a part of; null where it is none.';
 
 create function migration_guard.may_be_converted(from_type oid, to_type oid) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select from_type = to_type or greatest(from_type, to_type) >= 16384
+  select from_type = to_type
+    -- An enum, or what is gone, may become a text or what somebody made.
+    or greatest(from_type, to_type) >= 16384 and not exists (
+      select from pg_type as b left join pg_type as u on u.oid = greatest(from_type, to_type)
+      where b.oid = least(from_type, to_type) and b.oid < 16384 and b.typcategory not in ('S', 'A') and coalesce(u.typtype, 'e') = 'e')
     or exists (select from pg_cast as c where c.castsource = from_type and c.casttarget = to_type)
     -- Text comes from everything and may become everything; arrays are as their elements.
     or (select bool_or(t.typcategory = 'S') or bool_and(t.typcategory = 'A') from pg_type as t where t.oid in (from_type, to_type))
@@ -173,11 +174,11 @@ as $$
     where is_same_database
   ),
   lost as materialized (
-    select o.*, o.parent is null or o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'enum', 'domain', 'composite_type', 'range_type') as is_root
+    select o.*, migration_guard.whole_of(o.kind, o.signature) as whole, o.parent is null or o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'enum', 'domain', 'composite_type', 'range_type') as is_root
     from old as o where (o.classid, o.objid, o.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
   ),
   found as materialized (
-    select n.* from new as n where (n.classid, n.objid, n.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
+    select n.*, migration_guard.whole_of(n.kind, n.signature) as whole from new as n where (n.classid, n.objid, n.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
   ),
   roots as materialized (
     select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
@@ -186,29 +187,57 @@ as $$
       -- A function is known by the types of its arguments, whatever they are called.
       or n.kind in ('function', 'procedure') and n.name = o.name and n.schema_name = o.schema_name and n.signature -> 'proargtypes' = o.signature -> 'proargtypes'
       -- Its schema may have another name now.
-      or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1)
-      -- The sequence of an identity is known by its column, whatever it is called.
-      or o.signature -> 'owned_by' ->> 2 = 'i' and n.signature -> 'owned_by' = o.signature -> 'owned_by' and is_same_database)
-    where o.is_root
-      and (o.kind <> 'sequence' or migration_guard.may_be_sequence(o.signature -> 'owned_by', n.signature -> 'owned_by', array(select s.objid::text from same as s where s.objsubid > 0)))
+      or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and substr(n.identity, length(quote_ident(n.schema_name)) + 1) = substr(o.identity, length(quote_ident(o.schema_name)) + 1))
+    where o.is_root and o.kind <> 'sequence'
   ),
   parents as (
     select s.classid, s.objid, s.classid as new_classid, s.objid as new_objid from same as s where s.objsubid = 0
     union all
     select r.classid, r.objid, r.new_classid, r.new_objid from roots as r
+  ),
+  parts as materialized (
+    select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
+    from lost as o
+    join parents as p on (p.classid, p.objid) = (o.parent_classid, o.parent)
+    join found as n on (n.parent_classid, n.parent, n.kind) = (p.new_classid, p.new_objid, o.kind)
+      -- A key or an index that is its partition's part of a whole is known by that.
+      and case when o.whole is null then n.name = o.name
+        when exists (select from found as f where f.parent = n.parent and f.kind = n.kind and f.whole = o.whole) then n.whole = o.whole
+        else n.name = o.name end
+    where not o.is_root
+      -- A column that was added under the name of one that was dropped may have nothing else in common with it.
+      and not (o.kind = 'column' and p.objid = p.new_objid and o.signature ->> 'generated' = ''
+        and not migration_guard.may_be_converted((n.signature ->> 'type')::oid, (o.signature ->> 'type')::oid))
+  ),
+  -- Of which column a sequence is, live and as recorded.
+  owners as (
+    select jsonb_build_array(m.objid::text, m.objsubid::text) as old, jsonb_build_array(m.new_objid::text, m.new_objsubid::text) as new
+    from (
+      select s.objid, s.objsubid, s.objid as new_objid, s.objsubid as new_objsubid from same as s where s.objsubid > 0
+      union all
+      select p.objid, p.objsubid, p.new_objid, p.new_objsubid from parts as p where p.objsubid > 0
+    ) as m
+  ),
+  sequences as (
+    select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
+    from lost as o
+    join found as n on n.kind = 'sequence'
+    cross join lateral (select o.signature -> 'owned_by' as old, n.signature -> 'owned_by' as new,
+      n.identity = o.identity or n.schema_name = any (schema_names) and o.schema_name = any (schema_names) and n.name = o.name as is_namesake) as w
+    where o.kind = 'sequence' and coalesce(w.old ->> 2 = 'i', false) = coalesce(w.new ->> 2 = 'i', false)
+      -- That of an identity is what its column has, whatever it is called; another has its name, and no other owner.
+      and case when jsonb_typeof(w.old) = 'array' and jsonb_typeof(w.new) = 'array'
+        then (w.old ->> 2 = 'i' or w.is_namesake)
+          and exists (select from owners as x where x.old = jsonb_build_array(w.old ->> 0, w.old ->> 1) and x.new = jsonb_build_array(w.new ->> 0, w.new ->> 1))
+        else w.is_namesake end
   )
   select s.classid, s.objid, s.objsubid, s.classid, s.objid, s.objsubid, 'identity' from same as s
   union all
   select r.*, 'name' from roots as r
   union all
-  select o.classid, o.objid, o.objsubid, n.classid, n.objid, n.objsubid, 'name'
-  from lost as o
-  join parents as p on (p.classid, p.objid) = (o.parent_classid, o.parent)
-  join found as n on (n.parent_classid, n.parent, n.kind, n.name) = (p.new_classid, p.new_objid, o.kind, o.name)
-  where not o.is_root
-    -- A column that was added under the name of one that was dropped may have nothing else in common with it.
-    and not (o.kind = 'column' and p.objid = p.new_objid and o.signature ->> 'generated' = ''
-      and not migration_guard.may_be_converted((n.signature ->> 'type')::oid, (o.signature ->> 'type')::oid))
+  select q.*, 'name' from sequences as q
+  union all
+  select p.*, 'name' from parts as p
 $$;
 comment on function migration_guard.matched_entries(migration_guard.catalog_entry[], migration_guard.catalog_entry[], text[], boolean) is
   'Which live object each recorded one is: by OID, attribute number or enum value, and where that is gone by name, below what

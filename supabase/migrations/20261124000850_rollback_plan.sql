@@ -35,7 +35,7 @@ set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
 as $$
 begin
-  drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies;
+  drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order;
   create temporary table migration_guard_objects on commit drop as
   select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
     c.matched_by, c.is_renamed, c.aspects,
@@ -170,6 +170,10 @@ begin
     where c.mode = 'restore' and has_table_privilege(t.objid, 'select') and not exists (
       select from pg_temp.migration_guard_objects as x
       where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
+      -- Nor has one that has lost a partition.
+      and not exists (
+        select from pg_temp.migration_guard_objects as x
+        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean and migration_guard.recorded_root(x.id) = t.id)
   loop
     perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;
@@ -471,21 +475,34 @@ begin
     get diagnostics changed = row_count;
   end loop;
   perform migration_guard.mark_circular();
+  -- What the planner of these queries knows is of before anything was marked.
+  analyze pg_temp.migration_guard_objects;
+  create temporary table migration_guard_order on commit drop as
+    -- A column goes with its table, and what it needs after that, but for the columns beside it.
+    select l.ref_id, w.id
+    from pg_temp.migration_guard_links as l
+    join pg_temp.migration_guard_objects as d on d.id = l.id and d.is_dropped
+    join pg_temp.migration_guard_objects as r on r.id = l.ref_id and r.is_dropped
+    join pg_temp.migration_guard_objects as w on w.id = d.id
+    where l.via <> 'owned'
+    union
+    select l.ref_id, w.id
+    from pg_temp.migration_guard_links as l
+    join pg_temp.migration_guard_objects as d on d.id = l.id and d.is_dropped and d.kind = 'column'
+    join pg_temp.migration_guard_objects as r on r.id = l.ref_id and r.is_dropped
+    join pg_temp.migration_guard_objects as w on w.id = d.parent_id and w.is_dropped
+    where l.via <> 'owned' and w.id <> r.id and r.parent_id is distinct from w.id;
+  analyze pg_temp.migration_guard_order;
   update pg_temp.migration_guard_objects as o set level = 0;
   changed := 1;
-  for round in 1..200 loop
+  for round in 1..1000 loop
     exit when changed = 0;
     -- First goes what nothing needs any more.
     update pg_temp.migration_guard_objects as o set level = n.level + 1
     from (
-      select l.ref_id, max(w.level) as level
-      from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as d on d.id = l.id
-      join pg_temp.migration_guard_objects as r on r.id = l.ref_id
-      -- A column goes with its table, and what it needs after that, but for the columns beside it.
-      join pg_temp.migration_guard_objects as w on w.is_dropped
-        and (w.id = d.id or w.id = d.parent_id and d.kind = 'column' and w.id <> r.id and r.parent_id is distinct from w.id)
-      where d.is_dropped and l.via <> 'owned'
-      group by l.ref_id
+      select x.ref_id, max(w.level) as level
+      from pg_temp.migration_guard_order as x join pg_temp.migration_guard_objects as w on w.id = x.id
+      group by x.ref_id
     ) as n
     where o.id = n.ref_id and o.is_dropped and o.level <= n.level;
     get diagnostics changed = row_count;

@@ -314,7 +314,7 @@ begin
       select o.*, b.needs_shell, b as recorded,
         coalesce(o.creation_order, w.creation_order)::numeric as place,
         -- What a table, view or function needs comes before it, even a key.
-        case when migration_guard.is_table_part(o.kind) and not exists (
+        case when (migration_guard.is_table_part(o.kind) or o.kind = 'domain_constraint' and w.is and not w.is_dropped) and not exists (
             select from %1$I.dependencies_backup as d
             join pg_temp.migration_guard_objects as n on ((n.old).classid, (n.old).objid, (n.old).objsubid) = (d.classid, d.objid, 0)
             where (d.refclassid, d.refobjid) = ((o.old).classid, (o.old).objid) and not d.is_setting and not migration_guard.is_table_part(n.kind) and n.is_made)
@@ -497,15 +497,49 @@ as $$ select s.reset_val from pg_settings as s where s.name = 'TimeZone' $$;
 comment on function migration_guard.database_time_zone() is
   'The time zone of a session that says nothing else, as that of a migration.';
 
-create function migration_guard.needs_time_zone(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
-language sql immutable
+create function migration_guard.holds_time(type oid) returns boolean
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select bool_or(e.type = 'timestamptz'::regtype) and bool_or(e.type in ('timestamp'::regtype, 'date'::regtype))
-  from (values ((old.signature ->> 'type')::oid), ((new.signature ->> 'type')::oid)) as e (type)
+  with recursive parts (oid) as (
+    select holds_time.type
+    union
+    select p.oid
+    from parts as h
+    join pg_type as t on t.oid = h.oid
+    cross join lateral (
+      select t.typbasetype union all select t.typelem
+      union all select r.rngsubtype from pg_range as r where t.oid in (r.rngtypid, r.rngmultitypid)
+      union all select a.atttypid from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) as p (oid)
+    where p.oid <> 0
+  )
+  select bool_or(p.oid in ('timestamptz'::regtype, 'timestamp'::regtype, 'timetz'::regtype, 'time'::regtype, 'date'::regtype))
+    -- Of one that is gone it is not known.
+    or not exists (select from pg_type as t where t.oid = holds_time.type)
+  from parts as p
+$$;
+comment on function migration_guard.holds_time(oid) is
+  'Whether values of a type are or hold times, which become others in another time zone.';
+
+create function migration_guard.needs_time_zone(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select old.signature -> 'type' <> new.signature -> 'type'
+    and (migration_guard.holds_time((old.signature ->> 'type')::oid) or migration_guard.holds_time((new.signature ->> 'type')::oid))
 $$;
 comment on function migration_guard.needs_time_zone(migration_guard.catalog_entry, migration_guard.catalog_entry) is
-  'Whether a column has become one of times with a time zone, or has ceased to be one.';
+  'Whether the live values of a column may become others in another time zone when they get the type that it had.';
+
+create function migration_guard.time_zone_statement(is_database_zone boolean) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('set local timezone = %L', case when is_database_zone then migration_guard.database_time_zone() else 'UTC' end)
+$$;
+comment on function migration_guard.time_zone_statement(boolean) is
+  'The statement that has what follows done in the time zone of the database, or in the one of backups again.';
 
 create function migration_guard.conversion(old migration_guard.catalog_entry, new migration_guard.catalog_entry, expression text) returns text
 language sql stable
@@ -514,9 +548,6 @@ as $$
   -- A cast that Postgres brings, and by way of text to and from what somebody made.
   select case
     when old.parts ->> 'type' = new.parts ->> 'type' and old.signature -> 'type' = new.signature -> 'type' and (old.signature ->> 'type')::oid < 16384 then expression
-    when migration_guard.needs_time_zone(old, new) then
-      format('(%s%s at time zone %L)::%s', expression, case when (new.signature ->> 'type')::oid = 'timestamptz'::regtype then '' else '::timestamp' end,
-        migration_guard.database_time_zone(), old.parts ->> 'type')
     when exists (
       select from pg_cast as c where c.castsource = (new.signature ->> 'type')::oid and c.casttarget = (old.signature ->> 'type')::oid and c.oid < 16384)
       then format('%s::%s', expression, old.parts ->> 'type')
@@ -544,6 +575,10 @@ begin
     c.alters || concat_ws(' ', 'type ' || ((c.old).parts ->> 'type'), 'collate ' || ((c.old).parts ->> 'collation'),
       'using ' || migration_guard.conversion(c.old, c.new, quote_ident((c.old).name))), c.on_table
   from columns as c where c.is_retyped
+  union all
+  select 6, c.place, z.place, c.object, c.why, migration_guard.time_zone_statement(z.place < 1), null
+  from columns as c cross join (values (0.9), (1.1)) as z (place)
+  where c.is_retyped and migration_guard.needs_time_zone(c.old, c.new)
   union all
   select 6, c.place, 2, c.object, c.why, c.alters || 'drop not null', c.on_table
   from columns as c where (c.new).signature ->> 'not_null' = 'true' and (c.old).signature ->> 'not_null' = 'false'
@@ -717,6 +752,30 @@ $$;
 comment on function migration_guard.row_columns(bigint) is
   'The columns that a table had, and how each value is read: in its stored form, from the copy, and from the rows that are there.';
 
+create function migration_guard.has_key(table_id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  relation oid;
+  key int[];
+begin
+  select t.objid, array_agg(c.objsubid order by c.objsubid) into relation, key
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as c on c.old_parent_id = t.id and c.kind = 'column'
+  join migration_guard.row_columns(t.id) as k on k.is_key and k.number = (c.old).objsubid
+  where t.id = table_id group by t.objid;
+  -- Rows can be told by it as long as it is kept to.
+  return coalesce(exists (
+    select from pg_index as i
+    where i.indrelid = relation and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+      and (select array_agg(n::int order by n) from unnest(i.indkey[0:i.indnkeyatts - 1]) as n) = key
+      and not exists (select from pg_attribute as a where a.attrelid = relation and a.attnum = any (key) and not a.attnotnull)), false);
+end
+$$;
+comment on function migration_guard.has_key(bigint) is
+  'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
+
 create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -869,7 +928,9 @@ begin
     -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column its values.
     select t.id, t.objid, (t.new).identity as live_identity, (t.new).signature ->> 'kind' as relation_kind,
       coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
-      coalesce((t.old).name, (t.new).name) as name,
+      -- What came under the name of a table that has another now has a place of its own.
+      case when not t.was and exists (select from pg_temp.migration_guard_objects as x where x.kind = 'table' and x.was and (x.old).name = (t.new).name)
+        then left((t.new).name, 50) || '_new' else coalesce((t.old).name, (t.new).name) end as name,
       case when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
       array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
       array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
@@ -930,7 +991,7 @@ begin
   with tables as materialized (
     select t.*, m.backup_table, m.mode, migration_guard.target(t.kind, (t.old).identity) as object,
       (t.old).identity as identity, format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded,
-      exists (select from migration_guard.row_columns(t.id) as c where c.is_key) as has_key,
+      migration_guard.has_key(t.id) as has_key,
       case when t.is then case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end
         || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) end as source
     from pg_temp.migration_guard_objects as t
@@ -963,6 +1024,13 @@ begin
   union all
   select 7, t.creation_order, 3, t.object, 'rows', migration_guard.transfer_statement(backup_schema, t.backup_table, t.identity, t.source, t.id), t.identity
   from tables as t where t.is_made and t.is and (t.mode = 'keep' or t.backup_table is null)
+  union all
+  select 7, t.creation_order, z.place, t.object, 'rows', migration_guard.time_zone_statement(z.place < 3), null
+  from tables as t cross join (values (2.9), (3.1)) as z (place)
+  where t.is_made and t.is and (t.mode = 'keep' or t.backup_table is null)
+    and exists (
+      select from pg_temp.migration_guard_objects as c
+      where c.kind = 'column' and c.parent_id = t.id and c.is and c.was and 'definition' = any (c.aspects) and migration_guard.needs_time_zone(c.old, c.new))
   union all
   select 7, r.creation_order, 1, r.object, 'rows', migration_guard.create_discarded_statement(r.discarded), r.identity from restored as r
   union all
@@ -1030,24 +1098,30 @@ as $$
 begin
   -- There and back again: what Postgres rounds or cuts in silence is told, and nothing is done.
   return query
-  select 1, 0::numeric, c.id::numeric, migration_guard.target(c.kind, (c.new).identity), 'redefined',
-    format('select migration_guard.refuse_loss(%L, %L, %L)',
-      format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where %s is distinct from t.%I limit 20) as x',
-        coalesce((select 'jsonb_build_object(' || string_agg(format('%L, t.%I', k.name, k.live_name), ', ' order by k.number) || ')'
-          from migration_guard.row_columns(t.id) as k where k.is_key and k.live_name is not null), 'to_jsonb(t.ctid::text)'),
-        case (t.new).signature ->> 'kind' when 'r' then 'only ' else '' end, (t.new).identity,
-        migration_guard.conversion(c.new, c.old, format('(%s)', migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)))), (c.new).name),
-      (t.new).identity, (c.new).name), (t.old).identity
-  from pg_temp.migration_guard_objects as c
-  join pg_temp.migration_guard_objects as t on t.id = c.parent_id
-  where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
-    and not ((t.new).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
-    and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
-    and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')
-    -- Types that somebody made come and go as text, whole; some of Postgres's own cannot be compared.
-    and ((c.new).signature ->> 'type')::oid < 16384
-    and ((c.old).signature ->> 'type')::oid < 16384
-    and exists (select from pg_operator as q where q.oprname = '=' and q.oprleft = ((c.new).signature ->> 'type')::oid and q.oprright = q.oprleft);
+  with looked_for as (
+    select c.id, migration_guard.target(c.kind, (c.new).identity) as object, migration_guard.needs_time_zone(c.old, c.new) as is_zoned,
+      format('select migration_guard.refuse_loss(%L, %L, %L)',
+        format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where %s is distinct from t.%I limit 20) as x',
+          coalesce((select 'jsonb_build_object(' || string_agg(format('%L, t.%I', k.name, k.live_name), ', ' order by k.number) || ')'
+            from migration_guard.row_columns(t.id) as k where k.is_key and k.live_name is not null), 'to_jsonb(t.ctid::text)'),
+          case (t.new).signature ->> 'kind' when 'r' then 'only ' else '' end, (t.new).identity,
+          migration_guard.conversion(c.new, c.old, format('(%s)', migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)))), (c.new).name),
+        (t.new).identity, (c.new).name) as statement, (t.old).identity as on_table
+    from pg_temp.migration_guard_objects as c
+    join pg_temp.migration_guard_objects as t on t.id = c.parent_id
+    where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
+      and not ((t.new).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
+      and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
+      and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')
+      -- Types that somebody made come and go as text, whole; some of Postgres's own cannot be compared.
+      and ((c.new).signature ->> 'type')::oid < 16384
+      and ((c.old).signature ->> 'type')::oid < 16384
+      and exists (select from pg_operator as q where q.oprname = '=' and q.oprleft = ((c.new).signature ->> 'type')::oid and q.oprright = q.oprleft)
+  )
+  select 1, 0::numeric, l.id::numeric, l.object, 'redefined', l.statement, l.on_table from looked_for as l
+  union all
+  select 1, 0, l.id + z.place, l.object, 'redefined', migration_guard.time_zone_statement(z.place < 0), null
+  from looked_for as l cross join (values (-0.1), (0.1)) as z (place) where l.is_zoned;
 end
 $$;
 comment on function migration_guard.loss_statements() is

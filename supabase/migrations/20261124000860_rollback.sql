@@ -268,7 +268,7 @@ begin
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
   where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and m.mode = 'restore'
-    and (t.is_dropped or not t.is or not exists (select from migration_guard.row_columns(t.id) as k where k.is_key))
+    and (t.is_dropped or not t.is or not migration_guard.has_key(t.id))
   union all
   select migration_guard.target(c.kind, (c.old).identity), format('its values are gone from %s: restore the rows of its table', (u.new).identity), true
   from pg_temp.migration_guard_objects as c
@@ -540,7 +540,7 @@ begin
     case when exists (select from pg_temp.migration_guard_objects as o where o.is_retyped) then
       'Values of columns that get another type are converted; where that loses something, data=restore brings back what was.' end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'column' and o.is and o.was and 'definition' = any (o.aspects) and migration_guard.needs_time_zone(o.old, o.new)) then
-      format('Times with and without a time zone are converted in that of the database, %s.', migration_guard.database_time_zone()) end,
+      format('Times are converted in the time zone of the database, %s.', migration_guard.database_time_zone()) end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is_dropped and o.was) then
       'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end]));
 end
@@ -735,6 +735,8 @@ declare
   expression text;
   place record;
   keys jsonb := '[]';
+  -- Others wait for the table meanwhile.
+  deadline constant timestamptz := clock_timestamp() + interval '10 seconds';
 begin
   select t.objid::regclass, coalesce('jsonb_build_object(' || string_agg(format('%L, t.%I', c.name, case when altered is null then c.live_name else c.name end), ', ' order by c.number)
       filter (where c.is_key and c.live_name is not null) || ')', 'to_jsonb(t)'),
@@ -751,6 +753,7 @@ begin
       keys := keys || place.key;
       exit when jsonb_array_length(keys) = 20;
     end;
+    exit when clock_timestamp() > deadline;
   end loop;
   return keys;
 exception when syntax_error_or_access_rule_violation then
@@ -758,7 +761,8 @@ exception when syntax_error_or_access_rule_violation then
 end
 $$;
 comment on function migration_guard.unfit_keys(text, bigint) is
-  'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one; none where they cannot be told.';
+  'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one for ten seconds; none where they
+cannot be told.';
 
 create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text, state text) returns jsonb
 language plpgsql volatile
@@ -786,7 +790,7 @@ begin
   if query is not null then
     execute format('select jsonb_agg(x.key) from (%s limit 20) as x', query) into found;
   end if;
-  return coalesce(found, migration_guard.unfit_keys(statement, table_id));
+  return coalesce(found, case when state ~ '^22' or state = '23514' and query is null then migration_guard.unfit_keys(statement, table_id) end, '[]');
 exception
   when data_exception then
     return migration_guard.unfit_keys(statement, table_id);
@@ -810,6 +814,8 @@ declare
   keys jsonb := '[]';
 begin
   begin
+    -- A materialized view is filled with the rows that its owner sees.
+    perform set_config('row_security', case when statement ~ '^refresh ' then 'on' else 'off' end, true);
     execute migration_guard.ticking_statement(statement, units);
     get diagnostics affected = row_count;
     return affected;

@@ -360,6 +360,88 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
     modes: ["restore" as const],
   })),
   {
+    name: "a table with an identity that was made anew beside the old one",
+    before:
+      "create table app.t (id int generated always as identity primary key, a text); insert into app.t (a) values ('x')",
+    change: `create table app.t_new (id bigint generated always as identity primary key, a text not null);
+      insert into app.t_new (id, a) overriding system value select id, a from app.t;
+      drop table app.t; alter table app.t_new rename to t; alter index app.t_new_pkey rename to t_pkey`,
+  },
+  {
+    name: "a table that was made anew with another sequence for its identity",
+    before: "create table app.t (id int generated always as identity primary key, a text)",
+    change: `drop table app.t;
+      create table app.t (id int generated always as identity (sequence name app.other_seq) primary key, a text)`,
+  },
+  {
+    name: "a table that is gone, whose identity's sequence has the name of another's",
+    before: "create table app.t (id int generated always as identity primary key, a text)",
+    change: `drop table app.t;
+      create table app.z (id int generated always as identity (sequence name app.t_id_seq) primary key)`,
+  },
+  {
+    name: "a partition that another of its name has replaced, whose key has another name",
+    before: `create table app.e (id int, primary key (id)) partition by range (id);
+      create table app.e1 partition of app.e for values from (0) to (10); insert into app.e values (1)`,
+    change: `alter table app.e detach partition app.e1; alter table app.e1 rename to e1_old;
+      create table app.e1 partition of app.e for values from (0) to (10);
+      insert into app.e select * from app.e1_old; drop table app.e1_old`,
+  },
+  {
+    name: "partitions that were merged, with the same rows",
+    before: `create table app.e (id int, primary key (id)) partition by range (id);
+      create table app.e1 partition of app.e for values from (0) to (10);
+      create table app.e2 partition of app.e for values from (10) to (20); insert into app.e values (1), (11)`,
+    change: `create table app.rows as select * from app.e; drop table app.e1, app.e2;
+      create table app.e12 partition of app.e for values from (0) to (20);
+      insert into app.e select * from app.rows; drop table app.rows`,
+    modes: ["restore"],
+  },
+  {
+    name: "rows without a key, since that was dropped",
+    before: "create table app.t (id int primary key, a text); insert into app.t values (1, 'x')",
+    change: `alter table app.t drop constraint t_pkey; alter table app.t alter id drop not null;
+      insert into app.t values (null, 'z'), (1, 'x')`,
+    modes: ["restore"],
+  },
+  {
+    name: "a domain whose check was dropped, with a value that it forbade",
+    before: "create domain app.d as int check (value > 0); create table app.t (id int primary key, d app.d)",
+    change: "alter domain app.d drop constraint d_check; insert into app.t values (2, -1)",
+    modes: ["restore"],
+  },
+  {
+    name: "a table that has another name, and another of its name with other types",
+    before:
+      "create table app.t (id int primary key, total int not null, note text); insert into app.t values (1, 5, 'a')",
+    change: `alter table app.t rename to t_old; alter table app.t_old rename constraint t_pkey to t_old_pkey;
+      create table app.t (id uuid primary key default gen_random_uuid(), total numeric(10, 2), note jsonb);
+      insert into app.t (total) select total from app.t_old; update app.t_old set total = 99`,
+    modes: ["restore"],
+  },
+  ...["int", "app.mood"].map((type) => ({
+    name: `a column of type ${type} that was dropped, and one of its name that is a number or an enum`,
+    before: `create type app.mood as enum ('low', 'high'); create table app.t (id int primary key, a ${type});
+      insert into app.t values (1, ${type === "int" ? "5" : "'low'"})`,
+    change: `alter table app.t drop column a;
+      alter table app.t add column a ${type === "int" ? "app.mood default 'high'" : "int default 7"}`,
+  })),
+  {
+    name: "a materialized view whose owner sees some rows only",
+    before: `create table app.t (id int primary key); insert into app.t values (1), (2);
+      alter table app.t enable row level security; create policy p on app.t using (id > 1);
+      grant select on app.t to authenticated;
+      create materialized view app.m as select * from app.t with no data; alter materialized view app.m owner to authenticated;
+      refresh materialized view app.m`,
+    change: "drop materialized view app.m",
+  },
+  {
+    name: "many views of which each needs the one before",
+    before: `create table app.t (id int primary key, a int); create view app.v0 as select * from app.t;
+      do $$ begin for n in 1..40 loop execute format('create view app.v%s as select * from app.v%s', n, n - 1); end loop; end $$`,
+    change: "drop view app.v0 cascade; alter table app.t alter column a type bigint",
+  },
+  {
     name: "views that have come to need each other",
     before: `create table app.t (id int primary key, c text collate "C");
       create view app.v1 as select id, c from app.t; create view app.v2 as select id, c from app.v1;
@@ -459,9 +541,12 @@ test("times that are kept are converted in the time zone of the database, and th
     const rows = await tableRows(there.admin, "app");
     await backUp(there.sql, "v1", { schema: "app", tables: "*" });
     await there.sql.unsafe(`alter table app.t alter column a type timestamptz, alter column b type timestamp,
-      alter column c type timestamptz, alter column d type date`);
+      alter column c type timestamptz, alter column d type date,
+      alter column during type tstzrange using tstzrange(lower(during), upper(during)),
+      alter column several type timestamptz[], alter column moment type timestamptz,
+      alter column t type timestamptz using date '2026-07-01' + t`);
     const { notes } = await planRollback(there.sql, "v1", { data: "keep" });
-    expect(notes).toContain("Times with and without a time zone are converted in that of the database, Europe/Berlin.");
+    expect(notes).toContain("Times are converted in the time zone of the database, Europe/Berlin.");
     await rollBack(there.sql, "v1", { data: "keep" });
     expect(await tableRows(there.admin, "app")).toEqual(rows);
   } finally {
