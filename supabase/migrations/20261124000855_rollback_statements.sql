@@ -576,7 +576,7 @@ begin
       'using ' || migration_guard.conversion(c.old, c.new, quote_ident((c.old).name))), c.on_table
   from columns as c where c.is_retyped
   union all
-  select 6, c.place, z.place, c.object, c.why, migration_guard.time_zone_statement(z.place < 1), null
+  select distinct 6, c.place::numeric, z.place, migration_guard.target('table', c.on_table), 'redefined', migration_guard.time_zone_statement(z.place < 1), null
   from columns as c cross join (values (0.9), (1.1)) as z (place)
   where c.is_retyped and migration_guard.needs_time_zone(c.old, c.new)
   union all

@@ -535,8 +535,11 @@ test("times that are kept are converted in the time zone of the database, and th
     const there = { sql: own.connect(), admin: own.connect(superuser) };
     await freshApp(there);
     await there.sql.unsafe(`
-      create table app.t (id int primary key, a timestamp(3), b timestamptz, c date, d timestamptz);
-      insert into app.t values (1, '2026-07-01 10:00:00.123', '2026-01-01 10:00', '2026-07-01', '2026-07-01')`)
+      create domain app.moment as timestamp;
+      create table app.t (id int primary key, a timestamp(3), b timestamptz, c date, d timestamptz, during tsrange,
+        several timestamp[], moment app.moment, t time);
+      insert into app.t values (1, '2026-07-01 10:00:00.123', '2026-01-01 10:00', '2026-07-01', '2026-07-01',
+        '[2026-07-01 10:00, 2026-07-02 10:00)', '{2026-07-01 10:00}', '2026-07-01 10:00', '09:00')`)
       .simple();
     const rows = await tableRows(there.admin, "app");
     await backUp(there.sql, "v1", { schema: "app", tables: "*" });
