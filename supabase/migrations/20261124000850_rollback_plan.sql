@@ -474,9 +474,9 @@ begin
           where l.ref_id = o.id and n.is_dropped and n.is_late and l.via <> 'part' and not migration_guard.is_table_part(n.kind)));
     get diagnostics changed = row_count;
   end loop;
-  perform migration_guard.mark_circular();
   -- What the planner of these queries knows is of before anything was marked.
   analyze pg_temp.migration_guard_objects;
+  perform migration_guard.mark_circular();
   create temporary table migration_guard_order on commit drop as
     -- A column goes with its table, and what it needs after that, but for the columns beside it.
     select l.ref_id, w.id
