@@ -91,6 +91,9 @@ select * from (values
   ('MG024', 'rollback_differs'),
   ('MG025', 'job_finished'),
   ('MG026', 'idempotency_key_reused'),
+  ('MG027', 'role_required'),
+  ('MG028', 'last_admin'),
+  ('MG029', 'key_not_found'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

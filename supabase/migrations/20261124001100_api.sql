@@ -1,5 +1,6 @@
 -- Chapter 12. What REST exposes: one function for each route, for service_role alone. Each is `security definer`, since
--- service_role has no right in the schema where the work is done, and does nothing but call it and shape the answer.
+-- service_role has no right in the schema where the work is done, and does nothing but see to it that the key's role
+-- is enough (chapter 4, keys), call what does the work, and shape the answer.
 
 create type migration_guard_api.plan as (
   version text,
@@ -69,15 +70,32 @@ as $$
 $$;
 comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
 
-create function migration_guard.show_job(job migration_guard.jobs) returns migration_guard_api.job
+create function migration_guard.without_values(result jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select result || jsonb_build_object('values_hidden', true, 'tables', (
+    select coalesce(jsonb_agg(t.value || jsonb_build_object('samples', (
+      select jsonb_object_agg(s.key, jsonb_path_query_array(s.value, '$[*].key ? (@ != null)'))
+      from jsonb_each(t.value -> 'samples') as s)) order by t.position), '[]')
+    from jsonb_array_elements(result -> 'tables') with ordinality as t (value, position)))
+$$;
+comment on function migration_guard.without_values(jsonb) is 'The result of a diff that holds whole rows, with no more of them than their keys.';
+
+create function migration_guard.show_job(job migration_guard.jobs, reader text) returns migration_guard_api.job
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job), job.result,
+  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job),
+    case
+      when job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null
+        and migration_guard.role_of(reader) <> 'admin' then migration_guard.without_values(job.result)
+      else job.result end,
     job.error || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
     job.actor, job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
 $$;
-comment on function migration_guard.show_job(migration_guard.jobs) is 'A job, as the API shows it.';
+comment on function migration_guard.show_job(migration_guard.jobs, text) is
+  'A job, as the API shows it to a key: values of rows to an admin alone.';
 
 create function migration_guard.backup_state(backup migration_guard.backups) returns text
 language sql stable
@@ -190,15 +208,21 @@ comment on function migration_guard_api.get_plan(text) is 'GET /v1/plans/{versio
 create function migration_guard_api.put_plan(version text, plan jsonb, actor text) returns migration_guard_api.plan
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_plan(migration_guard.put_plan(version, plan, actor)) $$;
+as $$
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.show_plan(migration_guard.put_plan(version, plan, actor));
+$$;
 comment on function migration_guard_api.put_plan(text, jsonb, text) is
   'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan or objects_not_found.';
 
-create function migration_guard_api.delete_plan(version text) returns void
+create function migration_guard_api.delete_plan(version text, actor text) returns void
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.delete_plan(version) $$;
-comment on function migration_guard_api.delete_plan(text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
+as $$
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.delete_plan(version);
+$$;
+comment on function migration_guard_api.delete_plan(text, text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
 
 create function migration_guard_api.list_names(schema text)
 returns table (schemas text[], tables text[], enums text[], functions text[], signatures text[])
@@ -208,22 +232,26 @@ as $$ select n.* from migration_guard.existing_names(schema) as n $$;
 comment on function migration_guard_api.list_names(text) is
   'One row, since REST answers with a limited number of rows: the schemas, and what a plan could name in one of them.';
 
-create function migration_guard_api.derive_plan(version text, schema text, touches jsonb) returns jsonb
+create function migration_guard_api.derive_plan(version text, schema text, touches jsonb, actor text) returns jsonb
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 -- A file of a mebibyte may name thirty thousand objects; the caller waits for 30 s. See get_checklist.
 set statement_timeout = '29s' set lock_timeout = '2s'
-as $$ select migration_guard.derive_plan(version, schema, touches) $$;
-comment on function migration_guard_api.derive_plan(text, text, jsonb) is
+as $$
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.derive_plan(version, schema, touches);
+$$;
+comment on function migration_guard_api.derive_plan(text, text, jsonb, text) is
   'POST /v1/plans/{version}/derive. Raises invalid_parameter, or for the schema invalid_plan or objects_not_found.';
 
-create function migration_guard_api.preflight_plan(version text, touches jsonb default null, warnings jsonb default '[]')
+create function migration_guard_api.preflight_plan(version text, actor text, touches jsonb default null, warnings jsonb default '[]')
 returns table (can_back_up boolean, estimated_bytes bigint, checks jsonb)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 -- It reads the whole catalog; see get_checklist. A lock that came in between is no reason to wait long.
 set statement_timeout = '25s' set lock_timeout = '2s'
 as $$
+  select migration_guard.require_role(actor, 'operator');
   select c.can_back_up, migration_guard.estimated_backup_bytes(p), c.checks
   from migration_guard.get_plan(version) as p
   cross join lateral (
@@ -231,9 +259,9 @@ as $$
       jsonb_agg(jsonb_build_object('check_name', f.check_name, 'status', f.status, 'details', f.details, 'items', f.items)
         order by f.position) as checks
     from migration_guard.preflight(p, touches, warnings) with ordinality as f (check_name, status, details, items, position)
-  ) as c
+  ) as c;
 $$;
-comment on function migration_guard_api.preflight_plan(text, jsonb, jsonb) is
+comment on function migration_guard_api.preflight_plan(text, text, jsonb, jsonb) is
   'POST /v1/plans/{version}/preflight: one row. Raises plan_not_found or invalid_parameter.';
 
 -- Backups -------------------------------------------------------------------------------------------------------------
@@ -242,10 +270,11 @@ create function migration_guard_api.create_backup(version text, actor text, requ
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select migration_guard.require_role(actor, 'operator');
   select migration_guard.show_job(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)))
-  from (select jsonb_build_array('backup', migration_guard.normalize_version(version)) as request) as r
+    migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)), actor)
+  from (select jsonb_build_array('backup', migration_guard.normalize_version(version)) as request) as r;
 $$;
 comment on function migration_guard_api.create_backup(text, text, text, text) is
   'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
@@ -282,10 +311,11 @@ returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select migration_guard.require_role(actor, 'operator');
   select migration_guard.show_job(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)))
-  from (select jsonb_build_array('verify', migration_guard.normalize_version(version), expected_manifest) as request) as r
+    migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)), actor)
+  from (select jsonb_build_array('verify', migration_guard.normalize_version(version), expected_manifest) as request) as r;
 $$;
 comment on function migration_guard_api.verify_backup(text, text, text, text, text) is
   'POST /v1/backups/{version}/verify. Raises backup_not_found or invalid_parameter.';
@@ -302,7 +332,10 @@ comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/
 create function migration_guard_api.confirm_backup(version text, note text, actor text) returns migration_guard_api.backup
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_backup(migration_guard.confirm_backup(version, note, actor)) $$;
+as $$
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.show_backup(migration_guard.confirm_backup(version, note, actor));
+$$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
   'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
 
@@ -311,8 +344,9 @@ returns table (schema text, guards jsonb, token text, token_expires_at timestamp
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select migration_guard.require_role(actor, 'admin');
   select b.schema_name, (select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(b) as g), t.token, t.expires_at
-  from migration_guard.get_backup(version) as b, migration_guard.plan_cleanup(version, actor) as t
+  from migration_guard.get_backup(version) as b, migration_guard.plan_cleanup(plan_cleanup.version, plan_cleanup.actor) as t;
 $$;
 comment on function migration_guard_api.plan_cleanup(text, text) is
   'GET /v1/backups/{version}/cleanup-plan: every guard, and a one-time token. Raises backup_not_found.';
@@ -324,10 +358,11 @@ returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select migration_guard.require_role(actor, 'admin');
   select migration_guard.show_job(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)))
-  from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token) as request) as r
+    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)), actor)
+  from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token) as request) as r;
 $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text, text) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
@@ -340,10 +375,11 @@ create function migration_guard_api.diff_backup(
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select migration_guard.require_role(actor, case when include_values then 'admin' else 'operator' end);
   select migration_guard.show_job(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)))
-  from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values) as request) as r
+    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)), actor)
+  from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values) as request) as r;
 $$;
 comment on function migration_guard_api.diff_backup(text, int, boolean, text, text, text) is
   'POST /v1/backups/{version}/diff. Raises backup_not_found, backup_damaged or invalid_parameter.';
@@ -358,8 +394,9 @@ set search_path = pg_catalog, pg_temp
 -- It compares the whole catalog, and rows where they are to be restored; see get_checklist and preflight_plan.
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
+  select migration_guard.require_role(actor, 'operator');
   select p.plan_hash, p.possible, p.statements, p.new_objects, p.cannot_undo, p.left_as_is, p.tables, p.notes
-  from migration_guard.plan_rollback(version, options, actor) as p
+  from migration_guard.plan_rollback(version, options, actor) as p;
 $$;
 comment on function migration_guard_api.plan_rollback(text, jsonb, text) is
   'GET /v1/backups/{version}/rollback-plan: one row. Raises backup_not_found, backup_damaged or invalid_parameter.';
@@ -372,10 +409,11 @@ set search_path = pg_catalog, pg_temp
 -- It makes the plan again, to see that it is the one that was read.
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
+  select migration_guard.require_role(actor, 'admin');
   select migration_guard.show_job(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)))
-  from (select jsonb_build_array('rollback', migration_guard.normalize_version(version), plan_hash, options, rehearse) as request) as r
+    migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)), actor)
+  from (select jsonb_build_array('rollback', migration_guard.normalize_version(version), plan_hash, options, rehearse) as request) as r;
 $$;
 comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text, text) is
   'POST /v1/backups/{version}/rollback. Raises backup_not_found, backup_damaged, backup_in_progress, plan_changed,
@@ -383,31 +421,36 @@ rollback_refused or invalid_parameter.';
 
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50) returns setof migration_guard_api.job
+create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50, actor text default null) returns setof migration_guard_api.job
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select (s.job).*
   from (
-    select migration_guard.show_job(j) as job
+    select migration_guard.show_job(j, list_jobs.actor) as job
     from migration_guard.jobs as j
     where list_jobs.version is null or j.version = migration_guard.normalize_version(list_jobs.version)
     order by j.number desc
     limit least(greatest(max_jobs, 1), 200)
   ) as s
 $$;
-comment on function migration_guard_api.list_jobs(text, int) is 'GET /v1/jobs: newest first, all or those of one version, 200 at most.';
+comment on function migration_guard_api.list_jobs(text, int, text) is
+  'GET /v1/jobs: newest first, all or those of one version, 200 at most. Values of rows are shown to an admin alone.';
 
-create function migration_guard_api.get_job(id uuid) returns migration_guard_api.job
+create function migration_guard_api.get_job(id uuid, actor text default null) returns migration_guard_api.job
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.get_job(id)) $$;
-comment on function migration_guard_api.get_job(uuid) is 'GET /v1/jobs/{id}. Raises job_not_found.';
+as $$ select migration_guard.show_job(migration_guard.get_job(id), actor) $$;
+comment on function migration_guard_api.get_job(uuid, text) is
+  'GET /v1/jobs/{id}. Values of rows are shown to an admin alone. Raises job_not_found.';
 
 create function migration_guard_api.cancel_job(id uuid, actor text) returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.cancel_job(id, actor)) $$;
+as $$
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.show_job(migration_guard.cancel_job(id, actor), actor);
+$$;
 comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
 
 -- Webhooks ------------------------------------------------------------------------------------------------------------
@@ -434,12 +477,82 @@ comment on function migration_guard_api.record_webhook(text, int, int, text) is
   'How an attempt ended: with an HTTP status, or a failure in one word. Returns the seconds until the next attempt, null
 where there is none. Raises invalid_parameter.';
 
+-- Keys ----------------------------------------------------------------------------------------------------------------
+
+create type migration_guard_api.key as (
+  name text,
+  role text,
+  is_assigned boolean,
+  updated_at timestamptz,
+  updated_by text
+);
+comment on type migration_guard_api.key is 'What a key may do, as the API shows it.';
+
+create function migration_guard.show_key(name text) returns migration_guard_api.key
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row(n.name, migration_guard.role_of(n.name), k.name is not null, k.updated_at, k.updated_by)::migration_guard_api.key
+  from (select show_key.name) as n (name)
+  left join migration_guard.key_roles as k on k.name = n.name
+$$;
+comment on function migration_guard.show_key(text) is 'What a key of this name may do, and who said so, if anybody has.';
+
+create function migration_guard_api.get_role(actor text) returns text
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.role_of(actor) $$;
+comment on function migration_guard_api.get_role(text) is 'The role of the key that asks: what the function looks at before it begins.';
+
+create function migration_guard_api.list_keys(names text[], actor text) returns setof migration_guard_api.key
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select (migration_guard.show_key(n.name)).*
+  from (select unnest(names) union select k.name from migration_guard.key_roles as k) as n (name)
+  order by n.name;
+$$;
+comment on function migration_guard_api.list_keys(text[], text) is
+  'GET /v1/keys: the keys that the function knows of, and those that were given a role. Raises role_required.';
+
+create function migration_guard_api.get_key(name text, actor text) returns migration_guard_api.key
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.show_key(name);
+$$;
+comment on function migration_guard_api.get_key(text, text) is
+  'GET /v1/keys/{name}: what a key of that name may do, whether or not there is one. Raises role_required.';
+
+create function migration_guard_api.put_key(name text, role text, actor text) returns migration_guard_api.key
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.put_key(name, role, actor);
+  select migration_guard.show_key(name);
+$$;
+comment on function migration_guard_api.put_key(text, text, text) is
+  'PUT /v1/keys/{name}. Raises role_required, invalid_parameter or last_admin.';
+
+create function migration_guard_api.delete_key(name text, actor text) returns void
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.delete_key(name);
+$$;
+comment on function migration_guard_api.delete_key(text, text) is
+  'DELETE /v1/keys/{name}. Raises role_required, key_not_found or last_admin.';
+
 -- Rights --------------------------------------------------------------------------------------------------------------
 
 select migration_guard.close_schema('migration_guard');
 select migration_guard.close_schema('migration_guard_api');
 grant usage on schema migration_guard_api to service_role;
 grant execute on all functions in schema migration_guard_api to service_role;
-grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup to service_role;
+grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup, migration_guard_api.key to service_role;
 
 notify pgrst, 'reload schema';

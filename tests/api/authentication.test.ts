@@ -144,6 +144,7 @@ test("a named secret key gives its name to what it does", async ({ onTestFinishe
   });
   onTestFinished(api.stop);
   const credentials = { apikey: "sb_secret_of_the_night_shift" };
+  expect((await api.call("PUT", "/v1/keys/night_shift", { json: { role: "operator" } })).status).toBe(200);
   expect((await api.call("PUT", "/v1/plans/v3", { credentials, json: { tables: ["profiles"] } })).status).toBe(201);
   const job = await api.call("POST", "/v1/backups", { credentials, json: { version: "v3" }, wait: 60 });
   expect(job.json).toMatchObject({ status: "succeeded", actor: "night_shift" });

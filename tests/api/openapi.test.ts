@@ -1,7 +1,11 @@
 import { expect } from "vitest";
 import { test } from "../support/api.ts";
 
-const placeholders: Record<string, string> = { "{version}": "v10.0", "{id}": "00000000-0000-4000-8000-000000000000" };
+const placeholders: Record<string, string> = {
+  "{version}": "v10.0",
+  "{id}": "00000000-0000-4000-8000-000000000000",
+  "{name}": "night_shift",
+};
 
 type Operation = {
   requestBody?: { required?: boolean };
@@ -19,6 +23,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
   expect(operations.sort()).toEqual([
     "DELETE /v1/backups/{version}",
     "DELETE /v1/jobs/{id}",
+    "DELETE /v1/keys/{name}",
     "DELETE /v1/plans/{version}",
     "GET /health",
     "GET /metrics",
@@ -31,6 +36,8 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",
+    "GET /v1/keys",
+    "GET /v1/keys/{name}",
     "GET /v1/plans",
     "GET /v1/plans/{version}",
     "POST /v1/backups",
@@ -40,6 +47,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups/{version}/verify",
     "POST /v1/plans/{version}/derive",
     "POST /v1/plans/{version}/preflight",
+    "PUT /v1/keys/{name}",
     "PUT /v1/plans/{version}",
   ]);
 });
@@ -62,7 +70,7 @@ test("every path refuses a request without a credential, and a body that is miss
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
     }
   }
-  expect(withBody).toBe(6);
+  expect(withBody).toBe(7);
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {

@@ -23,7 +23,9 @@ type Derived = {
 async function derive(sql: postgres.Sql, migration: string, schema = "public"): Promise<Derived> {
   const { touches, warnings } = await parseMigration(migration, schema);
   const [row] = await sql<{ derived: Derived }[]>`
-    select migration_guard_api.derive_plan('v1', ${schema}, ${sql.json(touches as postgres.JSONValue)}) as derived`;
+    select migration_guard_api.derive_plan('v1', ${schema}, ${
+    sql.json(touches as postgres.JSONValue)
+  }, 'test') as derived`;
   return { ...row!.derived, warnings: [...warnings, ...row!.derived.warnings] };
 }
 
@@ -543,7 +545,7 @@ test("a body mentions a name in any case, or quoted, but as a word of its own", 
 
 test("malformed touches, versions and schemas are refused", async ({ database: { sql } }) => {
   const call = (version: string, schemaName: string, touches: postgres.JSONValue) =>
-    sql`select migration_guard_api.derive_plan(${version}, ${schemaName}, ${sql.json(touches)})`;
+    sql`select migration_guard_api.derive_plan(${version}, ${schemaName}, ${sql.json(touches)}, 'test')`;
   await expect(call("10", "public", [])).rejects.toMatchObject({ code: "MG001" });
   for (const touches of [{}, 1, "x", [1], [{ line: "x" }]]) {
     await expect(call("v1", "public", touches), JSON.stringify(touches)).rejects.toMatchObject({ code: "MG003" });

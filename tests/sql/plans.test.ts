@@ -7,7 +7,7 @@ import { examplePlan } from "../support/example.ts";
 const put = (sql: postgres.Sql, version: string, plan: postgres.JSONValue, actor = "test") =>
   sql`select * from migration_guard_api.put_plan(${version}, ${sql.json(plan)}, ${actor})`;
 const get = (sql: postgres.Sql, version: string) => sql`select * from migration_guard_api.get_plan(${version})`;
-const remove = (sql: postgres.Sql, version: string) => sql`select migration_guard_api.delete_plan(${version})`;
+const remove = (sql: postgres.Sql, version: string) => sql`select migration_guard_api.delete_plan(${version}, 'test')`;
 const createTable = (sql: postgres.Sql) => sql`create table public.kept (id int)`;
 
 /** Names of the functions, with their argument types, that the backup of a plan holds. */

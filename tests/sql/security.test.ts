@@ -123,7 +123,9 @@ test("service_role calls the API's functions, and reaches nothing behind them", 
   const admin = example.connect("supabase_admin");
   await admin`set role service_role`;
   expect(await admin`select version from migration_guard_api.list_backups()`).toEqual([{ version: "v10.0" }]);
-  expect(await admin`select kind from migration_guard_api.verify_backup('v10', 'me')`).toEqual([{ kind: "verify" }]);
+  expect(await admin`select kind from migration_guard_api.verify_backup('v10', 'default')`).toEqual([{
+    kind: "verify",
+  }]);
   for (
     const statement of [
       `select * from migration_guard.jobs`,
@@ -301,8 +303,8 @@ test("service_role cannot have the owner run code by a temporary type that goes 
   await role`select * from migration_guard_api.list_backups()`;
   await role`select * from migration_guard_api.list_jobs()`;
   await role`select * from migration_guard_api.get_checklist('v10')`;
-  await role`select * from migration_guard_api.plan_cleanup('v10', 'x')`;
-  await role`select * from migration_guard_api.verify_backup('v10', 'x', 'y')`;
+  await role`select * from migration_guard_api.plan_cleanup('v10', 'default')`;
+  await role`select * from migration_guard_api.verify_backup('v10', 'default', 'y')`;
   expect(await example.sql`select * from public.ran where who = 'postgres'`).toEqual([]);
 });
 

@@ -70,7 +70,7 @@ test.for(malformed.map((version) => [JSON.stringify(version), version] as const)
       sql`select migration_guard.backup_schema_name(${version})`,
       sql`select migration_guard_api.put_plan(${version}, ${plan}, 'test')`,
       sql`select migration_guard_api.get_plan(${version})`,
-      sql`select migration_guard_api.delete_plan(${version})`,
+      sql`select migration_guard_api.delete_plan(${version}, 'test')`,
       sql`select migration_guard_api.create_backup(${version}, 'test')`,
       sql`select migration_guard_api.get_backup(${version})`,
       sql`select migration_guard_api.verify_backup(${version}, 'test')`,

@@ -33,6 +33,23 @@ export type Answer = {
   json: any;
 };
 
+/** Credentials of a key for each role; the roles have to be given: see {@link giveRoles}. */
+export const credentials = {
+  viewer: { apikey: "sb_secret_of_the_watcher" },
+  operator: { apikey: "sb_secret_of_the_night_shift" },
+  admin: { apikey: secretKeys.default },
+};
+
+/** The local keys, and those of a viewer and an operator. */
+const keys = { ...secretKeys, watcher: credentials.viewer.apikey, night_shift: credentials.operator.apikey };
+
+/** Gives the keys of {@link credentials} their roles, where no other key has one. */
+export async function giveRoles({ call, database: { sql } }: Api): Promise<void> {
+  await sql`truncate migration_guard.key_roles`;
+  await call("PUT", "/v1/keys/watcher", { json: { role: "viewer" } });
+  await call("PUT", "/v1/keys/night_shift", { json: { role: "operator" } });
+}
+
 /** Makes the `call` of an API whose function is at `base`. */
 export function caller(base: string): Api["call"] {
   return async (method, path, { json, body, wait, credentials, headers } = {}) => {
@@ -48,7 +65,7 @@ export function caller(base: string): Api["call"] {
     });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "");
-    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined };
+    return { status: response.status, headers: response.headers, text, json: isJson && text ? JSON.parse(text) : undefined };
   };
 }
 
@@ -63,6 +80,7 @@ export async function startApi(
     port: await freePort(),
     databasePort: ports.rest ?? database.port,
     database: database.name,
+    secretKeys: keys,
     functionDatabaseUrl: databaseUrl({ port: ports.worker ?? database.port, database: database.name }),
     ...options,
   });

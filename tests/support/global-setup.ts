@@ -20,6 +20,15 @@ declare module "vitest" {
   }
 }
 
+/** Makes admins of the keys that tests in SQL speak for. */
+async function giveRoles(database: { port: number; database: string }) {
+  const sql = connect(database);
+  await sql`
+    insert into migration_guard.key_roles (name, role, updated_by)
+    select name, 'admin', 'setup' from unnest('{test,alice,bob}'::text[]) as name`;
+  await sql.end();
+}
+
 /**
  * One Postgres for the whole run, with two templates that each test's own database is copied from in milliseconds:
  * `with_product` has the platform's schemas and the product's migrations, `with_example` the example app besides.
@@ -39,6 +48,7 @@ export default async function setup(project: TestProject) {
   await admin`create database with_product owner postgres`;
   await createPlatformSchemas({ port, database: "with_product" });
   await pushMigrations({ port, database: "with_product" });
+  await giveRoles({ port, database: "with_product" });
   await admin`create database with_example owner postgres template with_product`;
   await loadExample({ port, database: "with_example" });
   await admin.end();

@@ -56,7 +56,7 @@ async function waitForJob(
     const paused = delay(Math.min(pause, deadline - Date.now()));
     await (work ? Promise.race([paused, work.then(() => work = undefined)]) : paused);
     try {
-      job = await rpc(c.var.client, "get_job", { id: job.id }, Job);
+      job = await rpc(c.var.client, "get_job", { id: job.id, actor: c.var.actor }, Job);
     } catch (error) {
       // The job goes on without us: a database that is away for a moment is no reason to say less than is known.
       if (!(error instanceof Problem) || error.status !== 503) throw error;

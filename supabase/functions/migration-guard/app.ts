@@ -7,18 +7,20 @@ import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
-import { authenticate, type Authenticated } from "./authenticate.ts";
+import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import type { Environment } from "./environment.ts";
 import { logRequest } from "./log-request.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
+import { requireRole } from "./require-role.ts";
 import { requireMediaType } from "./require-media-type.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
 import { health } from "./routes/health.ts";
 import { jobEvents } from "./routes/job-events.ts";
 import { jobs } from "./routes/jobs.ts";
+import { keys } from "./routes/keys.ts";
 import { metrics } from "./routes/metrics.ts";
 import { plans } from "./routes/plans.ts";
 import { plansDerive } from "./routes/plans-derive.ts";
@@ -98,6 +100,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
   app.use(except(["/health", "/openapi.json"], authenticate(environment)));
+  app.use(requireRole(app));
   app.use(bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
@@ -117,6 +120,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   rollback(app);
   jobs(app);
   jobEvents(app, url);
+  keys(app, keyNames(environment));
 
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
     type: "apiKey",

@@ -17,6 +17,15 @@ export type Authenticated = {
   client: Client;
 };
 
+/** A project that has no secret keys yet has the legacy token, which REST takes in their place. */
+const secretKeysOf = ({ secretKeys, serviceRoleKey }: Environment): Record<string, string> =>
+  Object.keys(secretKeys).length > 0 || !serviceRoleKey ? secretKeys : { default: serviceRoleKey };
+
+/** The actors that a request may have. */
+export const keyNames = (environment: Environment) => [
+  ...new Set([...Object.keys(secretKeysOf(environment)), "service_role"]),
+];
+
 /**
  * Lets a request pass that brings a named secret key as `apikey`, or a `service_role` token as `Authorization: Bearer`.
  *
@@ -24,10 +33,7 @@ export type Authenticated = {
  */
 export function authenticate(environment: Environment) {
   const { url, publishableKeys, serviceRoleKey, jwks } = environment;
-  // A project that has no secret keys yet has the legacy token, which REST takes in their place.
-  const secretKeys = Object.keys(environment.secretKeys).length > 0 || !serviceRoleKey
-    ? environment.secretKeys
-    : { default: serviceRoleKey };
+  const secretKeys = secretKeysOf(environment);
   // The adapter also makes a client with a publishable key, which is used for nothing here and may not be missing.
   const env = { url, secretKeys, publishableKeys: { default: "none", ...publishableKeys }, jwks: { keys: [] } };
   const supabaseOptions = { db: { schema: "migration_guard_api" } } as const;

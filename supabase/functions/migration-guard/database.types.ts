@@ -57,8 +57,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      "delete_plan": { Args: { "version": string }; Returns: undefined };
-      "derive_plan": { Args: { "schema": string; "touches": Json; "version": string }; Returns: Json };
+      "delete_key": { Args: { "actor": string; "name": string }; Returns: undefined };
+      "delete_plan": { Args: { "actor": string; "version": string }; Returns: undefined };
+      "derive_plan": { Args: { "actor": string; "schema": string; "touches": Json; "version": string }; Returns: Json };
       "diff_backup": {
         Args: {
           "actor": string;
@@ -97,11 +98,21 @@ export type Database = {
         }[];
       };
       "get_job": {
-        Args: { "id": string };
+        Args: { "actor"?: string; "id": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
           from: "*";
           to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "get_key": {
+        Args: { "actor": string; "name": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["key"];
+        SetofOptions: {
+          from: "*";
+          to: "key";
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -127,6 +138,7 @@ export type Database = {
           "server_version": string;
         }[];
       };
+      "get_role": { Args: { "actor": string }; Returns: string };
       "list_backups": {
         Args: Record<PropertyKey, never>;
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"][];
@@ -138,11 +150,21 @@ export type Database = {
         };
       };
       "list_jobs": {
-        Args: { "max_jobs"?: number; "version"?: string };
+        Args: { "actor"?: string; "max_jobs"?: number; "version"?: string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"][];
         SetofOptions: {
           from: "*";
           to: "job";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      "list_keys": {
+        Args: { "actor": string; "names": (string)[] };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["key"][];
+        SetofOptions: {
+          from: "*";
+          to: "key";
           isOneToOne: false;
           isSetofReturn: true;
         };
@@ -190,12 +212,22 @@ export type Database = {
         }[];
       };
       "preflight_plan": {
-        Args: { "touches"?: Json; "version": string; "warnings"?: Json };
+        Args: { "actor": string; "touches"?: Json; "version": string; "warnings"?: Json };
         Returns: {
           "can_back_up": boolean;
           "checks": Json;
           "estimated_bytes": number;
         }[];
+      };
+      "put_key": {
+        Args: { "actor": string; "name": string; "role": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["key"];
+        SetofOptions: {
+          from: "*";
+          to: "key";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       "put_plan": {
         Args: { "actor": string; "plan": Json; "version": string };
@@ -293,6 +325,13 @@ export type Database = {
         "created_at": string | null;
         "started_at": string | null;
         "finished_at": string | null;
+      };
+      "key": {
+        "name": string | null;
+        "role": string | null;
+        "is_assigned": boolean | null;
+        "updated_at": string | null;
+        "updated_by": string | null;
       };
       "plan": {
         "version": string | null;

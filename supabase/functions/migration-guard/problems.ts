@@ -1,4 +1,5 @@
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { Role } from "./roles.ts";
 
 /**
  * Every error that the API answers with: its stable code, HTTP status, title, and, where it starts in the database, the
@@ -15,10 +16,12 @@ export const problems = {
   invalid_credentials: { status: 401, title: "Unknown credential" },
   expired_token: { status: 401, title: "The token has expired" },
   service_role_required: { status: 403, title: "The credential is no service role" },
+  role_required: { status: 403, title: "The key's role is not enough", sqlstate: "MG027" },
   not_found: { status: 404, title: "No such path" },
   plan_not_found: { status: 404, title: "No such plan", sqlstate: "MG004" },
   backup_not_found: { status: 404, title: "No such backup", sqlstate: "MG005" },
   job_not_found: { status: 404, title: "No such job", sqlstate: "MG006" },
+  key_not_found: { status: 404, title: "No role was given to such a key", sqlstate: "MG029" },
   method_not_allowed: { status: 405, title: "The path has no such method" },
   not_acceptable: { status: 406, title: "The path has no form that the client accepts" },
   plan_in_use: { status: 409, title: "The plan is in use", sqlstate: "MG008" },
@@ -33,6 +36,7 @@ export const problems = {
   rollback_refused: { status: 409, title: "Something cannot be undone", sqlstate: "MG022" },
   job_finished: { status: 409, title: "The job has ended already", sqlstate: "MG025" },
   idempotency_key_reused: { status: 409, title: "The Idempotency-Key came with another request", sqlstate: "MG026" },
+  last_admin: { status: 409, title: "The key is the last admin", sqlstate: "MG028" },
   webhook_secret_missing: { status: 409, title: "The function has no secret to sign webhooks with" },
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
   unsupported_media_type: { status: 415, title: "The body is not declared as what the path takes" },
@@ -63,6 +67,9 @@ export type ProblemDetails = {
   removed?: unknown[];
   /** Each object that a rollback cannot lead back, and why. */
   cannot_undo?: unknown[];
+  /** The role of the key that asked, and the one that would do. */
+  role?: Role;
+  required?: Role;
 };
 
 /** An error that the API answers with as `application/problem+json`. */

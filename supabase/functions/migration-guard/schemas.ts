@@ -1,4 +1,5 @@
 import { z } from "@hono/zod-openapi";
+import { Role } from "./roles.ts";
 
 /** One spelling of the forms that a version has; the database has the last word. */
 export const Version = z.string()
@@ -49,6 +50,8 @@ export const ProblemSchema = z.object({
   cannot_undo: z.array(z.unknown()).optional().openapi({
     description: "With `rollback_refused`: each object that cannot be led back, and why.",
   }),
+  role: Role.optional().openapi({ description: "With `role_required`: the role of the key that asked." }),
+  required: Role.optional().openapi({ description: "With `role_required`: the role that would do." }),
 }).openapi("Problem");
 
 export const Progress = z.object({

@@ -93,6 +93,7 @@ const headers = JobHeaders;
 const createBackup = createRoute({
   method: "post",
   path: "/v1/backups",
+  "x-required-role": "operator",
   tags,
   summary: "Take the backup of a migration that has a plan.",
   request: { headers, body: jsonBody(z.strictObject({ version: Version })) },
@@ -102,6 +103,7 @@ const createBackup = createRoute({
 const listBackups = createRoute({
   method: "get",
   path: "/v1/backups",
+  "x-required-role": "viewer",
   tags,
   summary: "Metadata of all backups.",
   responses: {
@@ -113,6 +115,7 @@ const listBackups = createRoute({
 const getBackup = createRoute({
   method: "get",
   path: "/v1/backups/{version}",
+  "x-required-role": "viewer",
   tags,
   summary: "Metadata of a backup: counts, sizes, times, actor, checksums, state.",
   request: { params },
@@ -122,6 +125,7 @@ const getBackup = createRoute({
 const verifyBackup = createRoute({
   method: "post",
   path: "/v1/backups/{version}/verify",
+  "x-required-role": "operator",
   tags,
   summary: "Run every integrity check: the result of the job is `{ok, failed, manifest, checks}`.",
   middleware: emptyBodyIsNone,
@@ -132,6 +136,7 @@ const verifyBackup = createRoute({
 const getChecklist = createRoute({
   method: "get",
   path: "/v1/backups/{version}/checklist",
+  "x-required-role": "viewer",
   tags,
   summary: "The pre-migration checklist. Every item is evaluated now, which reads the backup again.",
   request: { params },
@@ -147,6 +152,7 @@ const getChecklist = createRoute({
 const confirmBackup = createRoute({
   method: "post",
   path: "/v1/backups/{version}/confirm",
+  "x-required-role": "operator",
   tags,
   summary: "Sign off the migration: the retention clock starts. The first sign-off stands.",
   request: { params, body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) })) },
@@ -156,6 +162,7 @@ const confirmBackup = createRoute({
 const getCleanupPlan = createRoute({
   method: "get",
   path: "/v1/backups/{version}/cleanup-plan",
+  "x-required-role": "admin",
   tags,
   summary: "Every guard of a cleanup, passed or blocked and why, and a one-time token that is valid for ten minutes.",
   request: { params },
@@ -168,6 +175,7 @@ const getCleanupPlan = createRoute({
 const deleteBackup = createRoute({
   method: "delete",
   path: "/v1/backups/{version}",
+  "x-required-role": "admin",
   tags,
   summary: "Drop the backup, if every guard passes: asked here, and again where it is dropped.",
   request: {

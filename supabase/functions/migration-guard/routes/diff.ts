@@ -12,13 +12,15 @@ const DiffBody = z.strictObject({
     example: 5,
   }),
   include_values: z.boolean().default(false).openapi({
-    description: "Whether the samples hold whole rows. They are stored in the job, with who asked for them.",
+    description:
+      "Whether the samples hold whole rows, which is an admin's to ask and to see. They are stored in the job, with who asked for them; other keys find `values_hidden` in its result, and keys alone.",
   }),
 }).openapi("DiffBody");
 
 const diffBackup = createRoute({
   method: "post",
   path: "/v1/backups/{version}/diff",
+  "x-required-role": "operator",
   tags: ["backups"],
   summary: "What has changed since the backup: the result of the job is `{is_clean, summary, objects, tables}`.",
   description:

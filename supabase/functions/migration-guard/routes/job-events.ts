@@ -14,6 +14,7 @@ import { writeJobText } from "../write-job-text.ts";
 const getJobEvents = createRoute({
   method: "get",
   path: "/v1/jobs/{id}/events",
+  "x-required-role": "viewer",
   tags: ["jobs"],
   summary: "What becomes of a job, as it happens, until it ends: as server-sent events, or as a progress bar.",
   description: `
@@ -69,7 +70,7 @@ export function jobEvents(app: App, url: string) {
     const type = accepts(c.req.raw, "text/event-stream", "text/plain");
     if (!type) throw new Problem("not_acceptable", { detail: "Accept text/event-stream or text/plain." });
     const { id } = c.req.valid("param");
-    const read = () => rpc(c.var.client, "get_job", { id }, Job);
+    const read = () => rpc(c.var.client, "get_job", { id, actor: c.var.actor }, Job);
     const job = await read();
     c.header("vary", "accept");
     c.header("x-accel-buffering", "no");

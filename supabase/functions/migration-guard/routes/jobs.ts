@@ -9,6 +9,7 @@ const tags = ["jobs"];
 const listJobs = createRoute({
   method: "get",
   path: "/v1/jobs",
+  "x-required-role": "viewer",
   tags,
   summary: "Jobs, newest first.",
   request: {
@@ -24,6 +25,7 @@ const listJobs = createRoute({
 const getJob = createRoute({
   method: "get",
   path: "/v1/jobs/{id}",
+  "x-required-role": "viewer",
   tags,
   summary: "A job: its status, its progress, and its result or error.",
   request: { params: JobParameter },
@@ -33,6 +35,7 @@ const getJob = createRoute({
 const cancelJob = createRoute({
   method: "delete",
   path: "/v1/jobs/{id}",
+  "x-required-role": "operator",
   tags,
   summary: "Cancels a job: a queued one at once, a running one within seconds. All that it has done is undone.",
   request: { params: JobParameter, headers: JobHeaders.pick({ prefer: true }) },
@@ -49,11 +52,13 @@ const cancelJob = createRoute({
 export function jobs(app: App) {
   app.openapi(listJobs, async (c) => {
     const { version, limit } = c.req.valid("query");
-    return c.json({ jobs: await rpc(c.var.client, "list_jobs", { version, max_jobs: limit }, z.array(Job)) }, 200);
+    const parameters = { version, max_jobs: limit, actor: c.var.actor };
+    return c.json({ jobs: await rpc(c.var.client, "list_jobs", parameters, z.array(Job)) }, 200);
   });
 
   app.openapi(getJob, async (c) => {
-    const job = await rpc(c.var.client, "get_job", c.req.valid("param"), Job);
+    const parameters = { ...c.req.valid("param"), actor: c.var.actor };
+    const job = await rpc(c.var.client, "get_job", parameters, Job);
     // A poke that failed, or a worker that was lost, is made good by whoever looks.
     if (!job.finished_at) c.var.pokeWorker();
     return c.json(job, 200);

@@ -10,6 +10,7 @@ const Samples = z.array(z.object({ metric: z.string(), labels: z.record(z.string
 const getMetrics = createRoute({
   method: "get",
   path: "/metrics",
+  "x-required-role": "viewer",
   tags: ["health"],
   summary: "Figures of jobs and backups in the text format of Prometheus.",
   responses: {

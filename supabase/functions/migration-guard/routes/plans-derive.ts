@@ -35,6 +35,7 @@ const DerivedPlan = z.object({
 const derivePlan = createRoute({
   method: "post",
   path: "/v1/plans/{version}/derive",
+  "x-required-role": "operator",
   tags: ["plans"],
   summary: "The plan that a migration file needs: what its statements touch, and what depends on that. Stores nothing.",
   request: {
@@ -61,7 +62,8 @@ export function plansDerive(app: App) {
     const text = await migrationText(c.req);
     if (text === "") throw new Problem("invalid_request", { detail: "The body is the text of the migration file." });
     const { touches, warnings } = await parseMigration(text, schema);
-    const found = await rpc(c.var.client, "derive_plan", { version, schema, touches }, DerivedPlan, searchLimit);
+    const parameters = { version, schema, touches, actor: c.var.actor };
+    const found = await rpc(c.var.client, "derive_plan", parameters, DerivedPlan, searchLimit);
     const all = [...warnings, ...found.warnings].sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity));
     return c.json({ ...found, warnings: all }, 200);
   });

@@ -72,6 +72,7 @@ const tags = ["plans"];
 const listPlans = createRoute({
   method: "get",
   path: "/v1/plans",
+  "x-required-role": "viewer",
   tags,
   summary: "All plans.",
   responses: { 200: jsonContent(z.object({ plans: z.array(Plan) }), "The plans, by version."), ...problemResponses() },
@@ -80,6 +81,7 @@ const listPlans = createRoute({
 const getPlan = createRoute({
   method: "get",
   path: "/v1/plans/{version}",
+  "x-required-role": "viewer",
   tags,
   summary: "What a migration's backup must hold.",
   request: { params: VersionParameter },
@@ -89,6 +91,7 @@ const getPlan = createRoute({
 const putPlan = createRoute({
   method: "put",
   path: "/v1/plans/{version}",
+  "x-required-role": "operator",
   tags,
   summary: "Store a plan, or replace it. Everything that it names must exist.",
   request: { params: VersionParameter, body: jsonBody(PlanBody) },
@@ -102,6 +105,7 @@ const putPlan = createRoute({
 const deletePlan = createRoute({
   method: "delete",
   path: "/v1/plans/{version}",
+  "x-required-role": "operator",
   tags,
   summary: "Remove a plan that has no backup and no job under way.",
   request: { params: VersionParameter },
@@ -123,7 +127,7 @@ export function plans(app: App) {
   });
 
   app.openapi(deletePlan, async (c) => {
-    await rpc(c.var.client, "delete_plan", c.req.valid("param"), z.unknown());
+    await rpc(c.var.client, "delete_plan", { ...c.req.valid("param"), actor: c.var.actor }, z.unknown());
     return c.body(null, 204);
   });
 }

@@ -24,6 +24,7 @@ const Preflight = z.object({
 const preflightPlan = createRoute({
   method: "post",
   path: "/v1/plans/{version}/preflight",
+  "x-required-role": "operator",
   tags: ["plans"],
   summary: "Look, before the backup and the migration, for what could get in their way. Nothing is changed.",
   description:
@@ -52,7 +53,7 @@ export function preflight(app: App) {
     const { version, schema } = await rpc(c.var.client, "get_plan", c.req.valid("param"), PlanOfFile);
     const text = await migrationText(c.req);
     const migration = text === "" ? {} : boundBodies(await parseMigration(text, schema));
-    const parameters = { version, ...migration };
+    const parameters = { version, actor: c.var.actor, ...migration };
     const [answer] = await rpc(c.var.client, "preflight_plan", parameters, z.tuple([Preflight]), preflightLimit);
     return c.json({ version, ...answer }, 200);
   });

@@ -20,6 +20,7 @@ const Readiness = z.object({
 const getReady = createRoute({
   method: "get",
   path: "/ready",
+  "x-required-role": "viewer",
   tags: ["health"],
   summary: "Whether the database is reachable, its SQL of this version, and who runs jobs.",
   responses: { 200: jsonContent(Readiness, "Everything is in place."), ...problemResponses() },

@@ -71,6 +71,7 @@ const tags = ["backups"];
 const getRollbackPlan = createRoute({
   method: "get",
   path: "/v1/backups/{version}/rollback-plan",
+  "x-required-role": "operator",
   tags,
   summary: "The statements that lead back to the backup, what they cost, and what cannot be undone. Changes nothing.",
   description:
@@ -92,6 +93,7 @@ const getRollbackPlan = createRoute({
 const rollBack = createRoute({
   method: "post",
   path: "/v1/backups/{version}/rollback",
+  "x-required-role": "admin",
   tags,
   summary: "Run exactly the plan that was read, or nothing; or rehearse it.",
   description:

@@ -1,0 +1,202 @@
+import type postgres from "postgres";
+import { expect } from "vitest";
+import { backUp, lastJob, work } from "../support/backup.ts";
+import { test as base, type TestDatabase } from "../support/database.ts";
+import { examplePlan } from "../support/example.ts";
+
+/** `test` with databases in which no key was given a role. */
+const test = base.extend<{ example: TestDatabase; database: TestDatabase }>({
+  example: async ({ example }, use) => {
+    await example.sql`truncate migration_guard.key_roles`;
+    await use(example);
+  },
+  database: async ({ database }, use) => {
+    await database.sql`truncate migration_guard.key_roles`;
+    await use(database);
+  },
+});
+
+const put = (sql: postgres.Sql, name: string, role: string, actor = "default") =>
+  sql`select * from migration_guard_api.put_key(${name}, ${role}, ${actor})`;
+const remove = (sql: postgres.Sql, name: string, actor = "default") =>
+  sql`select migration_guard_api.delete_key(${name}, ${actor})`;
+const roleOf = async (sql: postgres.Sql, name: string) =>
+  (await sql<[{ role: string }]>`select migration_guard_api.get_role(${name}) as role`)[0].role;
+const required = (role: string, needed: string) => ({
+  code: "MG027",
+  detail: JSON.stringify({ role, required: needed }).replaceAll(":", ": ").replaceAll(",", ", "),
+});
+
+test("default and service_role are admins, and every other key reads, until they are given a role", async ({ database: { sql } }) => {
+  expect(await Promise.all(["default", "service_role", "night_shift", ""].map((name) => roleOf(sql, name))))
+    .toEqual(["admin", "admin", "viewer", "viewer"]);
+  expect(await put(sql, "night_shift", "operator")).toEqual([{
+    name: "night_shift",
+    role: "operator",
+    is_assigned: true,
+    updated_at: expect.any(Date),
+    updated_by: "default",
+  }]);
+  expect(await roleOf(sql, "night_shift")).toBe("operator");
+  await remove(sql, "night_shift");
+  expect(await roleOf(sql, "night_shift")).toBe("viewer");
+  await expect(remove(sql, "night_shift")).rejects.toMatchObject({ code: "MG029" });
+});
+
+test("whoever is no admin is told which role would do, and changes no role", async ({ database: { sql } }) => {
+  await put(sql, "night_shift", "operator");
+  for (const [actor, role] of [["night_shift", "operator"], ["stranger", "viewer"]] as const) {
+    await expect(put(sql, actor, "admin", actor)).rejects.toMatchObject(required(role, "admin"));
+    await expect(remove(sql, "night_shift", actor)).rejects.toMatchObject(required(role, "admin"));
+    await expect(sql`select * from migration_guard_api.list_keys('{}', ${actor})`).rejects.toMatchObject({
+      code: "MG027",
+    });
+    await expect(sql`select * from migration_guard_api.get_key('x', ${actor})`).rejects.toMatchObject({
+      code: "MG027",
+    });
+  }
+  expect(await sql`select name, role from migration_guard.key_roles`).toEqual([
+    { name: "night_shift", role: "operator" },
+  ]);
+});
+
+test("default and service_role are lowered only when another key was made admin", async ({ database: { sql } }) => {
+  for (const name of ["default", "service_role"]) {
+    await expect(put(sql, name, "operator")).rejects.toMatchObject({ code: "MG028" });
+  }
+  await put(sql, "alice", "admin");
+  await put(sql, "default", "operator");
+  await put(sql, "service_role", "viewer", "alice");
+  expect(await Promise.all(["default", "service_role", "alice"].map((name) => roleOf(sql, name))))
+    .toEqual(["operator", "viewer", "admin"]);
+  await expect(put(sql, "bob", "admin")).rejects.toMatchObject(required("operator", "admin"));
+});
+
+test("the last admin is neither lowered nor removed", async ({ database: { sql } }) => {
+  await put(sql, "alice", "admin");
+  // default is one, too.
+  await put(sql, "alice", "viewer");
+  await put(sql, "alice", "admin");
+  await put(sql, "default", "viewer");
+  await expect(put(sql, "alice", "operator", "alice")).rejects.toMatchObject({ code: "MG028" });
+  await expect(remove(sql, "alice", "alice")).rejects.toMatchObject({ code: "MG028" });
+  await put(sql, "bob", "admin", "alice");
+  await remove(sql, "alice", "bob");
+  await expect(remove(sql, "bob", "bob")).rejects.toMatchObject({ code: "MG028" });
+  // Without a row it is an admin again.
+  await remove(sql, "default", "bob");
+  await remove(sql, "bob", "default");
+  expect(await roleOf(sql, "default")).toBe("admin");
+});
+
+test("of two admins that lower each other at once one stays", async ({ database }) => {
+  const { sql } = database;
+  await put(sql, "alice", "admin");
+  await put(sql, "bob", "admin");
+  await put(sql, "default", "viewer", "alice");
+  const other = database.connect();
+  await other`select`;
+  const outcomes = await sql.begin(async (first) => {
+    await put(first as unknown as postgres.Sql, "bob", "viewer", "alice");
+    const second = put(other, "alice", "viewer", "bob").execute();
+    // It waits for the first, which ends as soon as it is sent.
+    return [second];
+  });
+  await expect(outcomes[0]).rejects.toMatchObject({ code: expect.stringMatching(/^MG02[78]$/) });
+  expect(await sql`select name from migration_guard.key_roles where role = 'admin'`).toEqual([{ name: "alice" }]);
+});
+
+test.for([["", "viewer"], ["x".repeat(201), "viewer"], [null, "viewer"], ["a", "owner"], ["a", null]])(
+  "the role of a key %j %j is refused",
+  async ([name, role], { database: { sql } }) => {
+    await expect(put(sql, name!, role!)).rejects.toMatchObject({ code: "MG003" });
+  },
+);
+
+const hash = "0".repeat(64);
+
+/** Each call of the API that wants more than a viewer, with the role that it wants. */
+const calls: [needed: string, call: string][] = [
+  ["operator", `put_plan('v10', '{"tables": ["profiles"]}', $1)`],
+  ["operator", `delete_plan('v10', $1)`],
+  ["operator", `derive_plan('v10', 'public', '[]', $1)`],
+  ["operator", `preflight_plan('v10', $1)`],
+  ["operator", `create_backup('v10', $1)`],
+  ["operator", `verify_backup('v10', $1)`],
+  ["operator", `confirm_backup('v10', 'note', $1)`],
+  ["operator", `diff_backup('v10', 1, false, $1)`],
+  ["operator", `diff_backup('v10', 1, null, $1)`],
+  ["admin", `diff_backup('v10', 1, true, $1)`],
+  ["operator", `plan_rollback('v10', '{}', $1)`],
+  ["operator", `cancel_job('00000000-0000-4000-8000-000000000000', $1)`],
+  ["admin", `roll_back('v10', '${hash}', '{}', false, $1)`],
+  ["admin", `roll_back('v10', '${hash}', '{}', true, $1)`],
+  ["admin", `plan_cleanup('v10', $1)`],
+  ["admin", `delete_backup('v10', 'migration_backup_v10', 'token', $1)`],
+  ["admin", `list_keys('{}', $1)`],
+  ["admin", `get_key('default', $1)`],
+  ["admin", `put_key('x', 'admin', $1)`],
+  ["admin", `delete_key('night_shift', $1)`],
+];
+
+/** What every key may call: it is given nothing that tells who asks, or asks for what a viewer may see. */
+const forEverybody = [
+  ...["get_readiness", "get_metrics", "list_plans", "get_plan", "list_names", "list_backups", "get_backup"],
+  ...["get_checklist", "list_jobs", "get_job", "get_role", "take_webhooks", "record_webhook"],
+];
+
+test("the list of calls that want a role is whole", async ({ database: { sql } }) => {
+  const functions = await sql<{ name: string }[]>`
+    select proname as name from pg_proc where pronamespace = 'migration_guard_api'::regnamespace`;
+  const listed = [...forEverybody, ...calls.map(([, call]) => call.replace(/\(.*/s, ""))];
+  expect(functions.map(({ name }) => name).sort()).toEqual([...new Set(listed)].sort());
+});
+
+test("each call is refused to every lesser role before it looks at anything else, and changes nothing", async ({ database }) => {
+  const { sql } = database;
+  await put(sql, "night_shift", "operator");
+  const rest = database.connect("authenticator");
+  await rest`set role service_role`;
+  for (const [needed, call] of calls) {
+    for (const [actor, role] of [["night_shift", "operator"], ["watcher", "viewer"], [null, "viewer"]] as const) {
+      if (role === needed) continue;
+      const asked = rest.unsafe(`select * from migration_guard_api.${call}`, [actor]);
+      await expect(asked, `${call} by ${actor}`).rejects.toMatchObject(required(role, needed));
+    }
+  }
+  expect(await sql`select from migration_guard.jobs union all select from migration_guard.plans`).toHaveLength(0);
+  // To the role that it wants it says something else, if anything.
+  for (const [needed, call] of calls) {
+    const actor = needed === "admin" ? "default" : "night_shift";
+    const said = await rest.unsafe(`select * from migration_guard_api.${call}`, [actor]).catch((error) => error);
+    expect(said.code, call).not.toBe("MG027");
+  }
+});
+
+test("a cleanup's token is recorded with the key that asked for it", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select from migration_guard_api.plan_cleanup('v10', 'default')`;
+  expect(await sql`select actor from migration_guard.cleanup_tokens`).toEqual([{ actor: "default" }]);
+});
+
+test("values of rows are shown to an admin alone, whoever reads the job", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`update public.profiles set name = 'SECRET' where id = (select min(id::text)::uuid from public.profiles)`;
+  await sql`select migration_guard_api.diff_backup('v10', 5, true, 'default')`;
+  await work(sql);
+  const { id, result } = await lastJob(sql);
+  expect(JSON.stringify(result)).toContain("SECRET");
+  await put(sql, "night_shift", "operator");
+  for (const actor of ["night_shift", "watcher", null]) {
+    const [job] = await sql`select result from migration_guard_api.get_job(${id}, ${actor})`;
+    const [listed] = await sql`select result from migration_guard_api.list_jobs('v10', 1, ${actor})`;
+    expect(JSON.stringify([job, listed])).not.toContain("SECRET");
+    expect(listed).toEqual(job);
+    const { values_hidden, tables, ...rest } = job!.result;
+    expect(values_hidden).toBe(true);
+    expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
+    const profiles = tables.find(({ table }: { table: string }) => table === "public.profiles");
+    expect(profiles.samples).toEqual({ inserted: [], updated: [{ id: expect.any(String) }], deleted: [] });
+  }
+  expect((await sql`select result from migration_guard_api.get_job(${id}, 'default')`)[0]!.result).toEqual(result);
+});
