@@ -1,5 +1,6 @@
 import { serve } from "@hono/node-server";
-import { Hono } from "hono";
+import { getConnInfo } from "@hono/node-server/conninfo";
+import { type Context, Hono } from "hono";
 import { proxy } from "hono/proxy";
 import { once } from "node:events";
 import type { Server } from "node:http";
@@ -18,12 +19,13 @@ export type GatewayOptions = {
  */
 export async function startGateway({ port, functions, rest }: GatewayOptions): Promise<{ stop: () => Promise<void> }> {
   const app = new Hono();
-  app.all("/functions/v1/:name{[^/]+}/*", (c) => forward(c.req.raw, c.req.param("name")));
-  app.all("/functions/v1/:name{[^/]+}", (c) => forward(c.req.raw, c.req.param("name")));
+  app.all("/functions/v1/:name{[^/]+}/*", (c) => forward(c, c.req.param("name")));
+  app.all("/functions/v1/:name{[^/]+}", (c) => forward(c, c.req.param("name")));
   app.all("/rest/v1/*", (c) => rest.fetch(c.req.raw));
   app.notFound((c) => c.json({ message: "no Route matched with those values" }, 404));
 
-  async function forward(request: Request, name: string): Promise<Response> {
+  async function forward(c: Context, name: string): Promise<Response> {
+    const request = c.req.raw;
     const target = functions[name];
     if (!target) {
       return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
@@ -32,6 +34,8 @@ export async function startGateway({ port, functions, rest }: GatewayOptions): P
     // curl asks before it sends more than 1 MiB; the server in front has answered that already.
     const headers = new Headers(request.headers);
     headers.delete("expect");
+    const { address } = getConnInfo(c).remote;
+    if (address) headers.set("x-forwarded-for", address);
     try {
       const response = await proxy(`${target}${url.pathname.slice("/functions/v1".length)}${url.search}`, {
         raw: request,

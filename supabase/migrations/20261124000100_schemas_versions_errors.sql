@@ -94,6 +94,7 @@ select * from (values
   ('MG027', 'role_required'),
   ('MG028', 'last_admin'),
   ('MG029', 'key_not_found'),
+  ('MG030', 'audit_is_append_only'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

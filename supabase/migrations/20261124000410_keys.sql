@@ -79,6 +79,9 @@ begin
   if length(name) between 1 and 200 is not true or role in ('viewer', 'operator', 'admin') is not true then
     perform migration_guard.fail('invalid_parameter', 'A key has a name of 1 to 200 characters, and one of the roles viewer, operator and admin.');
   end if;
+  if name ~ '^(sb_|eyJ)' then
+    perform migration_guard.fail('invalid_parameter', 'A key is called by its name, and shown to nobody itself.');
+  end if;
   -- Two admins that lower each other at once take turns.
   lock table migration_guard.key_roles in share row exclusive mode;
   if role <> 'admin' and migration_guard.role_of(name) = 'admin' then

@@ -365,6 +365,8 @@ begin
   end if;
   perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
   commit;
+  perform migration_guard.seal_audit();
+  commit;
 end
 $$;
 comment on procedure migration_guard.run_claimed_job(migration_guard.jobs, text) is
@@ -388,6 +390,7 @@ begin
   loop
     job := migration_guard.claim_job();
     exit when job.id is null;
+    perform migration_guard.seal_audit();
     -- The claim is over before anything waits for a table, so that other workers can claim what is left.
     commit;
     set local lock_timeout = '10s';

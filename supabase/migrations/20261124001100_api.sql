@@ -210,7 +210,10 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
-  select migration_guard.show_plan(migration_guard.put_plan(version, plan, actor));
+  select migration_guard.put_plan(version, plan, actor);
+  -- The URL may be a secret.
+  select migration_guard.audit('plan.put', actor, version, parameters => plan - 'notify_url');
+  select migration_guard.show_plan(migration_guard.get_plan(version));
 $$;
 comment on function migration_guard_api.put_plan(text, jsonb, text) is
   'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan or objects_not_found.';
@@ -221,6 +224,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
   select migration_guard.delete_plan(version);
+  select migration_guard.audit('plan.delete', actor, version);
 $$;
 comment on function migration_guard_api.delete_plan(text, text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
 
@@ -271,9 +275,10 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
-  select migration_guard.show_job(coalesce(
+  select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)), actor)
+    migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)),
+    'backup', actor), actor)
   from (select jsonb_build_array('backup', migration_guard.normalize_version(version)) as request) as r;
 $$;
 comment on function migration_guard_api.create_backup(text, text, text, text) is
@@ -312,9 +317,10 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
-  select migration_guard.show_job(coalesce(
+  select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)), actor)
+    migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)),
+    'verify', actor, jsonb_build_object('expected_manifest', expected_manifest)), actor)
   from (select jsonb_build_array('verify', migration_guard.normalize_version(version), expected_manifest) as request) as r;
 $$;
 comment on function migration_guard_api.verify_backup(text, text, text, text, text) is
@@ -334,7 +340,9 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
-  select migration_guard.show_backup(migration_guard.confirm_backup(version, note, actor));
+  select migration_guard.confirm_backup(version, note, actor);
+  select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note));
+  select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
   'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
@@ -345,8 +353,12 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
-  select b.schema_name, (select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(b) as g), t.token, t.expires_at
-  from migration_guard.get_backup(version) as b, migration_guard.plan_cleanup(plan_cleanup.version, plan_cleanup.actor) as t;
+  select b.schema_name, g.guards, t.token, t.expires_at
+  from migration_guard.get_backup(version) as b
+  cross join lateral (select jsonb_agg(to_jsonb(g)) as guards from migration_guard.cleanup_guards(b) as g) as g
+  cross join lateral migration_guard.plan_cleanup(plan_cleanup.version, plan_cleanup.actor) as t
+  cross join lateral migration_guard.audit('cleanup_plan', plan_cleanup.actor, plan_cleanup.version,
+    parameters => jsonb_build_object('allowed', not jsonb_path_exists(g.guards, '$[*] ? (@.passed == false)'), 'until', t.expires_at));
 $$;
 comment on function migration_guard_api.plan_cleanup(text, text) is
   'GET /v1/backups/{version}/cleanup-plan: every guard, and a one-time token. Raises backup_not_found.';
@@ -359,9 +371,10 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
-  select migration_guard.show_job(coalesce(
+  select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)), actor)
+    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)),
+    'cleanup', actor, jsonb_build_object('confirm', confirm)), actor)
   from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token) as request) as r;
 $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text, text) is
@@ -376,9 +389,10 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, case when include_values then 'admin' else 'operator' end);
-  select migration_guard.show_job(coalesce(
+  select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)), actor)
+    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)),
+    case when include_values then 'diff.values' else 'diff' end, actor, jsonb_build_object('sample_keys', sample_keys)), actor)
   from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values) as request) as r;
 $$;
 comment on function migration_guard_api.diff_backup(text, int, boolean, text, text, text) is
@@ -396,7 +410,9 @@ set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
   select migration_guard.require_role(actor, 'operator');
   select p.plan_hash, p.possible, p.statements, p.new_objects, p.cannot_undo, p.left_as_is, p.tables, p.notes
-  from migration_guard.plan_rollback(version, options, actor) as p;
+  from migration_guard.plan_rollback(version, options, actor) as p
+  cross join lateral migration_guard.audit('rollback_plan', plan_rollback.actor, plan_rollback.version,
+    parameters => jsonb_build_object('options', options, 'plan_hash', p.plan_hash));
 $$;
 comment on function migration_guard_api.plan_rollback(text, jsonb, text) is
   'GET /v1/backups/{version}/rollback-plan: one row. Raises backup_not_found, backup_damaged or invalid_parameter.';
@@ -410,9 +426,10 @@ set search_path = pg_catalog, pg_temp
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
   select migration_guard.require_role(actor, 'admin');
-  select migration_guard.show_job(coalesce(
+  select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)), actor)
+    migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)),
+    case when rehearse then 'rehearsal' else 'rollback' end, actor, jsonb_build_object('plan_hash', plan_hash, 'options', options)), actor)
   from (select jsonb_build_array('rollback', migration_guard.normalize_version(version), plan_hash, options, rehearse) as request) as r;
 $$;
 comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text, text) is
@@ -449,7 +466,7 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'operator');
-  select migration_guard.show_job(migration_guard.cancel_job(id, actor), actor);
+  select migration_guard.show_job(migration_guard.audited(migration_guard.cancel_job(id, actor), 'cancel', actor), actor);
 $$;
 comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
 
@@ -532,6 +549,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.put_key(name, role, actor);
+  select migration_guard.audit('key.put', actor, parameters => jsonb_build_object('name', name, 'role', role));
   select migration_guard.show_key(name);
 $$;
 comment on function migration_guard_api.put_key(text, text, text) is
@@ -543,9 +561,95 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.delete_key(name);
+  select migration_guard.audit('key.delete', actor, parameters => jsonb_build_object('name', name));
 $$;
 comment on function migration_guard_api.delete_key(text, text) is
   'DELETE /v1/keys/{name}. Raises role_required, key_not_found or last_admin.';
+
+-- Audit ---------------------------------------------------------------------------------------------------------------
+
+create type migration_guard_api.audit_entry as (
+  id bigint,
+  at timestamptz,
+  actor text,
+  role text,
+  db_user text,
+  request_id text,
+  source text,
+  version text,
+  job_id uuid,
+  action text,
+  outcome text,
+  parameters jsonb,
+  number bigint,
+  hash text
+);
+comment on type migration_guard_api.audit_entry is 'An entry of the audit trail, with its place in the chain, as the API shows it.';
+
+create function migration_guard_api.list_audit(
+  actor text, max_entries int default 50, before bigint default null, of_version text default null, of_actor text default null,
+  of_action text default null, of_outcome text default null, since timestamptz default null, until timestamptz default null
+) returns setof migration_guard_api.audit_entry
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+set statement_timeout = '25s'
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.seal_audit();
+  select l.id, l.at, l.actor, l.role, l.db_user, l.request_id, l.source, l.version, l.job_id, l.action, l.outcome, l.parameters,
+    c.number, c.hash
+  from migration_guard.audit_log as l
+  left join migration_guard.audit_chain as c on c.entry_id = l.id
+  where (before is null or l.id < before)
+    and (of_version is null or l.version = migration_guard.normalize_version(of_version))
+    and (of_actor is null or l.actor = of_actor)
+    and (of_action is null or l.action = of_action)
+    and (of_outcome is null or l.outcome = of_outcome)
+    and (since is null or l.at >= since)
+    and (until is null or l.at < until)
+  order by l.id desc
+  limit least(greatest(max_entries, 1), 201);
+$$;
+comment on function migration_guard_api.list_audit(text, int, bigint, text, text, text, text, timestamptz, timestamptz) is
+  'GET /v1/audit: newest first, those before an id. Raises role_required.';
+
+create function migration_guard_api.verify_audit(actor text, expected_hash text default null)
+returns table (intact boolean, entries bigint, head text, first_broken jsonb)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+-- See get_checklist.
+set statement_timeout = '55s'
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.seal_audit();
+  select v.intact, v.entries, v.head, v.first_broken from migration_guard.verify_audit(expected_hash) as v;
+$$;
+comment on function migration_guard_api.verify_audit(text, text) is 'GET /v1/audit/verify: one row. Raises role_required.';
+
+create function migration_guard_api.get_audit_head(actor text) returns table (number bigint, hash text, at timestamptz)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.seal_audit();
+  select c.number, c.hash, l.at
+  from (select) as one
+  left join lateral (select c.* from migration_guard.audit_chain as c order by c.number desc limit 1) as c on true
+  left join migration_guard.audit_log as l on l.id = c.entry_id;
+$$;
+comment on function migration_guard_api.get_audit_head(text) is
+  'GET /v1/audit/head: one row, of nulls before anything was recorded. Raises role_required.';
+
+create function migration_guard_api.record_refusal(
+  action text, actor text default null, version text default null, job_id uuid default null, parameters jsonb default '{}'
+) returns void
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.audit(action, actor, version, job_id, parameters, 'refused');
+$$;
+comment on function migration_guard_api.record_refusal(text, text, text, uuid, jsonb) is
+  'Records that a request was refused, when all else that it did was undone.';
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 
@@ -553,6 +657,7 @@ select migration_guard.close_schema('migration_guard');
 select migration_guard.close_schema('migration_guard_api');
 grant usage on schema migration_guard_api to service_role;
 grant execute on all functions in schema migration_guard_api to service_role;
-grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup, migration_guard_api.key to service_role;
+grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup, migration_guard_api.key,
+  migration_guard_api.audit_entry to service_role;
 
 notify pgrst, 'reload schema';

@@ -89,7 +89,7 @@ test("each of the SQL's errors has one place in the API's table, unless no reque
   expect(new Set(inSql.map(({ code }) => code)).size).toBe(inSql.length);
   const inNoRequest = [
     ...["copy_differs", "worker_lost", "statement_timeout_not_lifted", "types_changed"],
-    ...["scheduler_missing", "rows_violate_constraint", "rollback_differs"],
+    ...["scheduler_missing", "rows_violate_constraint", "rollback_differs", "audit_is_append_only"],
   ];
   const inApi = Object.entries(problems)
     .flatMap(([code, problem]) => "sqlstate" in problem ? [{ sqlstate: problem.sqlstate, code }] : [])

@@ -106,7 +106,15 @@ test("of two admins that lower each other at once one stays", async ({ database 
   expect(await sql`select name from migration_guard.key_roles where role = 'admin'`).toEqual([{ name: "alice" }]);
 });
 
-test.for([["", "viewer"], ["x".repeat(201), "viewer"], [null, "viewer"], ["a", "owner"], ["a", null]])(
+test.for([
+  ["sb_secret_x", "viewer"],
+  ["eyJhbGciOi", "viewer"],
+  ["", "viewer"],
+  ["x".repeat(201), "viewer"],
+  [null, "viewer"],
+  ["a", "owner"],
+  ["a", null],
+])(
   "the role of a key %j %j is refused",
   async ([name, role], { database: { sql } }) => {
     await expect(put(sql, name!, role!)).rejects.toMatchObject({ code: "MG003" });
@@ -137,12 +145,15 @@ const calls: [needed: string, call: string][] = [
   ["admin", `get_key('default', $1)`],
   ["admin", `put_key('x', 'admin', $1)`],
   ["admin", `delete_key('night_shift', $1)`],
+  ["admin", `list_audit($1)`],
+  ["admin", `verify_audit($1)`],
+  ["admin", `get_audit_head($1)`],
 ];
 
 /** What every key may call: it is given nothing that tells who asks, or asks for what a viewer may see. */
 const forEverybody = [
   ...["get_readiness", "get_metrics", "list_plans", "get_plan", "list_names", "list_backups", "get_backup"],
-  ...["get_checklist", "list_jobs", "get_job", "get_role", "take_webhooks", "record_webhook"],
+  ...["get_checklist", "list_jobs", "get_job", "get_role", "take_webhooks", "record_webhook", "record_refusal"],
 ];
 
 test("the list of calls that want a role is whole", async ({ database: { sql } }) => {

@@ -7,14 +7,17 @@ import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
-import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
+import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import type { Environment } from "./environment.ts";
 import { logRequest } from "./log-request.ts";
+import { findOperation } from "./operations.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
+import { recordRefusals } from "./record-refusals.ts";
 import { requireRole } from "./require-role.ts";
 import { requireMediaType } from "./require-media-type.ts";
+import { audit } from "./routes/audit.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
 import { health } from "./routes/health.ts";
@@ -36,6 +39,8 @@ export type AppEnv = {
     worker: Worker;
     pokeWorker: (job?: "new") => Promise<void> | undefined;
     webhooks: Environment["webhooks"];
+    /** What the audit trail calls a request that is more than its operation usually is. */
+    auditAction?: string;
   };
 };
 export type App = OpenAPIHono<AppEnv>;
@@ -64,9 +69,11 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     },
   });
 
+  const operationOf = findOperation(app);
   app.use(logRequest);
   app.use(requestId());
   app.use(contextStorage());
+  app.use(recordRefusals(operationOf, () => createClient(environment), waitUntil));
   app.use(secureHeaders());
   app.use(timing());
   app.use(prettyJSON());
@@ -100,7 +107,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
   app.use(except(["/health", "/openapi.json"], authenticate(environment)));
-  app.use(requireRole(app));
+  app.use(requireRole(operationOf));
   app.use(bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
@@ -121,6 +128,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   jobs(app);
   jobEvents(app, url);
   keys(app, keyNames(environment));
+  audit(app);
 
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
     type: "apiKey",

@@ -26,17 +26,28 @@ export const keyNames = (environment: Environment) => [
   ...new Set([...Object.keys(secretKeysOf(environment)), "service_role"]),
 ];
 
+const supabaseOptions = { db: { schema: "migration_guard_api" } } as const;
+
+const platformEnv = (environment: Environment) => ({
+  url: environment.url,
+  secretKeys: secretKeysOf(environment),
+  // The adapter also makes a client with a publishable key, which is used for nothing here and may not be missing.
+  publishableKeys: { default: "none", ...environment.publishableKeys },
+  jwks: { keys: [] },
+});
+
+/** A client that acts as `service_role`, by one of the project's secret keys. */
+export const createClient = (environment: Environment) =>
+  createAdminClient<Database>({ env: platformEnv(environment), supabaseOptions }) as unknown as Client;
+
 /**
  * Lets a request pass that brings a named secret key as `apikey`, or a `service_role` token as `Authorization: Bearer`.
  *
  * @throws {Problem} `missing_credentials`, `invalid_credentials`, `expired_token` or `service_role_required`.
  */
 export function authenticate(environment: Environment) {
-  const { url, publishableKeys, serviceRoleKey, jwks } = environment;
-  const secretKeys = secretKeysOf(environment);
-  // The adapter also makes a client with a publishable key, which is used for nothing here and may not be missing.
-  const env = { url, secretKeys, publishableKeys: { default: "none", ...publishableKeys }, jwks: { keys: [] } };
-  const supabaseOptions = { db: { schema: "migration_guard_api" } } as const;
+  const { publishableKeys, serviceRoleKey, jwks } = environment;
+  const env = platformEnv(environment);
   const acceptSecretKey = withSupabase({ auth: "secret:*", env, supabaseOptions });
 
   return createMiddleware<{ Variables: Authenticated & { supabaseContext: SupabaseContext } }>(async (c, next) => {
@@ -53,7 +64,7 @@ export function authenticate(environment: Environment) {
     if (token && !token.startsWith("sb_")) {
       await verifyServiceRole(token, { serviceRoleKey, jwks });
       c.set("actor", "service_role");
-      c.set("client", createAdminClient<Database>({ env, supabaseOptions }) as unknown as Client);
+      c.set("client", createClient(environment));
       return next();
     }
     if (apikey && Object.values(publishableKeys).includes(apikey)) {

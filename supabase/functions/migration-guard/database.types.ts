@@ -77,6 +77,14 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "get_audit_head": {
+        Args: { "actor": string };
+        Returns: {
+          "at": string;
+          "hash": string;
+          "number": number;
+        }[];
+      };
       "get_backup": {
         Args: { "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
@@ -139,6 +147,26 @@ export type Database = {
         }[];
       };
       "get_role": { Args: { "actor": string }; Returns: string };
+      "list_audit": {
+        Args: {
+          "actor": string;
+          "before"?: number;
+          "max_entries"?: number;
+          "of_action"?: string;
+          "of_actor"?: string;
+          "of_outcome"?: string;
+          "of_version"?: string;
+          "since"?: string;
+          "until"?: string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["audit_entry"][];
+        SetofOptions: {
+          from: "*";
+          to: "audit_entry";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       "list_backups": {
         Args: Record<PropertyKey, never>;
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"][];
@@ -239,6 +267,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "record_refusal": {
+        Args: { "action": string; "actor"?: string; "job_id"?: string; "parameters"?: Json; "version"?: string };
+        Returns: undefined;
+      };
       "record_webhook": {
         Args: { "attempt": number; "failure"?: string; "id": string; "status"?: number };
         Returns: number;
@@ -271,6 +303,15 @@ export type Database = {
           "url": string;
         }[];
       };
+      "verify_audit": {
+        Args: { "actor": string; "expected_hash"?: string };
+        Returns: {
+          "entries": number;
+          "first_broken": Json;
+          "head": string;
+          "intact": boolean;
+        }[];
+      };
       "verify_backup": {
         Args: {
           "actor": string;
@@ -292,6 +333,22 @@ export type Database = {
       [_ in never]: never;
     };
     CompositeTypes: {
+      "audit_entry": {
+        "id": number | null;
+        "at": string | null;
+        "actor": string | null;
+        "role": string | null;
+        "db_user": string | null;
+        "request_id": string | null;
+        "source": string | null;
+        "version": string | null;
+        "job_id": string | null;
+        "action": string | null;
+        "outcome": string | null;
+        "parameters": Json | null;
+        "number": number | null;
+        "hash": string | null;
+      };
       "backup": {
         "version": string | null;
         "schema": string | null;

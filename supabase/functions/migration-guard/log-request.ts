@@ -1,8 +1,6 @@
-import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
-import { routePath } from "hono/route";
 import type { AppEnv } from "./app.ts";
-import { Version } from "./schemas.ts";
+import { jobIdOf, pathPattern, problemBody, versionOf } from "./request-facts.ts";
 
 /**
  * Writes one line of JSON for each request, when its answer begins. What a caller may have written anything into (the path,
@@ -17,30 +15,12 @@ export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
     event: "request",
     request_id: c.var.requestId,
     method: c.req.method,
-    path: pattern(c),
+    path: pathPattern(c),
     version: versionOf(c),
-    job_id: /^\/v1\/jobs\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?=\/|$)/.exec(c.req.path)?.[1] ?? null,
+    job_id: jobIdOf(c),
     status,
-    code: await problemCode(c.res),
+    code: (await problemBody(c.res))?.code ?? null,
     duration_ms: Math.round(performance.now() - start),
     actor: c.var.actor ?? null,
   }));
 });
-
-/** The path as `/openapi.json` has it; null for one that does not exist, which may be anything. */
-function pattern(c: Context<AppEnv>): string | null {
-  const path = routePath(c, -1);
-  return path.includes("*") ? null : path.replace(/:(\w+)/g, "{$1}");
-}
-
-/** The version that a request is about, in the spelling of the jobs' lines. */
-function versionOf(c: Context<AppEnv>): string | null {
-  const body = c.req.valid("json" as never) as { version?: unknown } | undefined;
-  const version = Version.safeParse(/^\/v1\/\w+\/([^/]+)/.exec(c.req.path)?.[1] ?? body?.version).data;
-  return version?.replace(/^v\d+$/, "$&.0") ?? null;
-}
-
-async function problemCode(response: Response): Promise<string | null> {
-  if (response.headers.get("content-type") !== "application/problem+json") return null;
-  return (await response.clone().json()).code;
-}

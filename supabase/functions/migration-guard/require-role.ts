@@ -1,24 +1,19 @@
 import { createMiddleware } from "hono/factory";
-import { routePath } from "hono/route";
-import type { App, AppEnv } from "./app.ts";
+import type { AppEnv } from "./app.ts";
+import type { FindOperation } from "./operations.ts";
 import { Problem } from "./problems.ts";
 import { includesRole, Role } from "./roles.ts";
 import { rpc } from "./rpc.ts";
 
 /**
- * Lets a request pass whose key has the role that `x-required-role` of its operation says. What every key may do costs no
- * look at the database; the functions there look once more.
+ * Lets a request pass whose key has the role that its operation wants. What every key may do costs no look at the database;
+ * the functions there look once more.
  *
  * @throws {Problem} `role_required`.
  */
-export function requireRole(app: App) {
-  const roles = new Map<string, Role>();
+export function requireRole(findOperation: FindOperation) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    // The routes are there when the first request is.
-    if (roles.size === 0) collectRoles(app, roles);
-    // A HEAD is answered by what answers a GET.
-    const method = c.req.method === "HEAD" ? "GET" : c.req.method;
-    const required = roles.get(`${method} ${routePath(c, -1)}`);
+    const required = findOperation(c)?.requiredRole;
     if (required && required !== "viewer") {
       const role = await rpc(c.var.client, "get_role", { actor: c.var.actor }, Role);
       if (!includesRole(role, required)) {
@@ -32,13 +27,4 @@ export function requireRole(app: App) {
     }
     await next();
   });
-}
-
-/** An operation without a role is an admin's. */
-function collectRoles(app: App, roles: Map<string, Role>) {
-  for (const definition of app.openAPIRegistry.definitions) {
-    if (definition.type !== "route" || definition.route.security?.length === 0) continue;
-    const { method, path, "x-required-role": role = "admin" } = definition.route;
-    roles.set(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`, Role.parse(role));
-  }
 }

@@ -1,8 +1,11 @@
 import type { SupabaseClient } from "@supabase/supabase-js";
 import type { z } from "zod";
 import type { Database } from "./database.types.ts";
+import { tryGetContext } from "hono/context-storage";
+import type { AppEnv } from "./app.ts";
 import { logError } from "./log-error.ts";
 import { Problem, type ProblemCode, type ProblemDetails, problems } from "./problems.ts";
+import { sourceOf } from "./request-facts.ts";
 
 type Functions = Database["migration_guard_api"]["Functions"];
 
@@ -29,12 +32,25 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   // Not AbortSignal.timeout, whose timer goes on when the answer is there, and wakes the process once more for each call.
   const timer = setTimeout(() => tooLong.abort(), limit);
   try {
-    const { data, error, status } = await client.rpc(name, parameters).abortSignal(tooLong.signal);
+    const call = client.rpc(name, parameters).abortSignal(tooLong.signal);
+    for (const [header, value] of Object.entries(auditHeaders())) call.setHeader(header, value);
+    const { data, error, status } = await call;
     if (error) throw toProblem(error, status);
     return schema.parse(data);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What the audit trail tells of the request besides the call itself. */
+function auditHeaders(): Record<string, string> {
+  const c = tryGetContext<AppEnv>();
+  if (!c) return {};
+  const source = sourceOf(c);
+  return {
+    "x-migration-guard-request-id": c.var.requestId,
+    ...(source ? { "x-migration-guard-source": source } : {}),
+  };
 }
 
 type RestError = { code?: unknown; message: string; details?: string | null };

@@ -21,6 +21,7 @@ const diffBackup = createRoute({
   method: "post",
   path: "/v1/backups/{version}/diff",
   "x-required-role": "operator",
+  "x-audit-action": "diff",
   tags: ["backups"],
   summary: "What has changed since the backup: the result of the job is `{is_clean, summary, objects, tables}`.",
   description:
@@ -39,6 +40,7 @@ export function diff(app: App) {
     const { version } = c.req.valid("param");
     // Without a body nothing has set the defaults.
     const options = DiffBody.parse(c.req.valid("json") ?? {});
+    if (options.include_values) c.set("auditAction", "diff.values");
     const parameters = { version, ...options, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "diff_backup", parameters, Job));
   });

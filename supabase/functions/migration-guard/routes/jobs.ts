@@ -36,6 +36,7 @@ const cancelJob = createRoute({
   method: "delete",
   path: "/v1/jobs/{id}",
   "x-required-role": "operator",
+  "x-audit-action": "cancel",
   tags,
   summary: "Cancels a job: a queued one at once, a running one within seconds. All that it has done is undone.",
   request: { params: JobParameter, headers: JobHeaders.pick({ prefer: true }) },

@@ -18,7 +18,10 @@ const Key = z.object({
 }).openapi("Key");
 
 const params = z.object({
-  name: Text.min(1).max(200).openapi({ param: { name: "name", in: "path" }, example: "night_shift" }),
+  name: Text.min(1).max(200).regex(/^(?!sb_|eyJ)/, "is the name of a key, not the key itself").openapi({
+    param: { name: "name", in: "path" },
+    example: "night_shift",
+  }),
 });
 
 const tags = ["keys"];
@@ -46,6 +49,7 @@ const putKey = createRoute({
   method: "put",
   path: "/v1/keys/{name}",
   "x-required-role": "admin",
+  "x-audit-action": "key.put",
   tags,
   summary: "Give a role to a key. `default` and `service_role` can be lowered once another key was made admin.",
   request: { params, body: jsonBody(z.strictObject({ role: Role })) },
@@ -56,6 +60,7 @@ const deleteKey = createRoute({
   method: "delete",
   path: "/v1/keys/{name}",
   "x-required-role": "admin",
+  "x-audit-action": "key.delete",
   tags,
   summary: "Take the role away that was given to a key, which then has the one that it has without.",
   request: { params },

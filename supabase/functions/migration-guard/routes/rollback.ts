@@ -72,6 +72,7 @@ const getRollbackPlan = createRoute({
   method: "get",
   path: "/v1/backups/{version}/rollback-plan",
   "x-required-role": "operator",
+  "x-audit-action": "rollback_plan",
   tags,
   summary: "The statements that lead back to the backup, what they cost, and what cannot be undone. Changes nothing.",
   description:
@@ -94,6 +95,7 @@ const rollBack = createRoute({
   method: "post",
   path: "/v1/backups/{version}/rollback",
   "x-required-role": "admin",
+  "x-audit-action": "rollback",
   tags,
   summary: "Run exactly the plan that was read, or nothing; or rehearse it.",
   description:
@@ -122,6 +124,7 @@ export function rollback(app: App) {
   app.openapi(rollBack, async (c) => {
     const { version } = c.req.valid("param");
     const { plan_hash, rehearse, ...options } = c.req.valid("json");
+    if (rehearse) c.set("auditAction", "rehearsal");
     const parameters = { version, plan_hash, options, rehearse, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "roll_back", parameters, Job, planLimit));
   });

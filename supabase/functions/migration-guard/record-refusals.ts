@@ -1,0 +1,48 @@
+import { createMiddleware } from "hono/factory";
+import { z } from "zod";
+import type { AppEnv } from "./app.ts";
+import { logError } from "./log-error.ts";
+import type { FindOperation } from "./operations.ts";
+import { Problem } from "./problems.ts";
+import { jobIdOf, pathPattern, problemBody, versionOf } from "./request-facts.ts";
+import { type Client, rpc } from "./rpc.ts";
+
+/**
+ * Has the audit trail tell of every request that was refused for who asked (401, 403), or by a guard or a state (409): what the
+ * request itself had recorded is undone with it. The answer does not wait for that, nor depend on it.
+ *
+ * @param client For a request that has none, since it was not let in.
+ */
+export function recordRefusals(
+  findOperation: FindOperation,
+  client: () => Client,
+  waitUntil: (promise: Promise<unknown>) => void,
+) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    await next();
+    const { status } = c.res;
+    if (![401, 403, 409].includes(status)) return;
+    const problem = await problemBody(c.res);
+    const guards = (problem?.guards ?? []) as { guard: string; passed: boolean }[];
+    const parameters = {
+      method: c.req.method,
+      path: pathPattern(c),
+      status,
+      code: problem?.code,
+      required: problem?.required,
+      guards: problem?.guards && guards.filter(({ passed }) => !passed).map(({ guard }) => guard),
+    };
+    const refusal = {
+      action: c.var.auditAction ?? findOperation(c)?.auditAction ?? "request",
+      actor: c.var.actor,
+      version: versionOf(c) ?? undefined,
+      job_id: jobIdOf(c) ?? undefined,
+      parameters: JSON.parse(JSON.stringify(parameters)),
+    };
+    waitUntil(
+      rpc(c.var.client ?? client(), "record_refusal", refusal, z.unknown()).catch((error) =>
+        logError("refusal_not_recorded", { code: error instanceof Problem ? error.code : String(error) })
+      ),
+    );
+  });
+}
