@@ -22,7 +22,6 @@ create table migration_guard.audit_log (
 );
 comment on table migration_guard.audit_log is
   'What was asked of the product and what became of it. It speaks of backups and jobs, and outlives them: nothing here refers to a row of theirs.';
-create index audit_by_version on migration_guard.audit_log (version, id);
 
 create table migration_guard.audit_chain (
   -- Without a gap, from 1.
@@ -66,7 +65,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into migration_guard.audit_pending (entry_id) values (new.id);
+  insert into migration_guard.audit_pending (entry_id) values (new.id) on conflict do nothing;
   return null;
 end
 $$;
@@ -126,6 +125,8 @@ begin
     or not pg_try_advisory_xact_lock(hashtextextended('migration_guard.audit_chain', 0)) then
     return;
   end if;
+  -- What a dump brings back has its place already.
+  delete from migration_guard.audit_pending as p where exists (select from migration_guard.audit_chain as c where c.entry_id = p.entry_id);
   select c.* into last from migration_guard.audit_chain as c order by c.number desc limit 1;
   for entry in
     select l.* from migration_guard.audit_pending as p join migration_guard.audit_log as l on l.id = p.entry_id order by l.id

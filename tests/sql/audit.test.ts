@@ -338,6 +338,24 @@ test("a transaction that does not see what others commit leaves the chain to oth
   expect(await verify(sql)).toMatchObject({ intact: true, entries: 2 });
 });
 
+test("a trail that was dumped is put back as it was, and goes on", async ({ database }) => {
+  const { sql } = database;
+  await makeTrail(database);
+  const before = await trail(sql);
+  await tamper(
+    database,
+    `create table public.log as table migration_guard.audit_log; create table public.chain as table migration_guard.audit_chain;
+     delete from migration_guard.audit_chain; delete from migration_guard.audit_log`,
+  );
+  // As the data of a dump: into tables whose triggers are there already.
+  await sql`insert into migration_guard.audit_log overriding system value table public.log`;
+  await sql`insert into migration_guard.audit_chain table public.chain`;
+  await makeTrail(database, 1);
+  expect((await trail(sql)).slice(1)).toEqual(before);
+  expect(await verify(sql)).toMatchObject({ intact: true, entries: 6 });
+  expect(await sql`select from migration_guard.audit_pending`).toHaveLength(0);
+});
+
 test("the trail outlives the plans, jobs and backups that it speaks of", async ({ example }) => {
   const { sql } = example;
   await sql`select migration_guard_api.put_plan('v1', '{"tables": ["profiles"]}', 'alice')`;
