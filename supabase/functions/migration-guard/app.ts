@@ -30,6 +30,7 @@ import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
 import { rollback } from "./routes/rollback.ts";
+import type { Client } from "./rpc.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
@@ -73,7 +74,8 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(logRequest);
   app.use(requestId());
   app.use(contextStorage());
-  app.use(recordRefusals(operationOf, () => createClient(environment), waitUntil));
+  let client: Client | undefined;
+  app.use(recordRefusals(operationOf, () => client ??= createClient(environment), waitUntil));
   app.use(secureHeaders());
   app.use(timing());
   app.use(prettyJSON());

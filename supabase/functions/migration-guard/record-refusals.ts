@@ -39,8 +39,9 @@ export function recordRefusals(
       job_id: jobIdOf(c) ?? undefined,
       parameters: JSON.parse(JSON.stringify(parameters)),
     };
+    const record = async () => await rpc(c.var.client ?? client(), "record_refusal", refusal, z.unknown());
     waitUntil(
-      rpc(c.var.client ?? client(), "record_refusal", refusal, z.unknown()).catch((error) =>
+      record().catch((error) =>
         logError("refusal_not_recorded", { code: error instanceof Problem ? error.code : String(error) })
       ),
     );
