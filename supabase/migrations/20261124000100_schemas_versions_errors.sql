@@ -95,6 +95,7 @@ select * from (values
   ('MG028', 'last_admin'),
   ('MG029', 'key_not_found'),
   ('MG030', 'audit_is_append_only'),
+  ('MG035', 'second_key_required'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),
@@ -176,3 +177,12 @@ as $$
 $$;
 comment on function migration_guard.backup_schema_name(text) is
   'The schema of a version''s backup: migration_backup_v10 for v10.0, migration_backup_v10_1 for v10.1.';
+
+create function migration_guard.trash_schema_name(version text, backup_id uuid) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s_%s', regexp_replace(migration_guard.backup_schema_name(version), '^migration_backup_', 'migration_trash_'), left(backup_id::text, 8))
+$$;
+comment on function migration_guard.trash_schema_name(text, uuid) is
+  'What the schema of a version''s backup is called in the trash, beside that of a later backup: migration_trash_v10_0a1b2c3d.';

@@ -31,6 +31,10 @@ create table migration_guard.plans (
   match text,
   -- Days that must pass between the sign-off of a migration and the cleanup of its backup; 14 is recommended.
   retention_days int not null default 7,
+  -- Hours that a backup which was cleaned up stays in the trash; 0 drops it at once.
+  trash_hours int not null default 24,
+  -- Whether a rollback or a cleanup wants another key than the one that drew its plan.
+  two_keys boolean not null default false,
   -- Whom to call when a job of the version fails.
   contacts text[] not null default '{}',
   -- Where each job of the version tells that it has ended (chapter 10, webhooks).
@@ -45,6 +49,7 @@ create table migration_guard.plans (
   constraint all_tables_or_named check (not all_tables or cardinality(tables) = 0),
   constraint match_is_a_term check (length(btrim(match)) >= 2),
   constraint retention_days_in_range check (retention_days between 1 and 3650),
+  constraint trash_hours_in_range check (trash_hours between 0 and 8760),
   constraint notify_url_is_safe check (migration_guard.is_notify_url(notify_url))
 );
 comment on table migration_guard.plans is 'What the backup of each migration must hold.';
@@ -53,7 +58,7 @@ create function migration_guard.is_reserved_schema(name text) returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select name ~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+  select name ~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash)_)'
 $$;
 comment on function migration_guard.is_reserved_schema(text) is
   'Whether a schema is the system''s or the product''s own, backups included, and so none that a migration is planned for.';
@@ -393,7 +398,7 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,contacts,notify_url}';
+  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,trash_hours,two_keys,contacts,notify_url}';
   wrong text;
   list text;
 begin
@@ -438,6 +443,14 @@ begin
     or coalesce(document ->> 'retention_days', '7')::numeric % 1 <> 0 then
     perform migration_guard.fail('invalid_plan', 'retention_days is a whole number of days from 1 to 3650.');
   end if;
+  if jsonb_typeof(coalesce(document -> 'trash_hours', '24')) <> 'number'
+    or not (coalesce(document ->> 'trash_hours', '24')::numeric between 0 and 8760)
+    or coalesce(document ->> 'trash_hours', '24')::numeric % 1 <> 0 then
+    perform migration_guard.fail('invalid_plan', 'trash_hours is a whole number of hours from 0 to 8760.');
+  end if;
+  if jsonb_typeof(coalesce(document -> 'two_keys', 'false')) <> 'boolean' then
+    perform migration_guard.fail('invalid_plan', 'two_keys is true or false.');
+  end if;
   if jsonb_typeof(coalesce(document -> 'notify_url', 'null')) not in ('string', 'null')
     or not migration_guard.is_notify_url(document ->> 'notify_url') then
     perform migration_guard.fail('invalid_plan',
@@ -467,6 +480,8 @@ begin
   plan.functions := array(select jsonb_array_elements_text(document -> 'functions'));
   plan.match := document ->> 'match';
   plan.retention_days := coalesce(document ->> 'retention_days', '7')::numeric::int;
+  plan.trash_hours := coalesce(document ->> 'trash_hours', '24')::numeric::int;
+  plan.two_keys := coalesce((document ->> 'two_keys')::boolean, false);
   plan.contacts := array(select jsonb_array_elements_text(document -> 'contacts'));
   plan.notify_url := document ->> 'notify_url';
   plan.actor := actor;
@@ -529,7 +544,8 @@ begin
   on conflict on constraint plans_pkey do update set
     title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
     tables = excluded.tables, all_tables = excluded.all_tables, enums = excluded.enums, functions = excluded.functions,
-    match = excluded.match, retention_days = excluded.retention_days, contacts = excluded.contacts,
+    match = excluded.match, retention_days = excluded.retention_days, trash_hours = excluded.trash_hours,
+    two_keys = excluded.two_keys, contacts = excluded.contacts,
     notify_url = excluded.notify_url, actor = excluded.actor, updated_at = excluded.updated_at
   returning p.* into stored;
   return stored;
@@ -563,7 +579,8 @@ as $$
     'title', plan.title, 'description', plan.description, 'schema', plan.schema_name,
     'tables', case when plan.all_tables then '"*"' else to_jsonb(plan.tables) end,
     'enums', to_jsonb(plan.enums), 'functions', to_jsonb(plan.functions), 'match', plan.match,
-    'retention_days', plan.retention_days, 'contacts', to_jsonb(plan.contacts),
+    'retention_days', plan.retention_days, 'trash_hours', plan.trash_hours, 'two_keys', plan.two_keys,
+    'contacts', to_jsonb(plan.contacts),
     'notify_url', plan.notify_url)
 $$;
 comment on function migration_guard.plan_document(migration_guard.plans) is 'The JSON form of a plan, as put_plan takes it.';

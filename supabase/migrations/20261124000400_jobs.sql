@@ -27,7 +27,7 @@ create table migration_guard.jobs (
   created_at timestamptz not null default now(),
   started_at timestamptz,
   finished_at timestamptz,
-  constraint kind_is_known check (kind in ('backup', 'verify', 'diff', 'rollback', 'cleanup')),
+  constraint kind_is_known check (kind in ('backup', 'verify', 'diff', 'rollback', 'cleanup', 'purge')),
   constraint status_is_known check (status in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
   constraint version_is_normalized check (version = migration_guard.normalize_version(version)),
   constraint ended_when_finished check ((finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))),
@@ -63,7 +63,7 @@ comment on table migration_guard.idempotency_keys is 'Which job a request has ma
 create table migration_guard.backups (
   id uuid primary key default gen_random_uuid(),
   version text not null,
-  -- The schema that holds the copy.
+  -- The schema that holds the copy, or has held it.
   schema_name text not null,
   -- The plan as it was when the backup was taken: a later change of the plan does not touch the backup's rules.
   plan jsonb not null,
@@ -88,9 +88,16 @@ create table migration_guard.backups (
   confirmation_note text,
   rolled_back_at timestamptz,
   rolled_back_by text,
+  -- A cleanup has put it into the trash, from which it can be brought back until then.
+  trashed_at timestamptz,
+  trashed_by text,
+  purge_after timestamptz,
   removed_at timestamptz,
   removed_by text,
-  constraint schema_belongs_to_version check (schema_name = migration_guard.backup_schema_name(version)),
+  constraint schema_belongs_to_version check (
+    schema_name = case when trashed_at is null then migration_guard.backup_schema_name(version) else migration_guard.trash_schema_name(version, id) end),
+  constraint trashed_with_actor check ((trashed_at is null) = (trashed_by is null) and (trashed_at is null) = (purge_after is null)),
+  constraint trashed_when_confirmed check (trashed_at is null or confirmed_at is not null),
   constraint verified_with_time check ((verified_ok is null) = (verified_at is null)),
   constraint compared_with_time check ((last_diff is null) = (last_diff_at is null)),
   constraint confirmed_with_actor check ((confirmed_at is null) = (confirmed_by is null)),
@@ -98,7 +105,8 @@ create table migration_guard.backups (
   constraint removed_with_actor check ((removed_at is null) = (removed_by is null))
 );
 comment on table migration_guard.backups is 'Every backup that was ever taken, those that were cleaned up included.';
-create unique index one_backup_per_version on migration_guard.backups (version) where removed_at is null;
+create unique index one_backup_per_version on migration_guard.backups (version) where removed_at is null and trashed_at is null;
+create index backups_in_trash on migration_guard.backups (purge_after) where removed_at is null and trashed_at is not null;
 
 create table migration_guard.cleanup_tokens (
   -- SHA-256 of the token, in hex; the token itself is shown once and stored nowhere.
@@ -118,9 +126,20 @@ set search_path = pg_catalog, pg_temp
 as $$
   select b.*
   from migration_guard.backups as b
-  where b.version = migration_guard.normalize_version(find_backup.version) and b.removed_at is null
+  where b.version = migration_guard.normalize_version(find_backup.version) and b.removed_at is null and b.trashed_at is null
 $$;
-comment on function migration_guard.find_backup(text) is 'The registered backup of a version, or null.';
+comment on function migration_guard.find_backup(text) is 'The registered backup of a version, or null where there is none but in the trash.';
+
+create function migration_guard.find_in_trash(version text) returns migration_guard.backups
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select b.*
+  from migration_guard.backups as b
+  where b.version = migration_guard.normalize_version(find_in_trash.version) and b.removed_at is null and b.trashed_at is not null
+  order by b.trashed_at desc limit 1
+$$;
+comment on function migration_guard.find_in_trash(text) is 'The backup of a version that was put into the trash last, or null.';
 
 create function migration_guard.get_backup(version text) returns migration_guard.backups
 language plpgsql stable
@@ -131,7 +150,8 @@ declare
   backup constant migration_guard.backups := migration_guard.find_backup(wanted);
 begin
   if backup.id is null then
-    perform migration_guard.fail('backup_not_found', format('There is no backup of %s.', wanted));
+    perform migration_guard.fail('backup_not_found', format('There is no backup of %s%s.', wanted,
+      coalesce(' but one in the trash, which restore-from-trash brings back until ' || (migration_guard.find_in_trash(wanted)).purge_after, '')));
   end if;
   return backup;
 end
@@ -265,7 +285,7 @@ nothing where no job is running.';
 create function migration_guard.progress_unit(kind text) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select case kind when 'rollback' then 'rows' when 'cleanup' then 'statements' else 'bytes' end $$;
+as $$ select case when kind = 'rollback' then 'rows' when kind in ('cleanup', 'purge') then 'statements' else 'bytes' end $$;
 comment on function migration_guard.progress_unit(text) is 'What a kind of job counts its work in.';
 
 create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint)
@@ -463,6 +483,7 @@ begin
     ('metadata', 'recording the metadata'),
     ('checks', 'checking what was recorded'),
     ('dropping', 'dropping the copy'),
+    ('trashing', 'putting the copy into the trash'),
     ('waiting', 'waiting for locks'),
     ('proof', 'comparing with the backup'),
     ('undoing', 'undoing what was rehearsed')
@@ -558,8 +579,8 @@ declare
   -- One whose schema somebody dropped by hand holds nothing any more.
   held constant jsonb := (
     select b.plan from migration_guard.backups as b
-    where b.version = plan.version and b.removed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
-  about_the_plan constant text[] := '{title,description,retention_days,contacts,notify_url}';
+    where b.version = plan.version and b.removed_at is null and b.trashed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
+  about_the_plan constant text[] := '{title,description,retention_days,trash_hours,two_keys,contacts,notify_url}';
 begin
   if (held - about_the_plan) <> (migration_guard.plan_document(plan) - about_the_plan) then
     perform migration_guard.fail(
@@ -591,7 +612,7 @@ declare
 begin
   if exists (
       select from migration_guard.backups as b
-      where b.version = plan.version and b.removed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null)
+      where b.version = plan.version and b.removed_at is null and b.trashed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null)
     or exists (
       select from migration_guard.jobs as j where j.version = plan.version and j.status in ('queued', 'running')
     ) then

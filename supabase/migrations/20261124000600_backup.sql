@@ -672,7 +672,7 @@ begin
   -- An earlier backup whose schema somebody dropped by hand is still registered.
   update migration_guard.backups as b
   set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
-  where b.version = plan.version and b.removed_at is null;
+  where b.version = plan.version and b.removed_at is null and b.trashed_at is null;
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
   insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,

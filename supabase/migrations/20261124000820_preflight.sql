@@ -494,7 +494,7 @@ as $$
     join pg_language as l on l.oid = p.prolang
     join pg_namespace as n on n.oid = p.pronamespace
     where l.lanname not in ('c', 'internal') and p.prosqlbody is null
-      and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_backup_)'
+      and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash)_)'
       and p.oid not in (select r.oid from migration_guard.replaced_routines(read) as r)
       and not migration_guard.is_extension_member('pg_proc'::regclass, p.oid)
     union all

@@ -5,7 +5,8 @@ create table migration_guard.rollback_plans (
   plan_hash text not null,
   backup_id uuid not null references migration_guard.backups,
   options jsonb not null,
-  actor text not null,
+  -- Every key that was shown it.
+  drawn_by text[] not null,
   statements jsonb,
   drawn_at timestamptz not null default now(),
   primary key (backup_id, plan_hash)
@@ -435,9 +436,10 @@ begin
   tables := migration_guard.rollback_tables(backup.schema_name, parsed);
   notes := migration_guard.rollback_notes(statements);
   delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
-  insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, actor, statements)
-  values (plan_rollback.plan_hash, backup.id, parsed, plan_rollback.actor, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
-  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), actor = excluded.actor;
+  insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
+  values (plan_rollback.plan_hash, backup.id, parsed, array[plan_rollback.actor], (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
+  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(),
+    drawn_by = case when p.drawn_by @> excluded.drawn_by then p.drawn_by else p.drawn_by || excluded.drawn_by end;
   return next;
 end
 $$;
@@ -607,6 +609,25 @@ $$;
 comment on function migration_guard.assert_recorded(migration_guard.backups) is
   'Raises backup_damaged where the last verification failed, or the manifest is not the registered one.';
 
+create function migration_guard.refuse_single_key(backup migration_guard.backups, plan_hash text, actor text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  guard jsonb;
+begin
+  select to_jsonb(g) into guard from migration_guard.second_key_guard(backup, (
+    select p.drawn_by from migration_guard.rollback_plans as p
+    where p.backup_id = backup.id and p.plan_hash = refuse_single_key.plan_hash), actor) as g;
+  if not (guard ->> 'passed')::boolean then
+    perform migration_guard.fail('second_key_required',
+      format('The plan of %s wants two keys: %s.', backup.version, guard ->> 'details'), jsonb_build_object('guards', jsonb_build_array(guard)));
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_single_key(migration_guard.backups, text, text) is
+  'Raises second_key_required where a backup wants two keys, and no other key than this one has drawn the rollback plan.';
+
 create function migration_guard.enqueue_rollback(
   version text, plan_hash text, options jsonb default '{}', rehearse boolean default false, actor text default session_user, request_id text default null
 ) returns migration_guard.jobs
@@ -621,6 +642,9 @@ declare
   plan record;
 begin
   perform migration_guard.assert_recorded(backup);
+  if not coalesce(rehearse, false) then
+    perform migration_guard.refuse_single_key(backup, enqueue_rollback.plan_hash, actor);
+  end if;
   select p.* into plan from migration_guard.plan_rollback(backup.version, wanted, actor) as p;
   perform migration_guard.refuse_changed_plan(enqueue_rollback.plan_hash, plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
@@ -633,7 +657,7 @@ end
 $$;
 comment on function migration_guard.enqueue_rollback(text, text, jsonb, boolean, text, text) is
   'Queues a rollback, or its rehearsal, exactly as planned. Raises backup_not_found, backup_damaged, invalid_parameter,
-plan_changed, rollback_refused or backup_in_progress.';
+plan_changed, second_key_required, rollback_refused or backup_in_progress.';
 
 -- Looking at what has become of it ------------------------------------------------------------------------------------
 

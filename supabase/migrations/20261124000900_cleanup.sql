@@ -1,4 +1,35 @@
--- Chapter 9. Cleanup: the one thing that cannot be undone, behind guards that are evaluated where it happens.
+-- Chapter 9. Cleanup: what cannot be undone for ever, behind guards that are evaluated where it happens. A backup goes to the
+-- trash first, and is dropped when it has been there for as long as its plan says.
+
+create function migration_guard.overridable_guards() returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select '{retention_passed,export_verified}'::text[] $$;
+comment on function migration_guard.overridable_guards() is 'The guards that an admin may override, with a reason. No other has a way around it.';
+
+create function migration_guard.parse_override(override jsonb, actor text) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(coalesce(override, 'null')) = 'null' then
+    return null;
+  end if;
+  if jsonb_typeof(override) <> 'object' or override - '{guard,reason}'::text[] <> '{}'
+    or jsonb_typeof(override -> 'guard') is distinct from 'string' or jsonb_typeof(override -> 'reason') is distinct from 'string'
+    or length(btrim(override ->> 'reason', e' \t\r\n')) not between 10 and 2000 then
+    perform migration_guard.fail('invalid_parameter', 'override is {guard, reason}, with a reason of 10 to 2000 characters.');
+  end if;
+  if override ->> 'guard' <> all (migration_guard.overridable_guards()) then
+    perform migration_guard.fail('invalid_parameter',
+      format('The guard %s has no way around it: only %s can be overridden.', override ->> 'guard', array_to_string(migration_guard.overridable_guards(), ' and ')));
+  end if;
+  perform migration_guard.require_role(actor, 'admin');
+  return jsonb_build_object('guard', override ->> 'guard', 'reason', btrim(override ->> 'reason', e' \t\r\n'), 'by', actor);
+end
+$$;
+comment on function migration_guard.parse_override(jsonb, text) is
+  'An override as a job keeps it, {guard, reason, by}; null for none. Raises invalid_parameter, or role_required where it is no admin''s.';
 
 create function migration_guard.cleanup_guards(backup migration_guard.backups, for_job uuid default null)
 returns table (guard text, passed boolean, details text)
@@ -75,7 +106,19 @@ $$;
 comment on function migration_guard.cleanup_guards(migration_guard.backups, uuid) is
   'Every condition that a cleanup must meet, evaluated now. The cleanup''s own job does not count as being under way.';
 
-create function migration_guard.cleanup_request_guards(backup migration_guard.backups, confirm text, token text)
+create function migration_guard.second_key_guard(backup migration_guard.backups, drawn_by text[], actor text)
+returns table (guard text, passed boolean, details text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'second_key', coalesce(exists (select from unnest(drawn_by) as d (actor) where d.actor <> second_key_guard.actor), false),
+    format('another key than %s must do what %s has drawn the plan of', coalesce(second_key_guard.actor, '?'), coalesce(array_to_string(drawn_by, ', '), 'nobody'))
+  where coalesce((backup.plan ->> 'two_keys')::boolean, false)
+$$;
+comment on function migration_guard.second_key_guard(migration_guard.backups, text[], text) is
+  'Whether a plan or a token was drawn by another key than the one that acts on it; no row where the backup does not want two.';
+
+create function migration_guard.cleanup_request_guards(backup migration_guard.backups, confirm text, token text, actor text)
 returns table (guard text, passed boolean, details text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -94,9 +137,27 @@ as $$
     from migration_guard.cleanup_tokens as c
     where c.backup_id = backup.id and c.token_hash = encode(sha256(convert_to(token, 'UTF8')), 'hex')
   ) as t
+  union all
+  select * from migration_guard.second_key_guard(backup, (
+    select array_agg(c.actor) from migration_guard.cleanup_tokens as c
+    where c.backup_id = backup.id and c.token_hash = encode(sha256(convert_to(token, 'UTF8')), 'hex')), actor)
 $$;
-comment on function migration_guard.cleanup_request_guards(migration_guard.backups, text, text) is
-  'What a request for a cleanup must bring: the name of the schema, and a token that is neither unknown, spent nor expired.';
+comment on function migration_guard.cleanup_request_guards(migration_guard.backups, text, text, text) is
+  'What a request for a cleanup must bring: the name of the schema, a token that is neither unknown, spent nor expired and,
+where the backup wants two keys, another key than the one that drew it.';
+
+create function migration_guard.applied_override(guards jsonb, override jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_agg(g.value || case when g.value ->> 'guard' = override ->> 'guard' and not (g.value ->> 'passed')::boolean
+      and override ->> 'guard' = any (migration_guard.overridable_guards())
+    then jsonb_build_object('overridden', true, 'details', format('%s; %s overrides it: %s', g.value ->> 'details', override ->> 'by', override ->> 'reason'))
+    else '{"overridden": false}' end order by g.position)
+  from jsonb_array_elements(guards) with ordinality as g (value, position)
+$$;
+comment on function migration_guard.applied_override(jsonb, jsonb) is
+  'Guards, each with whether it has not passed and is overridden.';
 
 create function migration_guard.plan_cleanup(version text, actor text default session_user, out token text, out expires_at timestamptz)
 language plpgsql volatile
@@ -120,47 +181,55 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if jsonb_path_exists(guards, '$[*] ? (@.passed == false)') then
+  if jsonb_path_exists(guards, '$[*] ? (@.passed == false && !(@.overridden == true))') then
     perform migration_guard.fail(
       'cleanup_refused',
       format('%s stays: %s.', backup.schema_name, (
         select string_agg(format('%s (%s)', g ->> 'guard', g ->> 'details'), '; ')
-        from jsonb_array_elements(guards) as g where not (g ->> 'passed')::boolean)),
+        from jsonb_array_elements(guards) as g where not (g ->> 'passed')::boolean and not coalesce((g ->> 'overridden')::boolean, false))),
       jsonb_build_object('guards', guards));
   end if;
 end
 $$;
 comment on function migration_guard.refuse_cleanup(migration_guard.backups, jsonb) is
-  'Raises cleanup_refused, with all guards, unless every one of them passed.';
+  'Raises cleanup_refused, with all guards, unless every one of them passed or is overridden.';
 
 create function migration_guard.enqueue_cleanup(
-  version text, confirm text, token text, actor text default session_user, request_id text default null
+  version text, confirm text, token text, actor text default session_user, request_id text default null, override jsonb default null
 ) returns migration_guard.jobs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
+  parsed constant jsonb := migration_guard.parse_override(override, actor);
+  guards jsonb;
   job migration_guard.jobs;
 begin
   -- One request at a time for each token: the second waits here, and finds it spent.
   perform from migration_guard.cleanup_tokens as t
   where t.backup_id = backup.id and t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex')
   for update;
-  perform migration_guard.refuse_cleanup(backup, (
-    select jsonb_agg(to_jsonb(g)) from (
-      select * from migration_guard.cleanup_guards(backup)
-      union all
-      select * from migration_guard.cleanup_request_guards(backup, confirm, token)
-    ) as g));
-  job := migration_guard.enqueue('cleanup', backup.version, actor, jsonb_build_object('confirm', confirm, 'backup_id', backup.id), request_id);
+  select jsonb_agg(to_jsonb(g)) into guards
+  from (
+    select * from migration_guard.cleanup_guards(backup)
+    union all
+    select * from migration_guard.cleanup_request_guards(backup, confirm, token, actor)
+  ) as g;
+  if parsed is not null and not jsonb_path_exists(guards, '$[*] ? (@.guard == $name)', jsonb_build_object('name', parsed ->> 'guard')) then
+    perform migration_guard.fail('invalid_parameter', format('The plan of this backup asks for no guard %s.', parsed ->> 'guard'));
+  end if;
+  perform migration_guard.refuse_cleanup(backup, migration_guard.applied_override(guards, parsed));
+  job := migration_guard.enqueue('cleanup', backup.version, actor,
+    jsonb_strip_nulls(jsonb_build_object('confirm', confirm, 'backup_id', backup.id, 'override', parsed)), request_id);
   update migration_guard.cleanup_tokens as t set spent_by = job.id
   where t.backup_id = backup.id and t.token_hash = encode(sha256(convert_to(enqueue_cleanup.token, 'UTF8')), 'hex');
   return job;
 end
 $$;
-comment on function migration_guard.enqueue_cleanup(text, text, text, text, text) is
-  'Queues the removal of a backup and spends the token. Raises backup_not_found, or cleanup_refused with every guard.';
+comment on function migration_guard.enqueue_cleanup(text, text, text, text, text, jsonb) is
+  'Queues the removal of a backup and spends the token. override is {guard, reason} of one that need not have passed. Raises
+backup_not_found, invalid_parameter, role_required, or cleanup_refused with every guard.';
 
 create function migration_guard.drop_backup_schema(backup migration_guard.backups) returns void
 language plpgsql volatile
@@ -196,42 +265,188 @@ $$;
 comment on function migration_guard.drop_backup_schema(migration_guard.backups) is
   'Drops a backup schema and the backup in it. Raises where something else is in it or depends on it.';
 
+create function migration_guard.lock_schema_tables(schema_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tables text;
+begin
+  select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.relname) into tables
+  from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where n.nspname = lock_schema_tables.schema_name and c.relkind = 'r';
+  if tables is not null then
+    execute 'lock table ' || tables || ' in access exclusive mode';
+  end if;
+end
+$$;
+comment on function migration_guard.lock_schema_tables(text) is
+  'From here on nobody can make anything depend on the tables of a schema, or change them; what the guards see stays so.';
+
+create function migration_guard.rename_backup_schema(backup migration_guard.backups, new_name text) returns text[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What somebody puts there meanwhile does not become part of the backup.
+  members constant text[] := array(
+    select c.classid || '/' || c.objid from migration_guard.schema_contents(backup.schema_name) as c where c.identity = any (backup.members));
+begin
+  execute format('alter schema %I rename to %I', backup.schema_name, new_name);
+  perform migration_guard.close_schema(new_name);
+  return array(
+    select c.identity from migration_guard.schema_contents(new_name) as c where c.classid || '/' || c.objid = any (members) order by c.identity);
+end
+$$;
+comment on function migration_guard.rename_backup_schema(migration_guard.backups, text) is
+  'Gives the schema of a backup another name, takes away whatever rights anybody but its owner has there, and returns what the
+parts of the backup are called now.';
+
 create function migration_guard.run_cleanup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup migration_guard.backups;
-  tables text;
-  spent boolean;
+  guards jsonb;
+  hours int;
 begin
   backup := migration_guard.get_backup(job.version);
-  -- From here on nobody can make anything depend on the tables, or change them; what the guards see stays so.
-  select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.relname) into tables
-  from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where n.nspname = backup.schema_name and c.relkind = 'r';
-  if tables is not null then
-    execute 'lock table ' || tables || ' in access exclusive mode';
-  end if;
+  perform migration_guard.lock_schema_tables(backup.schema_name);
   select b.* into backup from migration_guard.backups as b where b.id = backup.id for update;
+  select jsonb_agg(to_jsonb(g)) into guards
+  from (
+    select * from migration_guard.cleanup_guards(backup, job.id)
+    union all
+    select 'confirm_names_schema', coalesce(job.parameters ->> 'confirm' = backup.schema_name, false), format('confirm must be %s', backup.schema_name)
+    union all
+    select 'token_is_valid', exists (select from migration_guard.cleanup_tokens as t where t.spent_by = job.id and t.backup_id = backup.id),
+      'the token was spent by this job'
+    union all
+    select * from migration_guard.second_key_guard(backup,
+      array(select t.actor from migration_guard.cleanup_tokens as t where t.spent_by = job.id and t.backup_id = backup.id), job.actor)
+  ) as g;
+  perform migration_guard.refuse_cleanup(backup, migration_guard.applied_override(guards, job.parameters -> 'override'));
 
-  spent := exists (
-    select from migration_guard.cleanup_tokens as t where t.spent_by = job.id and t.backup_id = backup.id);
-  perform migration_guard.refuse_cleanup(backup, (
-    select jsonb_agg(to_jsonb(g)) from (
-      select * from migration_guard.cleanup_guards(backup, job.id)
-      union all
-      select 'confirm_names_schema', coalesce(job.parameters ->> 'confirm' = backup.schema_name, false), format('confirm must be %s', backup.schema_name)
-      union all
-      select 'token_is_valid', spent, 'the token was spent by this job'
-    ) as g));
-
-  -- Functions, views, tables, and the schema.
-  perform migration_guard.report_progress(job, 'dropping', 0, 4);
-  perform migration_guard.drop_backup_schema(backup);
-  update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = job.actor where b.id = backup.id;
-  return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true);
+  hours := coalesce(backup.plan ->> 'trash_hours', '24')::int;
+  if hours = 0 then
+    -- Functions, views, tables, and the schema.
+    perform migration_guard.report_progress(job, 'dropping', 0, 4);
+    perform migration_guard.drop_backup_schema(backup);
+    update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = job.actor where b.id = backup.id;
+    return jsonb_strip_nulls(jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true,
+      'override', job.parameters -> 'override'));
+  end if;
+  perform migration_guard.report_progress(job, 'trashing', 0, 1);
+  update migration_guard.backups as b
+  set schema_name = t.schema_name, members = migration_guard.rename_backup_schema(backup, t.schema_name),
+    trashed_at = clock_timestamp(), trashed_by = job.actor, purge_after = clock_timestamp() + make_interval(hours => hours)
+  from (select migration_guard.trash_schema_name(backup.version, backup.id) as schema_name) as t
+  where b.id = backup.id
+  returning b.* into backup;
+  execute format('comment on schema %I is %L', backup.schema_name,
+    format('Migration Guard trash: the backup of %s, dropped by the first worker after %s.', backup.version, backup.purge_after));
+  perform migration_guard.finish_work(1);
+  return jsonb_strip_nulls(jsonb_build_object('schema', job.parameters ->> 'confirm', 'backup_id', backup.id, 'removed', false,
+    'trash_schema', backup.schema_name, 'purge_after', backup.purge_after, 'override', job.parameters -> 'override'));
 end
 $$;
 comment on function migration_guard.run_cleanup(migration_guard.jobs) is
-  'Does a cleanup job: evaluates every guard again under lock, then drops the backup schema. Raises cleanup_refused.';
+  'Does a cleanup job: evaluates every guard again under lock, then puts the backup into the trash, or drops it where its plan
+says so. Raises cleanup_refused.';
+
+-- The trash -----------------------------------------------------------------------------------------------------------
+
+create function migration_guard.restore_from_trash(version text) returns migration_guard.backups
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  wanted constant text := migration_guard.normalize_version(version);
+  original constant text := migration_guard.backup_schema_name(wanted);
+  backup migration_guard.backups;
+begin
+  select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.find_in_trash(wanted)).id for update nowait;
+  -- A purge may have come first.
+  if backup.id is null or backup.removed_at is not null or backup.trashed_at is null then
+    perform migration_guard.fail('backup_not_found', format('There is no backup of %s in the trash.', wanted));
+  end if;
+  if exists (
+    select from migration_guard.jobs as j
+    where j.version = wanted and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
+  ) then
+    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', wanted));
+  end if;
+  if to_regnamespace(quote_ident(original)) is not null then
+    perform migration_guard.fail('backup_exists', format('The schema %s is there already: clean that backup up first.', original));
+  end if;
+  if to_regnamespace(quote_ident(backup.schema_name)) is null then
+    perform migration_guard.fail('backup_damaged', format('Somebody has dropped %s.', backup.schema_name));
+  end if;
+  update migration_guard.backups as b
+  set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
+  where b.version = wanted and b.removed_at is null and b.trashed_at is null;
+  update migration_guard.backups as b
+  set schema_name = original, members = migration_guard.rename_backup_schema(backup, original),
+    trashed_at = null, trashed_by = null, purge_after = null
+  where b.id = backup.id
+  returning b.* into backup;
+  perform migration_guard.close_backup_schema(backup.schema_name);
+  return backup;
+exception
+  when lock_not_available then
+    perform migration_guard.fail('backup_locked', format('The backup of %s is being dropped, or brought back, at this moment.', wanted));
+  when duplicate_schema or unique_violation then
+    perform migration_guard.fail('backup_exists', format('The schema %s is being made at this moment.', original));
+end
+$$;
+comment on function migration_guard.restore_from_trash(text) is
+  'Brings the backup of a version that a cleanup has put into the trash last back to where it was. Raises backup_not_found,
+backup_exists, backup_in_progress, backup_damaged or backup_locked.';
+
+create function migration_guard.enqueue_due_purges() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform migration_guard.enqueue('purge', b.version, 'migration_guard', jsonb_build_object('backup_id', b.id))
+  from migration_guard.backups as b
+  where b.removed_at is null and b.trashed_at is not null and b.purge_after <= clock_timestamp()
+    -- One that failed is tried again after an hour.
+    and not exists (
+      select from migration_guard.jobs as j
+      where j.kind = 'purge' and j.version = b.version and j.parameters ->> 'backup_id' = b.id::text
+        and (j.status in ('queued', 'running') or j.created_at > clock_timestamp() - interval '1 hour'));
+end
+$$;
+comment on function migration_guard.enqueue_due_purges() is
+  'Queues the end of each backup that has been in the trash for as long as its plan says. Called by whoever claims jobs, one at a time.';
+
+create function migration_guard.run_purge(job migration_guard.jobs) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup migration_guard.backups;
+begin
+  select b.* into backup from migration_guard.backups as b
+  where b.id = (job.parameters ->> 'backup_id')::uuid and b.removed_at is null and b.trashed_at is not null and b.purge_after <= clock_timestamp()
+  for update;
+  if backup.id is null then
+    perform migration_guard.fail('backup_not_found', format('No backup of %s is due in the trash any more.', job.version));
+  end if;
+  if to_regnamespace(quote_ident(backup.schema_name)) is not null then
+    perform migration_guard.lock_schema_tables(backup.schema_name);
+    perform migration_guard.refuse_cleanup(backup, (
+      select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(backup, job.id) as g
+      where g.guard in ('schema_is_a_backup', 'migration_confirmed', 'nothing_depends_on_it')));
+    perform migration_guard.report_progress(job, 'dropping', 0, 4);
+    perform migration_guard.drop_backup_schema(backup);
+  end if;
+  update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = backup.trashed_by where b.id = backup.id;
+  return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true);
+end
+$$;
+comment on function migration_guard.run_purge(migration_guard.jobs) is
+  'Drops a backup that is due in the trash, if it is whole in its schema and nothing depends on it. Raises cleanup_refused or
+backup_not_found.';

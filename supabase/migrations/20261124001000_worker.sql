@@ -133,6 +133,9 @@ begin
   perform migration_guard.end_idle_workers();
   perform migration_guard.drop_leftover_views();
   perform migration_guard.end_abandoned_jobs();
+  if wanted is null then
+    perform migration_guard.enqueue_due_purges();
+  end if;
 
   select j.* into job
   from migration_guard.jobs as j
@@ -235,6 +238,7 @@ begin
       when 'verify' then migration_guard.run_verification(job)
       when 'diff' then migration_guard.run_diff(job)
       when 'cleanup' then migration_guard.run_cleanup(job)
+      when 'purge' then migration_guard.run_purge(job)
       when 'rollback' then migration_guard.run_rollback(job)
     end;
     update migration_guard.jobs as j

@@ -18,7 +18,7 @@ create function migration_guard.job_metrics() returns table (metric text, labels
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with kinds (kind) as (values ('backup'), ('verify'), ('diff'), ('rollback'), ('cleanup')),
+  with kinds (kind) as (values ('backup'), ('verify'), ('diff'), ('rollback'), ('cleanup'), ('purge')),
   statuses (status, is_end) as (
     values ('queued', false), ('running', false), ('succeeded', true), ('failed', true), ('cancelled', true)
   ),
@@ -76,11 +76,11 @@ begin
   return query
   with kept as materialized (
     select b.version, migration_guard.backup_state(b) as state, b.bytes, b.created_at, b.verified_ok, b.verified_at,
-      b.confirmed_at + make_interval(days => (b.plan ->> 'retention_days')::int) as kept_until
+      case when b.trashed_at is null then b.confirmed_at + make_interval(days => (b.plan ->> 'retention_days')::int) end as kept_until
     from migration_guard.backups as b where b.removed_at is null
   )
   select 'migration_guard_backups', jsonb_build_object('state', s.state), count(k.version)::double precision
-  from unnest('{fresh,stale,migrated,rolled_back,damaged,missing}'::text[]) as s (state)
+  from unnest('{fresh,stale,migrated,rolled_back,damaged,missing,trashed}'::text[]) as s (state)
   left join kept as k on k.state = s.state
   group by s.state
   union all
@@ -93,7 +93,8 @@ begin
     ('migration_guard_backup_verified_timestamp_seconds', '{}', extract(epoch from k.verified_at)),
     ('migration_guard_backup_retention_remaining_days', '{}', extract(epoch from k.kept_until - now()) / 86400)
   ) as f (metric, labels, value)
-  where f.value is not null
+  -- A version may have one in the trash besides.
+  where f.value is not null and k.state <> 'trashed'
   union all
   select 'migration_guard_copied_bytes_total', '{}', coalesce(sum(b.bytes), 0)::double precision
   from migration_guard.backups as b;

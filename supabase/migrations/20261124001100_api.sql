@@ -12,6 +12,8 @@ create type migration_guard_api.plan as (
   functions text[],
   match text,
   retention_days int,
+  trash_hours int,
+  two_keys boolean,
   contacts text[],
   notify_url text,
   actor text,
@@ -44,6 +46,8 @@ create type migration_guard_api.backup as (
   created_at timestamptz,
   manifest text,
   retention_days int,
+  trash_hours int,
+  two_keys boolean,
   verified_ok boolean,
   verified_at timestamptz,
   confirmed_at timestamptz,
@@ -53,6 +57,9 @@ create type migration_guard_api.backup as (
   last_diff_at timestamptz,
   rolled_back_at timestamptz,
   rolled_back_by text,
+  trashed_at timestamptz,
+  trashed_by text,
+  purge_after timestamptz,
   metadata jsonb,
   tables jsonb
 );
@@ -65,7 +72,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row(plan.version, plan.title, plan.description, plan.schema_name, migration_guard.plan_document(plan) -> 'tables',
-    plan.enums, plan.functions, plan.match, plan.retention_days, plan.contacts, plan.notify_url, plan.actor,
+    plan.enums, plan.functions, plan.match, plan.retention_days, plan.trash_hours, plan.two_keys, plan.contacts, plan.notify_url, plan.actor,
     plan.created_at, plan.updated_at)::migration_guard_api.plan
 $$;
 comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
@@ -103,6 +110,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when to_regnamespace(format('%I', backup.schema_name)) is null then 'missing'
+    when backup.trashed_at is not null then 'trashed'
     when not backup.verified_ok then 'damaged'
     -- The sign-off and a diff that found drift tell of what came after them, until the next rollback.
     when backup.rolled_back_at > greatest(backup.created_at, backup.confirmed_at, case when drifted then backup.last_diff_at end) then 'rolled_back'
@@ -113,8 +121,8 @@ as $$
   from (select coalesce(not (backup.last_diff ->> 'is_clean')::boolean and backup.last_diff_at > backup.created_at, false) as drifted) as d
 $$;
 comment on function migration_guard.backup_state(migration_guard.backups) is
-  'Where a migration stands by what was recorded last: missing (somebody dropped the schema), damaged (the last verification
-failed), rolled_back, migrated (signed off), stale (the last diff found drift) or fresh.';
+  'Where a migration stands by what was recorded last: missing (somebody dropped the schema), trashed (cleaned up, and not
+dropped yet), damaged (the last verification failed), rolled_back, migrated (signed off), stale (the last diff found drift) or fresh.';
 
 create function migration_guard.look_at_catalog(backup migration_guard.backups, state text) returns text
 language plpgsql stable
@@ -158,8 +166,9 @@ begin
   return row(backup.version, backup.schema_name,
     coalesce(state, migration_guard.backup_state(backup)),
     backup.id, backup.actor, backup.created_at, backup.manifest, (backup.plan ->> 'retention_days')::int,
-    backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
-    backup.last_diff, backup.last_diff_at, backup.rolled_back_at, backup.rolled_back_by, metadata, coalesce(tables, '[]'));
+    coalesce(backup.plan ->> 'trash_hours', '24')::int, coalesce((backup.plan ->> 'two_keys')::boolean, false), backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
+    backup.last_diff, backup.last_diff_at, backup.rolled_back_at, backup.rolled_back_by,
+    backup.trashed_at, backup.trashed_by, backup.purge_after, metadata, coalesce(tables, '[]'));
 end
 $$;
 comment on function migration_guard.show_backup(migration_guard.backups, text) is
@@ -295,7 +304,7 @@ as $$
     offset 0
   ) as s
 $$;
-comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newest first.';
+comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newest first, those in the trash included.';
 
 create function migration_guard_api.get_backup(version text) returns migration_guard_api.backup
 language sql stable security definer
@@ -348,14 +357,15 @@ comment on function migration_guard_api.confirm_backup(text, text, text) is
   'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
 
 create function migration_guard_api.plan_cleanup(version text, actor text)
-returns table (schema text, guards jsonb, token text, token_expires_at timestamptz)
+returns table (schema text, guards jsonb, token text, token_expires_at timestamptz, two_keys boolean, trash_hours int)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
-  select b.schema_name, g.guards, t.token, t.expires_at
+  select b.schema_name, g.guards, t.token, t.expires_at, coalesce((b.plan ->> 'two_keys')::boolean, false), coalesce(b.plan ->> 'trash_hours', '24')::int
   from migration_guard.get_backup(version) as b
-  cross join lateral (select jsonb_agg(to_jsonb(g)) as guards from migration_guard.cleanup_guards(b) as g) as g
+  cross join lateral (
+    select migration_guard.applied_override(jsonb_agg(to_jsonb(g)), null) as guards from migration_guard.cleanup_guards(b) as g) as g
   cross join lateral migration_guard.plan_cleanup(plan_cleanup.version, plan_cleanup.actor) as t
   cross join lateral migration_guard.audit('cleanup_plan', plan_cleanup.actor, plan_cleanup.version,
     parameters => jsonb_build_object('allowed', not jsonb_path_exists(g.guards, '$[*] ? (@.passed == false)'), 'until', t.expires_at));
@@ -364,7 +374,8 @@ comment on function migration_guard_api.plan_cleanup(text, text) is
   'GET /v1/backups/{version}/cleanup-plan: every guard, and a one-time token. Raises backup_not_found.';
 
 create function migration_guard_api.delete_backup(
-  version text, confirm text, token text, actor text, request_id text default null, idempotency_key text default null
+  version text, confirm text, token text, actor text, request_id text default null, idempotency_key text default null,
+  override jsonb default null
 )
 returns migration_guard_api.job
 language sql volatile security definer
@@ -373,12 +384,26 @@ as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id), idempotency_key, r.request)),
-    'cleanup', actor, jsonb_build_object('confirm', confirm)), actor)
-  from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token) as request) as r;
+    migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id, override), idempotency_key, r.request)),
+    'cleanup', actor, jsonb_build_object('confirm', confirm, 'override', override)), actor)
+  from (select jsonb_build_array('cleanup', migration_guard.normalize_version(version), confirm, token, override) as request) as r;
 $$;
-comment on function migration_guard_api.delete_backup(text, text, text, text, text, text) is
-  'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, or cleanup_refused with every guard.';
+comment on function migration_guard_api.delete_backup(text, text, text, text, text, text, jsonb) is
+  'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, invalid_parameter, or cleanup_refused with every guard.';
+
+create function migration_guard_api.restore_from_trash(version text, actor text) returns migration_guard_api.backup
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.restore_from_trash(version);
+  select migration_guard.audit('restore_from_trash', actor, version);
+  select migration_guard.show_backup(migration_guard.get_backup(version));
+$$;
+comment on function migration_guard_api.restore_from_trash(text, text) is
+  'POST /v1/backups/{version}/restore-from-trash. Raises role_required, backup_not_found, backup_exists, backup_in_progress,
+backup_damaged or backup_locked.';
 
 -- Drift and rollback --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import { freePort } from "../../local/edge-runtime.ts";
 import { serviceRoleKey } from "../../local/keys.ts";
 import { type Api, startApi, test } from "../support/api.ts";
 import { heldJob, lockTable } from "../support/held-job.ts";
+import { slowTicks } from "../support/slow-ticks.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { until } from "../support/until.ts";
 
@@ -53,7 +54,8 @@ test.for(["reading", "copying"])("a backup that is %s a large table is cancelled
   const { sql } = api.database;
   await sql`
     create table public.big as
-    select n as id, jsonb_build_object('n', n, 'x', repeat('y', 300)) as doc from generate_series(1, 500000) as n`;
+    select n as id, jsonb_build_object('n', n, 'x', repeat('y', 300)) as doc from generate_series(1, 200000) as n`;
+  await slowTicks(sql, { seconds: 0.05 });
   await putPlan(api, "v1", ["big"]);
   const { json: { id } } = await postBackup(api, "v1");
   // It is at a statement, and waits for nobody.

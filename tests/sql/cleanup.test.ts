@@ -1,36 +1,12 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
+import { blocked, deleteBackup, type Guard, makeRemovable, planCleanup, schema } from "../support/cleanup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 
-const schema = "migration_backup_v10";
-
-type Guard = { guard: string; passed: boolean; details: string };
-
-const planCleanup = async (sql: postgres.Sql, version = "v10") => {
-  const [plan] = await sql<{ schema: string; guards: Guard[]; token: string; token_expires_at: Date }[]>`
-    select * from migration_guard_api.plan_cleanup(${version}, 'alice')`;
-  return plan!;
-};
-const deleteBackup = (
-  sql: postgres.Sql,
-  token: string | null,
-  { version = "v10", confirm = schema as string | null } = {},
-) => sql`select * from migration_guard_api.delete_backup(${version}, ${confirm}, ${token}, 'alice')`;
-const blocked = (guards: Guard[]) => guards.filter(({ passed }) => !passed).map(({ guard }) => guard);
 const exists = async (sql: postgres.Sql, name = schema) =>
   (await sql`select to_regnamespace(${name}) is not null as exists`)[0]!.exists;
-
-/** Brings a backup to where every guard passes: verified now, signed off longer ago than its plan asks for. */
-async function makeRemovable(sql: postgres.Sql, version = "v10"): Promise<void> {
-  await backUp(sql, version, examplePlan);
-  await verify(sql, version);
-  await sql`select migration_guard_api.confirm_backup(${version}, 'All green.', 'alice')`;
-  await sql`
-    update migration_guard.backups set confirmed_at = now() - interval '14 days 1 second'
-    where version = migration_guard.normalize_version(${version})`;
-}
 
 /** The request must be refused for exactly this guard. Returns what the guard says. */
 async function expectRefused(sql: postgres.Sql, request: Promise<unknown>, ...guards: string[]): Promise<string> {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
+import { slowTicks } from "../support/slow-ticks.ts";
 
 type Progress = {
   step: string;
@@ -24,19 +25,6 @@ const createBig = (sql: postgres.Sql, keyIncludes = "") =>
     alter table public.big add primary key (id) ${keyIncludes};
     analyze public.big;
   `);
-
-/** Has some ticks wait a little first: however fast the machine is, there is something to be seen between two of them. */
-const slowDown = (sql: postgres.Sql) =>
-  sql.unsafe(`
-    alter function migration_guard.tick(oid, tid) rename to tick_now;
-    create function migration_guard.tick(table_id oid, place tid) returns boolean language plpgsql as $$
-    begin
-      if hashtid(place) & 1920 = 0 then
-        perform pg_sleep(0.01);
-      end if;
-      return migration_guard.tick_now(table_id, place);
-    end $$;
-  `).simple();
 
 /** Runs what is queued, and gives every progress that another session has seen meanwhile, one after the other. */
 async function watch(database: TestDatabase): Promise<Progress[]> {
@@ -129,7 +117,7 @@ test("a default that reads like a statement is not taken for one", async ({ data
 test("a backup shows how far it is in reading, copying and reading back one table", async ({ database }) => {
   const { sql } = database;
   await createBig(sql);
-  await slowDown(sql);
+  await slowTicks(sql);
   await sql`select migration_guard.put_plan('v10', ${sql.json({ tables: ["big"] })}, 'test')`;
   await sql`select migration_guard.enqueue_backup('v10', 'test')`;
   const seen = await watch(database);
@@ -158,7 +146,7 @@ test("a backup shows how far it is in reading, copying and reading back one tabl
 test("a verification shows how far it is in one table", async ({ database }) => {
   const { sql } = database;
   await createBig(sql);
-  await slowDown(sql);
+  await slowTicks(sql);
   await backUp(sql, "v10", { tables: ["big"] });
   await sql`select migration_guard.enqueue_verification('v10', 'test')`;
   const seen = await watch(database);
@@ -169,7 +157,7 @@ test("a verification shows how far it is in one table", async ({ database }) => 
 test("a diff shows how far it is in reading a table, and in joining it with its copy", async ({ database }) => {
   const { sql } = database;
   await createBig(sql);
-  await slowDown(sql);
+  await slowTicks(sql);
   await backUp(sql, "v10", { tables: ["big"] });
   await sql`update public.big set filling = 'other' where id = 100000`;
   await sql`select migration_guard.enqueue_diff('v10', 'test')`;
@@ -183,7 +171,7 @@ test("a diff shows how far it is in reading a table, and in joining it with its 
 test("a rollback shows how far it is in putting the rows of one table back", async ({ database }) => {
   const { sql } = database;
   await createBig(sql, "include (filling, doc)");
-  await slowDown(sql);
+  await slowTicks(sql);
   await backUp(sql, "v10", { tables: ["big"] });
   await sql`drop table public.big`;
   await enqueueRollback(sql);
@@ -211,7 +199,7 @@ test("a rollback shows how far it is in building indexes and keys", async ({ dat
 test("a rollback shows how far it is in making the rows of a table those of its copy", async ({ database }) => {
   const { sql } = database;
   await createBig(sql);
-  await slowDown(sql);
+  await slowTicks(sql);
   await backUp(sql, "v10", { tables: ["big"] });
   await sql`update public.big set filling = filling || 'other' where id % 3 = 0`;
   await sql`analyze public.big`;

@@ -9,6 +9,8 @@ export type Plan = {
   functions?: string[];
   match?: string | null;
   retention_days?: number;
+  trash_hours?: number;
+  two_keys?: boolean;
   contacts?: string[];
   notify_url?: string | null;
 };

@@ -45,6 +45,7 @@ export type Database = {
           "actor": string;
           "confirm": string;
           "idempotency_key"?: string;
+          "override"?: Json;
           "request_id"?: string;
           "token": string;
           "version": string;
@@ -224,6 +225,8 @@ export type Database = {
           "schema": string;
           "token": string;
           "token_expires_at": string;
+          "trash_hours": number;
+          "two_keys": boolean;
         }[];
       };
       "plan_rollback": {
@@ -274,6 +277,16 @@ export type Database = {
       "record_webhook": {
         Args: { "attempt": number; "failure"?: string; "id": string; "status"?: number };
         Returns: number;
+      };
+      "restore_from_trash": {
+        Args: { "actor": string; "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
+        SetofOptions: {
+          from: "*";
+          to: "backup";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       "roll_back": {
         Args: {
@@ -358,6 +371,8 @@ export type Database = {
         "created_at": string | null;
         "manifest": string | null;
         "retention_days": number | null;
+        "trash_hours": number | null;
+        "two_keys": boolean | null;
         "verified_ok": boolean | null;
         "verified_at": string | null;
         "confirmed_at": string | null;
@@ -367,6 +382,9 @@ export type Database = {
         "last_diff_at": string | null;
         "rolled_back_at": string | null;
         "rolled_back_by": string | null;
+        "trashed_at": string | null;
+        "trashed_by": string | null;
+        "purge_after": string | null;
         "metadata": Json | null;
         "tables": Json | null;
       };
@@ -400,6 +418,8 @@ export type Database = {
         "functions": (string)[] | null;
         "match": string | null;
         "retention_days": number | null;
+        "trash_hours": number | null;
+        "two_keys": boolean | null;
         "contacts": (string)[] | null;
         "notify_url": string | null;
         "actor": string | null;

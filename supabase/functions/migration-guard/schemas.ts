@@ -67,7 +67,7 @@ export const Progress = z.object({
 
 export const Job = z.object({
   id: z.uuid(),
-  kind: z.enum(["backup", "verify", "cleanup", "diff", "rollback"]),
+  kind: z.enum(["backup", "verify", "cleanup", "diff", "rollback", "purge"]),
   version: z.string(),
   status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
   progress: Progress,
@@ -89,6 +89,7 @@ export type Job = z.output<typeof Job>;
 export const Guard = z.object({
   guard: z.string().openapi({ description: "Stable name of the condition." }),
   passed: z.boolean(),
+  overridden: z.boolean().openapi({ description: "It has not passed, and an admin's override stands for it." }),
   details: z.string().openapi({ description: "Why." }),
 }).openapi("Guard");
 

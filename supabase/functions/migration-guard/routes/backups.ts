@@ -35,9 +35,9 @@ const LastDiff = z.object({ is_clean: z.boolean(), summary: DiffSummary }).opena
 const Backup = z.object({
   version: z.string(),
   schema: z.string().openapi({ description: "Schema that holds the copy." }),
-  state: z.enum(["fresh", "stale", "migrated", "rolled_back", "damaged", "missing"]).openapi({
+  state: z.enum(["fresh", "stale", "migrated", "rolled_back", "damaged", "missing", "trashed"]).openapi({
     description:
-      "`fresh`: nothing is known to have changed since the backup. `stale`: the last diff found drift or, where one backup is asked for, the schema is another now. `migrated`: the migration was signed off. `rolled_back`: a rollback was the last thing to happen. `damaged`: the last verification failed, or what was recorded cannot be read. `missing`: somebody dropped the backup's schema. Whether it was verified, `verified_ok` and `verified_at` tell.",
+      "`fresh`: nothing is known to have changed since the backup. `stale`: the last diff found drift or, where one backup is asked for, the schema is another now. `migrated`: the migration was signed off. `rolled_back`: a rollback was the last thing to happen. `damaged`: the last verification failed, or what was recorded cannot be read. `missing`: somebody dropped the backup's schema. `trashed`: cleaned up, and not dropped yet. Whether it was verified, `verified_ok` and `verified_at` tell.",
   }),
   backup_id: z.uuid(),
   actor: z.string().openapi({ description: "Name of the key that asked for it." }),
@@ -46,6 +46,8 @@ const Backup = z.object({
     description: "SHA-256 over everything that the backup recorded: note it outside of the database.",
   }),
   retention_days: z.int(),
+  trash_hours: z.int(),
+  two_keys: z.boolean(),
   verified_ok: z.boolean().nullable().openapi({
     description: "Outcome of the last verification; null where there was none.",
   }),
@@ -57,6 +59,9 @@ const Backup = z.object({
   last_diff_at: NullableTimestamp,
   rolled_back_at: NullableTimestamp,
   rolled_back_by: z.string().nullable(),
+  trashed_at: NullableTimestamp,
+  trashed_by: z.string().nullable(),
+  purge_after: NullableTimestamp.openapi({ description: "When a backup in the trash is dropped." }),
   metadata: z.record(z.string(), z.unknown()).nullable().openapi({
     description: "The row of `backup_metadata`: counts, snapshot, server version.",
   }),
@@ -84,7 +89,16 @@ const CleanupPlan = z.object({
   guards: z.array(Guard),
   token: z.string().openapi({ description: "Good for one cleanup. Only its hash is stored." }),
   token_expires_at: Timestamp,
+  two_keys: z.boolean().openapi({ description: "Whether another key than this one must send the token." }),
+  trash_hours: z.int().openapi({ description: "Hours for which the backup can be brought back; 0 drops it at once." }),
 }).openapi("CleanupPlan");
+
+const Override = z.strictObject({
+  guard: z.enum(["retention_passed", "export_verified"]).openapi({
+    description: "The guard that need not pass. No other has a way around it.",
+  }),
+  reason: Text.trim().min(10).max(2000).openapi({ description: "Kept in the audit trail, and with the job." }),
+}).openapi("Override");
 
 const tags = ["backups"];
 const params = VersionParameter;
@@ -182,16 +196,31 @@ const deleteBackup = createRoute({
   "x-required-role": "admin",
   "x-audit-action": "cleanup",
   tags,
-  summary: "Drop the backup, if every guard passes: asked here, and again where it is dropped.",
+  summary: "Put the backup into the trash, if every guard passes: asked here, and again where it is done.",
+  description:
+    "Its schema is renamed and closed to everybody but its owner. The worker drops it after the `trash_hours` of its plan, at once where those are 0.",
   request: {
     params,
     headers,
     body: jsonBody(z.strictObject({
       confirm: Text.openapi({ description: "Name of the schema that is to be dropped." }),
       token: Text.openapi({ description: "The token of the cleanup plan." }),
+      override: Override.optional(),
     })),
   },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
+});
+
+const restoreFromTrash = createRoute({
+  method: "post",
+  path: "/v1/backups/{version}/restore-from-trash",
+  "x-required-role": "admin",
+  "x-audit-action": "restore_from_trash",
+  tags,
+  summary: "Undo a cleanup: bring the backup of a version back that was put into the trash last.",
+  middleware: emptyBodyIsNone,
+  request: { params, body: { content: { "application/json": { schema: z.strictObject({}) } } } },
+  responses: { 200: jsonContent(Backup, "The backup, as it was."), ...problemResponses(404, 409, 413, 415) },
 });
 
 /** Longest time that comparing the catalog may take, in milliseconds; the database ends it at 25 s. */
@@ -250,5 +279,10 @@ export function backups(app: App) {
     const { version } = c.req.valid("param");
     const parameters = { version, ...c.req.valid("json"), ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "delete_backup", parameters, Job));
+  });
+
+  app.openapi(restoreFromTrash, async (c) => {
+    const { version } = c.req.valid("param");
+    return c.json(await rpc(c.var.client, "restore_from_trash", { version, actor: c.var.actor }, Backup), 200);
   });
 }

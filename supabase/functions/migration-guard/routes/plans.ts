@@ -41,6 +41,13 @@ const PlanBody = z.strictObject({
   retention_days: z.int().min(1).max(3650).default(7).openapi({
     description: "Days from the sign-off of the migration to the earliest cleanup of its backup; 14 is recommended.",
   }),
+  trash_hours: z.int().min(0).max(8760).default(24).openapi({
+    description: "Hours for which a cleaned up backup can be brought back from the trash; 0 drops it at once.",
+  }),
+  two_keys: z.boolean().default(false).openapi({
+    description:
+      "Whether a rollback and a cleanup want two people: another key than the one that drew the rollback plan or the cleanup's token.",
+  }),
   contacts: z.array(Text.trim().min(1).max(200)).max(20).default([]).openapi({
     description: "Whom to call: they are in the backup's metadata, and in the answer of every failed job.",
   }),
@@ -60,6 +67,8 @@ const Plan = z.object({
   functions: z.array(z.string()),
   match: z.string().nullable(),
   retention_days: z.int(),
+  trash_hours: z.int(),
+  two_keys: z.boolean(),
   contacts: z.array(z.string()),
   notify_url: z.string().nullable(),
   actor: z.string().openapi({ description: "Name of the key that stored it last." }),
