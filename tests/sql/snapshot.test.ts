@@ -1,8 +1,8 @@
 import type postgres from "postgres";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
+import { until } from "../support/until.ts";
 
 /** Two tables that belong together, and a queued backup of both. */
 async function queueBackup(sql: postgres.Sql): Promise<void> {
@@ -11,10 +11,6 @@ async function queueBackup(sql: postgres.Sql): Promise<void> {
   await sql`insert into public.a select n, n from generate_series(1, 10) as n`;
   await sql`select migration_guard.put_plan('v1', ${sql.json({ tables: ["a", "b"] })}, 'test')`;
   await sql`select migration_guard.enqueue_backup('v1', 'test')`;
-}
-
-async function until(condition: () => Promise<unknown>): Promise<void> {
-  while (!await condition()) await sleep(10);
 }
 
 /** A session of its own, and the process id that the server knows it by. */

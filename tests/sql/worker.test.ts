@@ -4,6 +4,7 @@ import { databaseUrl } from "../../local/database-url.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { slowTicks } from "../support/slow-ticks.ts";
 import { until } from "../support/until.ts";
 
 type JobRow = { status: string; attempts: number; worker_pid: number };
@@ -437,8 +438,9 @@ test("the progress of a backup is seen while nothing else of it is", async ({ ex
 
 test("the progress of a backup goes up table by table", async ({ example }) => {
   const { sql } = example;
-  // Big enough for its copying to be seen.
+  // Big and slow enough for its copying to be seen.
   await sql`create table public.a_big_one as select n, repeat('x', 200) as filling from generate_series(1, 300000) as n`;
+  await slowTicks(sql);
   await sql`select migration_guard.put_plan('v10', ${sql.json({ tables: ["a_big_one", "profiles"] })}, 'test')`;
   const id = await enqueueBackup(sql, "v10");
   const running = work(example.connect());
