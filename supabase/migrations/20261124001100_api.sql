@@ -89,14 +89,28 @@ as $$
 $$;
 comment on function migration_guard.without_values(jsonb) is 'The result of a diff that holds whole rows, with no more of them than their keys.';
 
+create function migration_guard.holds_values(job migration_guard.jobs) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null $$;
+comment on function migration_guard.holds_values(migration_guard.jobs) is 'Whether the result of a job has values of rows.';
+
+create function migration_guard.audit_reading(job migration_guard.jobs, reader text) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.audit('diff.values.read', reader, job.version, job.id)
+  where migration_guard.holds_values(job) and migration_guard.role_of(reader) = 'admin'
+$$;
+comment on function migration_guard.audit_reading(migration_guard.jobs, text) is 'Records that a key is shown a job''s values of rows, if it is.';
+
 create function migration_guard.show_job(job migration_guard.jobs, reader text) returns migration_guard_api.job
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job),
     case
-      when job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null
-        and migration_guard.role_of(reader) <> 'admin' then migration_guard.without_values(job.result)
+      when migration_guard.holds_values(job) and migration_guard.role_of(reader) <> 'admin' then migration_guard.without_values(job.result)
       else job.result end,
     job.error || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
     job.actor, job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
@@ -463,26 +477,41 @@ rollback_refused or invalid_parameter.';
 
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50, actor text default null) returns setof migration_guard_api.job
-language sql stable security definer
+create function migration_guard.recent_jobs(version text, max_jobs int) returns setof migration_guard.jobs
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  select j.*
+  from migration_guard.jobs as j
+  where recent_jobs.version is null or j.version = migration_guard.normalize_version(recent_jobs.version)
+  order by j.number desc
+  limit least(greatest(max_jobs, 1), 200)
+$$;
+comment on function migration_guard.recent_jobs(text, int) is 'Newest first, all or those of one version, 200 at most.';
+
+create function migration_guard_api.list_jobs(version text default null, max_jobs int default 50, actor text default null) returns setof migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.audit_reading(j, list_jobs.actor) from migration_guard.recent_jobs(list_jobs.version, max_jobs) as j;
   select (s.job).*
   from (
     select migration_guard.show_job(j, list_jobs.actor) as job
-    from migration_guard.jobs as j
-    where list_jobs.version is null or j.version = migration_guard.normalize_version(list_jobs.version)
+    from migration_guard.recent_jobs(list_jobs.version, max_jobs) as j
     order by j.number desc
-    limit least(greatest(max_jobs, 1), 200)
-  ) as s
+    offset 0
+  ) as s;
 $$;
 comment on function migration_guard_api.list_jobs(text, int, text) is
   'GET /v1/jobs: newest first, all or those of one version, 200 at most. Values of rows are shown to an admin alone.';
 
 create function migration_guard_api.get_job(id uuid, actor text default null) returns migration_guard_api.job
-language sql stable security definer
+language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.show_job(migration_guard.get_job(id), actor) $$;
+as $$
+  select migration_guard.audit_reading(migration_guard.get_job(id), actor);
+  select migration_guard.show_job(migration_guard.get_job(id), actor);
+$$;
 comment on function migration_guard_api.get_job(uuid, text) is
   'GET /v1/jobs/{id}. Values of rows are shown to an admin alone. Raises job_not_found.';
 

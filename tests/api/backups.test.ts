@@ -62,7 +62,7 @@ test("a backup is taken, verified, listed, confirmed and cleaned up", async ({ f
   });
   expect(removed).toMatchObject({ status: 200, json: { kind: "cleanup", status: "succeeded" } });
   expect((await call("GET", "/v1/backups/v10.0")).json).toMatchObject({ status: 404, code: "backup_not_found" });
-  expect((await call("GET", "/v1/backups")).json).toEqual({ backups: [] });
+  expect((await call("GET", "/v1/backups")).json.backups).toMatchObject([{ version: "v10.0", state: "trashed" }]);
   expect((await call("GET", "/v1/jobs?version=v10")).json.jobs.map((each: { kind: string }) => each.kind))
     .toEqual(["cleanup", "verify", "backup"]);
 });
@@ -212,6 +212,54 @@ test("a wrong, a spent and an expired token are refused", async ({ freshApi }) =
   expect((await remove(spent)).json.status).toBe("succeeded");
   await takeBackup(freshApi, "v11");
   expect((await remove(spent)).json).toMatchObject({ status: 404, code: "backup_not_found" });
+});
+
+test("a cleanup is undone until its time in the trash is over", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await takeBackup(freshApi);
+  await call("POST", "/v1/backups/v10/verify", { wait: 60 });
+  await call("POST", "/v1/backups/v10/confirm", { json: { note: "fine" } });
+  const { json: before } = await call("GET", "/v1/backups/v10");
+  expect((await call("POST", "/v1/backups/v10/restore-from-trash")).json).toMatchObject({
+    status: 404,
+    code: "backup_not_found",
+  });
+  const remove = async (override?: unknown) => {
+    const { json: { token } } = await call("GET", "/v1/backups/v10/cleanup-plan");
+    return call("DELETE", "/v1/backups/v10", { json: { confirm: "migration_backup_v10", token, override }, wait: 60 });
+  };
+  expect((await remove()).json).toMatchObject({ status: 409, code: "cleanup_refused" });
+  expect((await remove({ guard: "migration_confirmed", reason: "I am in a hurry." })).json).toMatchObject({
+    status: 400,
+  });
+  expect((await remove({ guard: "retention_passed", reason: "short" })).json).toMatchObject({ status: 400 });
+  const removed = await remove({ guard: "retention_passed", reason: "The customer asked for erasure." });
+  expect(removed).toMatchObject({
+    status: 200,
+    json: {
+      status: "succeeded",
+      result: {
+        removed: false,
+        trash_schema: expect.stringMatching(/^migration_trash_v10_[0-9a-f]{8}$/),
+        override: { guard: "retention_passed", by: "default", reason: "The customer asked for erasure." },
+      },
+    },
+  });
+  const gone = await call("GET", "/v1/backups/v10");
+  expect(gone.json).toMatchObject({
+    status: 404,
+    detail: expect.stringContaining("restore-from-trash brings back until"),
+  });
+  const restored = await call("POST", "/v1/backups/v10/restore-from-trash");
+  expect(restored).toMatchObject({
+    status: 200,
+    json: { state: "migrated", schema: "migration_backup_v10", trashed_at: null },
+  });
+  expect((await call("GET", "/v1/backups/v10")).json).toEqual(before);
+  expect(
+    await database.sql`select outcome from migration_guard.audit_log where action = 'restore_from_trash' order by id`,
+  )
+    .toEqual([{ outcome: "done" }]);
 });
 
 test("a plan of every table and a term comes back as it was stored, and its contacts are where they are needed", async ({ freshApi }) => {

@@ -141,6 +141,7 @@ const calls: [needed: string, call: string][] = [
   ["admin", `roll_back('v10', '${hash}', '{}', true, $1)`],
   ["admin", `plan_cleanup('v10', $1)`],
   ["admin", `delete_backup('v10', 'migration_backup_v10', 'token', $1)`],
+  ["admin", `restore_from_trash('v10', $1)`],
   ["admin", `list_keys('{}', $1)`],
   ["admin", `get_key('default', $1)`],
   ["admin", `put_key('x', 'admin', $1)`],
@@ -210,4 +211,25 @@ test("values of rows are shown to an admin alone, whoever reads the job", async 
     expect(profiles.samples).toEqual({ inserted: [], updated: [{ id: expect.any(String) }], deleted: [] });
   }
   expect((await sql`select result from migration_guard_api.get_job(${id}, 'default')`)[0]!.result).toEqual(result);
+});
+
+test("whoever is shown values of rows is recorded each time, and nobody else", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard_api.diff_backup('v10', 5, false, 'default')`;
+  await sql`select migration_guard_api.diff_backup('v10', 5, true, 'default')`;
+  const { id } = await lastJob(sql);
+  const readings = async () => [
+    ...await sql`
+      select actor, version, job_id, outcome from migration_guard.audit_log where action = 'diff.values.read' order by id`,
+  ];
+  await sql`select migration_guard_api.get_job(${id}, 'default')`;
+  await work(sql);
+  expect(await readings()).toEqual([]);
+  await put(sql, "night_shift", "operator");
+  for (const actor of ["night_shift", null, "default"]) await sql`select migration_guard_api.get_job(${id}, ${actor})`;
+  const reading = { actor: "default", version: "v10.0", job_id: id, outcome: "done" };
+  expect(await readings()).toEqual([reading]);
+  // Of the listed jobs one has values.
+  for (const actor of ["night_shift", "default"]) await sql`select migration_guard_api.list_jobs('v10', 50, ${actor})`;
+  expect(await readings()).toEqual([reading, reading]);
 });
