@@ -65,6 +65,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     ,
     cleanupPlan,
     removed,
+    restored,
   ] = outputs;
   expect(JSON.parse(ready!)).toMatchObject({ status: "ready", worker: "function" });
   expect(JSON.parse(derived!)).toMatchObject({
@@ -95,10 +96,14 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   expect(JSON.parse(confirmed!)).toMatchObject({ state: "migrated", confirmed_by: "default" });
   // The plan is drawn before the two weeks have passed in this test, so that it shows the guard that blocks.
   expect(JSON.parse(cleanupPlan!)).toMatchObject({ allowed: false });
-  expect(JSON.parse(removed!)).toMatchObject({ status: "succeeded", result: { removed: true } });
-  expect(outputs).toHaveLength(22);
+  expect(JSON.parse(removed!)).toMatchObject({
+    status: "succeeded",
+    result: { removed: false, purge_after: expect.any(String) },
+  });
+  expect(JSON.parse(restored!)).toMatchObject({ state: "migrated", schema: "migration_backup_v10" });
+  expect(outputs).toHaveLength(23);
 
   const [left] = await database
     .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;
-  expect(left).toEqual({ backup: null, notes: "curator_notes" });
+  expect(left).toEqual({ backup: "migration_backup_v10", notes: "curator_notes" });
 });
