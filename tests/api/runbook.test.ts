@@ -100,7 +100,11 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     status: "succeeded",
     result: { removed: false, purge_after: expect.any(String) },
   });
-  expect(JSON.parse(restored!)).toMatchObject({ state: "migrated", schema: "migration_backup_v10" });
+  expect(JSON.parse(restored!)).toMatchObject({
+    schema: "migration_backup_v10",
+    confirmed_by: "default",
+    trashed_at: null,
+  });
   expect(outputs).toHaveLength(23);
 
   const [left] = await database
