@@ -89,6 +89,16 @@ as $$
 $$;
 comment on function migration_guard.without_values(jsonb) is 'The result of a diff that holds whole rows, with no more of them than their keys.';
 
+create function migration_guard.without_keys(result jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select result || jsonb_build_object('samples_hidden', true, 'tables', (
+    select coalesce(jsonb_agg(t.value || '{"samples": {"inserted": [], "updated": [], "deleted": []}}' order by t.position), '[]')
+    from jsonb_array_elements(result -> 'tables') with ordinality as t (value, position)))
+$$;
+comment on function migration_guard.without_keys(jsonb) is 'The result of a diff with its counts, and no rows'' keys.';
+
 create function migration_guard.holds_values(job migration_guard.jobs) returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -110,13 +120,15 @@ set search_path = pg_catalog, pg_temp
 as $$
   select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job),
     case
-      when migration_guard.holds_values(job) and migration_guard.role_of(reader) <> 'admin' then migration_guard.without_values(job.result)
+      when job.kind = 'diff' and r.role = 'viewer' then migration_guard.without_keys(job.result)
+      when migration_guard.holds_values(job) and r.role <> 'admin' then migration_guard.without_values(job.result)
       else job.result end,
-    job.error || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
+    case when r.role = 'viewer' and job.error ? 'keys' then job.error - 'keys' || '{"keys_hidden": true}' else job.error end || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
     job.actor, job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
+  from migration_guard.role_of(reader) as r (role)
 $$;
 comment on function migration_guard.show_job(migration_guard.jobs, text) is
-  'A job, as the API shows it to a key: values of rows to an admin alone.';
+  'A job, as the API shows it to a key: values of rows to an admin alone, and to a viewer no keys of rows either.';
 
 create function migration_guard.backup_state(backup migration_guard.backups) returns text
 language sql stable

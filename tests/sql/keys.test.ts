@@ -199,7 +199,19 @@ test("values of rows are shown to an admin alone, whoever reads the job", async 
   const { id, result } = await lastJob(sql);
   expect(JSON.stringify(result)).toContain("SECRET");
   await put(sql, "night_shift", "operator");
-  for (const actor of ["night_shift", "watcher", null]) {
+  for (const actor of ["watcher", null]) {
+    const [{ result: shown }] = await sql`select result from migration_guard_api.get_job(${id}, ${actor})` as [
+      { result: typeof result },
+    ];
+    expect(JSON.stringify(shown)).not.toContain("SECRET");
+    const { samples_hidden, tables, ...rest } = shown as Record<string, any>;
+    expect(samples_hidden).toBe(true);
+    expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
+    expect(tables.map(({ samples, ...counts }: Record<string, unknown>) => counts))
+      .toEqual((result.tables as Record<string, unknown>[]).map(({ samples, ...counts }) => counts));
+    for (const { samples } of tables) expect(samples).toEqual({ inserted: [], updated: [], deleted: [] });
+  }
+  for (const actor of ["night_shift"]) {
     const [job] = await sql`select result from migration_guard_api.get_job(${id}, ${actor})`;
     const [listed] = await sql`select result from migration_guard_api.list_jobs('v10', 1, ${actor})`;
     expect(JSON.stringify([job, listed])).not.toContain("SECRET");
@@ -211,6 +223,21 @@ test("values of rows are shown to an admin alone, whoever reads the job", async 
     expect(profiles.samples).toEqual({ inserted: [], updated: [{ id: expect.any(String) }], deleted: [] });
   }
   expect((await sql`select result from migration_guard_api.get_job(${id}, 'default')`)[0]!.result).toEqual(result);
+});
+
+test("the keys of rows that a rollback failed for are shown to an operator, and to a viewer not", async ({ example: { sql } }) => {
+  await put(sql, "night_shift", "operator");
+  await backUp(sql, "v10", examplePlan);
+  const [job] = await sql`
+    insert into migration_guard.jobs (kind, version, actor, status, finished_at, error)
+    values ('rollback', 'v10.0', 'default', 'failed', now(), '{"code": "rows_violate_constraint", "message": "m", "keys": [{"email": "a@b.c"}]}')
+    returning id`;
+  const error = async (actor: string) =>
+    (await sql`select error from migration_guard_api.get_job(${job!.id}, ${actor})`)[0]!.error;
+  expect(await error("night_shift")).toMatchObject({ message: "m", keys: [{ email: "a@b.c" }] });
+  const { keys, ...seen } = await error("watcher");
+  expect(keys).toBeUndefined();
+  expect(seen).toMatchObject({ code: "rows_violate_constraint", message: "m", keys_hidden: true });
 });
 
 test("whoever is shown values of rows is recorded each time, and nobody else", async ({ example: { sql } }) => {
