@@ -95,6 +95,8 @@ select * from (values
   ('MG028', 'last_admin'),
   ('MG029', 'key_not_found'),
   ('MG030', 'audit_is_append_only'),
+  ('MG031', 'rate_limited'),
+  ('MG032', 'too_many_jobs'),
   ('MG035', 'second_key_required'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),

@@ -183,6 +183,7 @@ as $$
 declare
   job migration_guard.jobs;
 begin
+  perform migration_guard.assert_job_limit(actor);
   insert into migration_guard.jobs as j (kind, version, actor, parameters, request_id, notify_url)
   values (enqueue.kind, migration_guard.normalize_version(enqueue.version), enqueue.actor, enqueue.parameters, enqueue.request_id,
     migration_guard.notify_url(enqueue.version))
@@ -194,7 +195,7 @@ exception when unique_violation then
 end
 $$;
 comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
-  'Queues a job. Raises backup_in_progress when a backup, rollback or cleanup of the version is queued or running.';
+  'Queues a job. Raises too_many_jobs, or backup_in_progress when a backup, rollback or cleanup of the version is queued or running.';
 
 -- Requests that come again --------------------------------------------------------------------------------------------
 

@@ -127,6 +127,7 @@ begin
   end if;
   -- What a dump brings back has its place already.
   delete from migration_guard.audit_pending as p where exists (select from migration_guard.audit_chain as c where c.entry_id = p.entry_id);
+  perform migration_guard.end_refusal_counts();
   select c.* into last from migration_guard.audit_chain as c order by c.number desc limit 1;
   for entry in
     select l.* from migration_guard.audit_pending as p join migration_guard.audit_log as l on l.id = p.entry_id order by l.id
@@ -206,11 +207,15 @@ begin
     migration_guard.request_header('request-id'), migration_guard.request_header('source'),
     case when audit.version is not null then migration_guard.normalize_version(audit.version) end,
     audit.job_id, audit.action, audit.outcome, jsonb_strip_nulls(audit.parameters));
+  -- What only reads is not limited (chapter 4, limits), nor is what was refused.
+  if audit.outcome = 'done' and audit.action <> all ('{rollback_plan,diff.values.read}'::text[]) then
+    perform migration_guard.count_change(audit.actor);
+  end if;
   perform migration_guard.seal_audit();
 end
 $$;
 comment on function migration_guard.audit(text, text, text, uuid, jsonb, text) is
-  'Records what a key has asked for, in the transaction in which it is done.';
+  'Records what a key has asked for, in the transaction in which it is done, and counts what was changed. Raises rate_limited.';
 
 create function migration_guard.audited(job migration_guard.jobs, action text, actor text, parameters jsonb default '{}') returns migration_guard.jobs
 language plpgsql volatile

@@ -244,7 +244,7 @@ create function migration_guard_api.put_plan(version text, plan jsonb, actor tex
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.put_plan(version, plan, actor);
   -- The URL may be a secret.
   select migration_guard.audit('plan.put', actor, version, parameters => plan - 'notify_url');
@@ -257,7 +257,7 @@ create function migration_guard_api.delete_plan(version text, actor text) return
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.delete_plan(version);
   select migration_guard.audit('plan.delete', actor, version);
 $$;
@@ -309,7 +309,7 @@ create function migration_guard_api.create_backup(version text, actor text, requ
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
     migration_guard.remember_request(migration_guard.enqueue_backup(version, actor, request_id), idempotency_key, r.request)),
@@ -351,7 +351,7 @@ returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
     migration_guard.remember_request(migration_guard.enqueue_verification(version, actor, request_id, expected_manifest), idempotency_key, r.request)),
@@ -374,7 +374,7 @@ create function migration_guard_api.confirm_backup(version text, note text, acto
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.confirm_backup(version, note, actor);
   select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note));
   select migration_guard.show_backup(migration_guard.get_backup(version));
@@ -387,7 +387,7 @@ returns table (schema text, guards jsonb, token text, token_expires_at timestamp
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select b.schema_name, g.guards, t.token, t.expires_at, coalesce((b.plan ->> 'two_keys')::boolean, false), coalesce(b.plan ->> 'trash_hours', '24')::int
   from migration_guard.get_backup(version) as b
   cross join lateral (
@@ -407,7 +407,7 @@ returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
     migration_guard.remember_request(migration_guard.enqueue_cleanup(version, confirm, token, actor, request_id, override), idempotency_key, r.request)),
@@ -422,13 +422,13 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select migration_guard.restore_from_trash(version);
   select migration_guard.audit('restore_from_trash', actor, version);
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.restore_from_trash(text, text) is
-  'POST /v1/backups/{version}/restore-from-trash. Raises role_required, backup_not_found, backup_exists, backup_in_progress,
+  'POST /v1/backups/{version}/restore-from-trash. Raises role_required, rate_limited, backup_not_found, backup_exists, backup_in_progress,
 backup_damaged or backup_locked.';
 
 -- Drift and rollback --------------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ create function migration_guard_api.diff_backup(
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, case when include_values then 'admin' else 'operator' end);
+  select migration_guard.require_change(actor, case when include_values then 'admin' else 'operator' end);
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
     migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)),
@@ -476,7 +476,7 @@ set search_path = pg_catalog, pg_temp
 -- It makes the plan again, to see that it is the one that was read.
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
     migration_guard.remember_request(migration_guard.enqueue_rollback(version, plan_hash, options, rehearse, actor, request_id), idempotency_key, r.request)),
@@ -531,7 +531,7 @@ create function migration_guard_api.cancel_job(id uuid, actor text) returns migr
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.require_change(actor, 'operator');
   select migration_guard.show_job(migration_guard.audited(migration_guard.cancel_job(id, actor), 'cancel', actor), actor);
 $$;
 comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
@@ -587,6 +587,14 @@ set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.role_of(actor) $$;
 comment on function migration_guard_api.get_role(text) is 'The role of the key that asks: what the function looks at before it begins.';
 
+create function migration_guard_api.admit_change(actor text) returns table (role text, admission uuid)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.role_of(actor), migration_guard.admit_change(actor) $$;
+comment on function migration_guard_api.admit_change(text) is
+  'What the function calls before it begins with what changes something: one row, with the role of the key, and what the change is
+to be called with in the header x-migration-guard-admission, in order not to be counted twice. Raises rate_limited.';
+
 create function migration_guard_api.list_keys(names text[], actor text) returns setof migration_guard_api.key
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -613,7 +621,7 @@ create function migration_guard_api.put_key(name text, role text, actor text) re
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select migration_guard.put_key(name, role, actor);
   select migration_guard.audit('key.put', actor, parameters => jsonb_build_object('name', name, 'role', role));
   select migration_guard.show_key(name);
@@ -625,7 +633,7 @@ create function migration_guard_api.delete_key(name text, actor text) returns vo
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_role(actor, 'admin');
+  select migration_guard.require_change(actor, 'admin');
   select migration_guard.delete_key(name);
   select migration_guard.audit('key.delete', actor, parameters => jsonb_build_object('name', name));
 $$;
@@ -708,14 +716,19 @@ comment on function migration_guard_api.get_audit_head(text) is
 
 create function migration_guard_api.record_refusal(
   action text, actor text default null, version text default null, job_id uuid default null, parameters jsonb default '{}'
-) returns void
+) returns int
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$
-  select migration_guard.audit(action, actor, version, job_id, parameters, 'refused');
-$$;
+as $$ select migration_guard.record_refusal(action, actor, version, job_id, parameters) $$;
 comment on function migration_guard_api.record_refusal(text, text, text, uuid, jsonb) is
-  'Records that a request was refused, when all else that it did was undone.';
+  'Records that a request was refused, when all else that it did was undone. Returns null or, where this key''s refusals with
+this status are no longer told one by one, for how many seconds more that is so.';
+
+create function migration_guard_api.count_refusals(status text, times int, actor text default null) returns void
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.count_refusals(actor, status, times) $$;
+comment on function migration_guard_api.count_refusals(text, int, text) is 'Numbers refusals that record_refusal wants no more of one by one.';
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 

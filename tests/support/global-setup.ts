@@ -20,9 +20,11 @@ declare module "vitest" {
   }
 }
 
-/** Makes admins of the keys that tests in SQL speak for. */
-async function giveRoles(database: { port: number; database: string }) {
+/** Makes admins of the keys that tests in SQL speak for, and lets them all ask as often as they want. */
+async function prepareKeys(database: { port: number; database: string }) {
   const sql = connect(database);
+  await sql`
+    update migration_guard.limits set max_jobs = 1000000, changes_per_minute = 1000000, refusals_per_minute = 1000000`;
   await sql`
     insert into migration_guard.key_roles (name, role, updated_by)
     select name, 'admin', 'setup' from unnest('{test,alice,bob}'::text[]) as name`;
@@ -48,7 +50,7 @@ export default async function setup(project: TestProject) {
   await admin`create database with_product owner postgres`;
   await createPlatformSchemas({ port, database: "with_product" });
   await pushMigrations({ port, database: "with_product" });
-  await giveRoles({ port, database: "with_product" });
+  await prepareKeys({ port, database: "with_product" });
   await admin`create database with_example owner postgres template with_product`;
   await loadExample({ port, database: "with_example" });
   await admin.end();

@@ -9,14 +9,15 @@ import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
+import { documentLimits } from "./document-limits.ts";
 import type { Environment } from "./environment.ts";
 import { logRequest } from "./log-request.ts";
 import { findOperation } from "./operations.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { recordRefusals } from "./record-refusals.ts";
-import { requireRole } from "./require-role.ts";
 import { requireMediaType } from "./require-media-type.ts";
+import { requireRole } from "./require-role.ts";
 import { audit } from "./routes/audit.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
@@ -42,6 +43,8 @@ export type AppEnv = {
     webhooks: Environment["webhooks"];
     /** What the audit trail calls a request that is more than its operation usually is. */
     auditAction?: string;
+    /** By what the database knows that it has counted a request that changes something. */
+    admission?: string;
   };
 };
 export type App = OpenAPIHono<AppEnv>;
@@ -132,6 +135,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   keys(app, keyNames(environment));
   audit(app);
 
+  documentLimits(app);
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
     type: "apiKey",
     in: "header",

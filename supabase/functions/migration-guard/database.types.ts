@@ -10,6 +10,13 @@ export type Database = {
       [_ in never]: never;
     };
     Functions: {
+      "admit_change": {
+        Args: { "actor": string };
+        Returns: {
+          "admission": string;
+          "role": string;
+        }[];
+      };
       "cancel_job": {
         Args: { "actor": string; "id": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
@@ -30,6 +37,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "count_refusals": { Args: { "actor"?: string; "status": string; "times": number }; Returns: undefined };
       "create_backup": {
         Args: { "actor": string; "idempotency_key"?: string; "request_id"?: string; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
@@ -272,7 +280,7 @@ export type Database = {
       };
       "record_refusal": {
         Args: { "action": string; "actor"?: string; "job_id"?: string; "parameters"?: Json; "version"?: string };
-        Returns: undefined;
+        Returns: number;
       };
       "record_webhook": {
         Args: { "attempt": number; "failure"?: string; "id": string; "status"?: number };

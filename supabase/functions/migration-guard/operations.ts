@@ -1,3 +1,4 @@
+import type { RouteConfig } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { routePath } from "hono/route";
 import type { App, AppEnv } from "./app.ts";
@@ -7,12 +8,17 @@ import { Role } from "./roles.ts";
 export type Operation = {
   /** Null where no credential is asked for. */
   requiredRole: Role | null;
+  /** Whether it counts against the limit of changes. */
+  changes: boolean;
   /** What the audit trail calls it. */
   auditAction: string;
 };
 
 /** Which operation a request is for, if there is one. */
 export type FindOperation = (c: Context<AppEnv>) => Operation | undefined;
+
+/** Whether an operation changes something: what is no GET does, unless it says otherwise. */
+export const isChange = ({ method, "x-changes": changes = method !== "get" }: RouteConfig): boolean => changes;
 
 /** Looks operations up in the document that the routes make: an operation without a role is an admin's. */
 export function findOperation(app: App): FindOperation {
@@ -25,6 +31,7 @@ export function findOperation(app: App): FindOperation {
         const { method, path, security, "x-required-role": role = "admin", "x-audit-action": action = "request" } =
           definition.route;
         operations.set(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`, {
+          changes: isChange(definition.route),
           requiredRole: security?.length === 0 ? null : Role.parse(role),
           auditAction: action,
         });

@@ -42,6 +42,8 @@ export const problems = {
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },
   unsupported_media_type: { status: 415, title: "The body is not declared as what the path takes" },
   objects_not_found: { status: 422, title: "The plan names what does not exist", sqlstate: "MG007" },
+  rate_limited: { status: 429, title: "The key has asked for too many changes in a minute", sqlstate: "MG031" },
+  too_many_jobs: { status: 429, title: "The key has too many jobs under way", sqlstate: "MG032" },
   internal_error: { status: 500, title: "Something went wrong in the function" },
   database_error: { status: 500, title: "Something went wrong in the database" },
   database_unavailable: { status: 503, title: "The database cannot be reached" },
@@ -71,6 +73,8 @@ export type ProblemDetails = {
   /** The role of the key that asked, and the one that would do. */
   role?: Role;
   required?: Role;
+  /** When to come again; the header `Retry-After` says the same. */
+  retry_after_seconds?: number;
 };
 
 /** An error that the API answers with as `application/problem+json`. */
@@ -97,6 +101,8 @@ export class Problem extends Error {
     const response = Response.json(body, { status, headers });
     response.headers.set("content-type", "application/problem+json");
     response.headers.set("x-request-id", instance);
+    const { retry_after_seconds } = this.details;
+    if (retry_after_seconds !== undefined) response.headers.set("retry-after", String(retry_after_seconds));
     if (status === 401) response.headers.set("www-authenticate", 'Bearer realm="migration-guard"');
     return response;
   }

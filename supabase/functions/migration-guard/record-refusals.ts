@@ -1,15 +1,15 @@
 import { createMiddleware } from "hono/factory";
-import { z } from "zod";
 import type { AppEnv } from "./app.ts";
 import { logError } from "./log-error.ts";
 import type { FindOperation } from "./operations.ts";
 import { Problem } from "./problems.ts";
 import { jobIdOf, pathPattern, problemBody, versionOf } from "./request-facts.ts";
-import { type Client, rpc } from "./rpc.ts";
+import { refusalRecorder } from "./refusal-recorder.ts";
+import type { Client } from "./rpc.ts";
 
 /**
- * Has the audit trail tell of every request that was refused for who asked (401, 403), or by a guard or a state (409): what the
- * request itself had recorded is undone with it. The answer does not wait for that, nor depend on it.
+ * Has the audit trail tell of every request that was refused for who asked (401, 403), by a guard or a state (409), or by a limit
+ * (429): what the request itself had recorded is undone with it. The answer does not wait for that, nor depend on it.
  *
  * @param client For a request that has none, since it was not let in.
  */
@@ -18,10 +18,11 @@ export function recordRefusals(
   client: () => Client,
   waitUntil: (promise: Promise<unknown>) => void,
 ) {
+  const record = refusalRecorder();
   return createMiddleware<AppEnv>(async (c, next) => {
     await next();
     const { status } = c.res;
-    if (![401, 403, 409].includes(status)) return;
+    if (![401, 403, 409, 429].includes(status)) return;
     const problem = await problemBody(c.res);
     const guards = (problem?.guards ?? []) as { guard: string; passed: boolean }[];
     const parameters = {
@@ -39,9 +40,9 @@ export function recordRefusals(
       job_id: jobIdOf(c) ?? undefined,
       parameters: JSON.parse(JSON.stringify(parameters)),
     };
-    const record = async () => await rpc(c.var.client ?? client(), "record_refusal", refusal, z.unknown());
+    const recorded = async () => await record(c.var.client ?? client(), refusal);
     waitUntil(
-      record().catch((error) =>
+      recorded().catch((error) =>
         logError("refusal_not_recorded", { code: error instanceof Problem ? error.code : String(error) })
       ),
     );

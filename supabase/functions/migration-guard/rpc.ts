@@ -33,7 +33,7 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   const timer = setTimeout(() => tooLong.abort(), limit);
   try {
     const call = client.rpc(name, parameters).abortSignal(tooLong.signal);
-    for (const [header, value] of Object.entries(auditHeaders())) call.setHeader(header, value);
+    for (const [header, value] of Object.entries(requestHeaders())) call.setHeader(header, value);
     const { data, error, status } = await call;
     if (error) throw toProblem(error, status);
     return schema.parse(data);
@@ -42,14 +42,15 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   }
 }
 
-/** What the audit trail tells of the request besides the call itself. */
-function auditHeaders(): Record<string, string> {
+/** What the database is told of the request besides the call itself: for the audit trail, and that it was counted already. */
+function requestHeaders(): Record<string, string> {
   const c = tryGetContext<AppEnv>();
   if (!c) return {};
   const source = sourceOf(c);
   return {
     "x-migration-guard-request-id": c.var.requestId,
     ...(source ? { "x-migration-guard-source": source } : {}),
+    ...(c.var.admission ? { "x-migration-guard-admission": c.var.admission } : {}),
   };
 }
 

@@ -52,6 +52,7 @@ export const ProblemSchema = z.object({
   }),
   role: Role.optional().openapi({ description: "With `role_required`: the role of the key that asked." }),
   required: Role.optional().openapi({ description: "With `role_required`: the role that would do." }),
+  retry_after_seconds: z.int().optional().openapi({ description: "When to come again, as `Retry-After` says." }),
 }).openapi("Problem");
 
 export const Progress = z.object({

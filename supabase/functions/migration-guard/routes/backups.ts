@@ -181,6 +181,7 @@ const getCleanupPlan = createRoute({
   path: "/v1/backups/{version}/cleanup-plan",
   "x-required-role": "admin",
   "x-audit-action": "cleanup_plan",
+  "x-changes": true,
   tags,
   summary: "Every guard of a cleanup, passed or blocked and why, and a one-time token that is valid for ten minutes.",
   request: { params },

@@ -36,6 +36,7 @@ const derivePlan = createRoute({
   method: "post",
   path: "/v1/plans/{version}/derive",
   "x-required-role": "operator",
+  "x-changes": false,
   tags: ["plans"],
   summary: "The plan that a migration file needs: what its statements touch, and what depends on that. Stores nothing.",
   request: {

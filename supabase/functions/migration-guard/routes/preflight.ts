@@ -25,6 +25,7 @@ const preflightPlan = createRoute({
   method: "post",
   path: "/v1/plans/{version}/preflight",
   "x-required-role": "operator",
+  "x-changes": false,
   tags: ["plans"],
   summary: "Look, before the backup and the migration, for what could get in their way. Nothing is changed.",
   description:
