@@ -74,8 +74,8 @@ create unlogged table migration_guard.changing_requests (
   is_spent boolean not null
 );
 comment on table migration_guard.changing_requests is 'Requests of the last minutes that change something, and were let in.';
-create index changing_requests_by_actor on migration_guard.changing_requests (actor, at);
-create index changing_requests_by_age on migration_guard.changing_requests (at);
+create unique index changing_requests_by_actor on migration_guard.changing_requests (actor, at, id);
+create unique index changing_requests_by_age on migration_guard.changing_requests (at, id);
 
 create function migration_guard.assert_rate(actor text) returns void
 language plpgsql volatile

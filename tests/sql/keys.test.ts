@@ -155,6 +155,7 @@ const calls: [needed: string, call: string][] = [
 const forEverybody = [
   ...["get_readiness", "get_metrics", "list_plans", "get_plan", "list_names", "list_backups", "get_backup"],
   ...["get_checklist", "list_jobs", "get_job", "get_role", "take_webhooks", "record_webhook", "record_refusal"],
+  ...["count_refusals", "admit_change"],
 ];
 
 test("the list of calls that want a role is whole", async ({ database: { sql } }) => {
