@@ -118,9 +118,14 @@ test("a refusal that cannot be recorded is answered all the same, and logged", a
   await admin`alter table migration_guard.audit_log add constraint no_room check (outcome <> 'refused')`;
   const headers = { "x-request-id": "lost-1" };
   expect((await api.call("GET", "/v1/plans", { credentials: {}, headers })).status).toBe(401);
-  await expect.poll(() =>
-    log.split("\n").filter((line) => line.includes("refusal_not_recorded")).map((line) => JSON.parse(line))
-  ).toEqual([{ level: "error", event: "refusal_not_recorded", request_id: "lost-1", code: "database_error" }]);
+  const notRecorded = () =>
+    log.split("\n").filter((line) => line.includes("refusal_not_recorded")).map((line) => JSON.parse(line));
+  await expect.poll(notRecorded, { timeout: 60_000 }).toEqual([{
+    level: "error",
+    event: "refusal_not_recorded",
+    request_id: "lost-1",
+    code: "database_error",
+  }]);
 });
 
 test("an act that cannot be recorded is not done", async ({ guarded }) => {

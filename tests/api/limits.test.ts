@@ -145,7 +145,7 @@ test("a key with as many jobs as it may have is told to come again", async ({ li
   const { call, database } = limited;
   await call("PUT", "/v1/plans/v10", { json: examplePlan });
   await call("POST", "/v1/backups", { json: { version: "v10" }, wait: 60 });
-  await setLimits(limited, { max_jobs: 2 });
+  await setLimits(limited, { max_jobs: 2, changes_per_minute: 10_000 });
   const { release } = await lockTable(database.connect("supabase_admin"), "public.profiles");
   const diff = (options = {}) => call("POST", "/v1/backups/v10/diff", { json: {}, ...options });
   expect((await diff()).status).toBe(202);
@@ -164,7 +164,8 @@ test("that a key is over its limit stands in the trail once a minute, and how of
   await change();
   for (let i = 0; i < 10; i++) await change();
   const { sql } = limited.database;
-  await expect.poll(() => sql`select actor, status, told, left_out::int from migration_guard.refusal_counts`).toEqual([
+  const counts = () => sql`select actor, status, told, left_out::int from migration_guard.refusal_counts`;
+  await expect.poll(counts, { timeout: 60_000 }).toEqual([
     { actor: "night_shift", status: "429", told: 1, left_out: 9 },
   ]);
   await sql`update migration_guard.refusal_counts set since = since - interval '1 minute'`;
@@ -182,7 +183,7 @@ test("whoever has no key adds only so many entries a minute to the trail, and th
     await Promise.all(Array.from({ length: 10 }, () => call("GET", "/v1/plans", { credentials: {} })));
   }
   const counts = () => sql`select actor, status, told, left_out::int from migration_guard.refusal_counts`;
-  await expect.poll(counts).toEqual([{ actor: null, status: "401", told: 5, left_out: 195 }]);
+  await expect.poll(counts, { timeout: 60_000 }).toEqual([{ actor: null, status: "401", told: 5, left_out: 195 }]);
   await sql`update migration_guard.refusal_counts set since = since - interval '1 minute'`;
   const { json: { entries } } = await call("GET", "/v1/audit?outcome=refused");
   expect(entries.map(({ action }: { action: string }) => action)).toEqual(

@@ -155,6 +155,22 @@ test("of a hundred changes at once, sixty are let through", async ({ database })
   expect(await counted(database.sql)).toBe(60);
 });
 
+test("whoever asks while another is being let in waits, and is refused when that was the last", async ({ database }) => {
+  const { sql } = database;
+  const others = [database.connect(), database.connect()];
+  await setLimits(sql, { changes_per_minute: 1 });
+  const { asked } = await sql.begin(async (open) => {
+    await admit(open as unknown as postgres.Sql);
+    const asked = [admit(others[0]!), change(others[1]!)].map((call) => Promise.allSettled([call]));
+    await expect.poll(() => open`select from pg_locks where locktype = 'advisory' and not granted`, { timeout: 30_000 })
+      .toHaveLength(2);
+    return { asked };
+  });
+  for (const outcome of await Promise.all(asked)) {
+    expect(outcome).toMatchObject([{ status: "rejected", reason: rateLimited }]);
+  }
+});
+
 test("a call that takes long keeps no other change of its key waiting", async ({ example }) => {
   const { sql } = example;
   const lock = example.connect();
@@ -162,7 +178,8 @@ test("a call that takes long keeps no other change of its key waiting", async ({
   // The same request with the same key waits for the first one.
   await lock`select pg_advisory_lock(hashtextextended(jsonb_build_array('migration_guard', 'alice', 'again')::text, 0))`;
   const waiting = verifyBackup(long, "alice", "again").then(() => "done");
-  await expect.poll(() => sql`select from pg_locks where locktype = 'advisory' and not granted`).toHaveLength(1);
+  await expect.poll(() => sql`select from pg_locks where locktype = 'advisory' and not granted`, { timeout: 60_000 })
+    .toHaveLength(1);
   await sql`set lock_timeout = '5s'`;
   await admit(sql);
   await change(sql);
