@@ -85,6 +85,7 @@ async function start() {
   await loadExample({ port, database });
   step(`Making a table of ${options.rows} rows of 8 kB`);
   const sql = connect({ port, database });
+  await sql`update migration_guard.limits set max_jobs = 1000, changes_per_minute = 100000`;
   // Neither compressed nor moved out of line: it is as large on disk as it is said to be.
   await sql.unsafe(`
     create table public.large (
