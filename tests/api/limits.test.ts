@@ -93,6 +93,7 @@ test("each operation that changes something says that it is limited, and is; no 
     "POST /v1/backups",
     "POST /v1/backups/{version}/confirm",
     "POST /v1/backups/{version}/diff",
+    "POST /v1/backups/{version}/restore-from-trash",
     "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
     "PUT /v1/keys/{name}",

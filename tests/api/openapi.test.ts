@@ -46,6 +46,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups",
     "POST /v1/backups/{version}/confirm",
     "POST /v1/backups/{version}/diff",
+    "POST /v1/backups/{version}/restore-from-trash",
     "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
     "POST /v1/plans/{version}/derive",

@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { backUp } from "../support/backup.ts";
+import { backUp, lastJob } from "../support/backup.ts";
 import { test as base, type TestDatabase } from "../support/database.ts";
 
 /** `test` with the limits that an installation begins with, and a backup `v1` in `example`. */
@@ -97,7 +97,9 @@ test("each function of the API that changes something is refused when the key ha
   expect(passed.sort()).toEqual([
     "count_refusals",
     "get_audit_head",
+    "get_job",
     "list_audit",
+    "list_jobs",
     "plan_rollback",
     "record_refusal",
     "verify_audit",
@@ -105,10 +107,17 @@ test("each function of the API that changes something is refused when the key ha
   expect(outcomes.size - passed.length).toBeGreaterThan(10);
 });
 
-test("what reads is not counted, and a rollback plan is read", async ({ example: { sql } }) => {
+test("what reads is not counted, though the trail tells of it: rollback plans, and values of rows", async ({ example: { sql } }) => {
   await setLimits(sql, { changes_per_minute: 1 });
   for (let i = 0; i < 3; i++) await sql`select migration_guard_api.plan_rollback('v1', '{}', 'alice')`;
   await sql`select migration_guard_api.list_keys('{}', 'alice')`;
+  await sql`select migration_guard.enqueue_diff('v1', 'bob', null, 1, true)`;
+  await sql`call migration_guard.work()`.simple();
+  const { id } = await lastJob(sql);
+  for (let i = 0; i < 3; i++) await sql`select migration_guard_api.get_job(${id}, 'alice')`;
+  expect(await sql`select action from migration_guard.audit_log where actor = 'alice' order by id`).toEqual(
+    ["rollback_plan", "diff.values.read"].flatMap((action) => Array.from({ length: 3 }, () => ({ action }))),
+  );
   expect(await counted(sql)).toBe(0);
   await sql`select migration_guard_api.plan_cleanup('v1', 'alice')`;
   expect(await counted(sql)).toBe(1);
