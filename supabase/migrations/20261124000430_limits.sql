@@ -49,8 +49,8 @@ declare
   allowed constant int := (migration_guard.get_limits()).max_jobs;
   under_way bigint;
 begin
-  -- What the product asks for by itself. A key of that name may do nothing of the kind unless an admin made it so.
-  if actor = 'pg_cron' then return; end if;
+  -- What the product asks for by itself. A key of such a name may do nothing of the kind unless an admin made it so.
+  if actor in ('pg_cron', 'migration_guard') then return; end if;
   perform migration_guard.lock_actor('jobs', actor);
   select count(*) into under_way from migration_guard.jobs as j where j.actor = assert_job_limit.actor and j.status in ('queued', 'running');
   if under_way >= allowed then

@@ -230,7 +230,7 @@ test("of fifty jobs at once, twenty are queued", async ({ example }) => {
   expect(await example.sql`select from migration_guard.jobs where status = 'queued'`).toHaveLength(20);
 });
 
-test("what the product verifies by itself is not limited", async ({ example: { sql } }) => {
+test("what the product asks for by itself is not limited", async ({ example: { sql } }) => {
   await backUp(sql, "v2", { tables: ["profiles"] });
   await setLimits(sql, { max_jobs: 1 });
   await sql`update migration_guard.backups set created_at = now() - interval '1 day'`;
@@ -241,6 +241,15 @@ test("what the product verifies by itself is not limited", async ({ example: { s
   expect(await sql`select actor, version from migration_guard.jobs where status = 'queued' order by version`).toEqual([
     { actor: "pg_cron", version: "v1.0" },
     { actor: "pg_cron", version: "v2.0" },
+  ]);
+  await sql`
+    update migration_guard.backups
+    set confirmed_at = now(), confirmed_by = 'alice', trashed_at = now(), trashed_by = 'alice', purge_after = now(),
+      schema_name = migration_guard.trash_schema_name(version, id)`;
+  await sql`select migration_guard.enqueue_due_purges()`;
+  expect(await sql`select actor, version from migration_guard.jobs where kind = 'purge' order by version`).toEqual([
+    { actor: "migration_guard", version: "v1.0" },
+    { actor: "migration_guard", version: "v2.0" },
   ]);
 });
 
