@@ -200,29 +200,22 @@ test("values of rows are shown to an admin alone, whoever reads the job", async 
   const { id, result } = await lastJob(sql);
   expect(JSON.stringify(result)).toContain("SECRET");
   await put(sql, "night_shift", "operator");
+  const none = { inserted: [], updated: [], deleted: [] };
   for (const actor of ["watcher", null]) {
-    const [{ result: shown }] = await sql`select result from migration_guard_api.get_job(${id}, ${actor})` as [
-      { result: typeof result },
-    ];
-    expect(JSON.stringify(shown)).not.toContain("SECRET");
-    const { samples_hidden, tables, ...rest } = shown as Record<string, any>;
-    expect(samples_hidden).toBe(true);
-    expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
-    expect(tables.map(({ samples, ...counts }: Record<string, unknown>) => counts))
-      .toEqual((result.tables as Record<string, unknown>[]).map(({ samples, ...counts }) => counts));
-    for (const { samples } of tables) expect(samples).toEqual({ inserted: [], updated: [], deleted: [] });
-  }
-  for (const actor of ["night_shift"]) {
     const [job] = await sql`select result from migration_guard_api.get_job(${id}, ${actor})`;
-    const [listed] = await sql`select result from migration_guard_api.list_jobs('v10', 1, ${actor})`;
-    expect(JSON.stringify([job, listed])).not.toContain("SECRET");
-    expect(listed).toEqual(job);
-    const { values_hidden, tables, ...rest } = job!.result;
-    expect(values_hidden).toBe(true);
-    expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
-    const profiles = tables.find(({ table }: { table: string }) => table === "public.profiles");
-    expect(profiles.samples).toEqual({ inserted: [], updated: [{ id: expect.any(String) }], deleted: [] });
+    expect(JSON.stringify(job)).not.toContain("SECRET");
+    const tables = (result.tables as object[]).map((table) => ({ ...table, samples: none }));
+    expect(job!.result).toEqual({ ...result, tables, samples_hidden: true });
   }
+  const [job] = await sql`select result from migration_guard_api.get_job(${id}, 'night_shift')`;
+  const [listed] = await sql`select result from migration_guard_api.list_jobs('v10', 1, 'night_shift')`;
+  expect(JSON.stringify([job, listed])).not.toContain("SECRET");
+  expect(listed).toEqual(job);
+  const { values_hidden, tables, ...rest } = job!.result;
+  expect(values_hidden).toBe(true);
+  expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
+  const profiles = tables.find(({ table }: { table: string }) => table === "public.profiles");
+  expect(profiles.samples).toEqual({ ...none, updated: [{ id: expect.any(String) }] });
   expect((await sql`select result from migration_guard_api.get_job(${id}, 'default')`)[0]!.result).toEqual(result);
 });
 
