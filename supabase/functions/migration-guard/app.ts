@@ -8,6 +8,7 @@ import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
+import { corsHeaders } from "./cors-headers.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import type { Environment } from "./environment.ts";
 import { logRequest } from "./log-request.ts";
@@ -102,6 +103,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     if (c.var.client && /^\/(ready|v1\/jobs)(\/|$)/.test(c.req.path)) sendWebhooksAgain();
   });
   app.use(throwErrors);
+  if (environment.allowedOrigins.length > 0) app.use(corsHeaders(environment.allowedOrigins));
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) =>
