@@ -1,4 +1,5 @@
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { contextStorage } from "hono/context-storage";
@@ -112,13 +113,15 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   }));
   app.use(except(["/health", "/openapi.json"], authenticate(environment)));
   app.use(requireRole(operationOf));
-  app.use(bodyLimit({
+  // What takes no body does not read one, whatever it is.
+  const takesNoBody = (c: Context) => !operationOf(c)?.takesBody;
+  const limitBody = bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
       throw new Problem("body_too_large", { detail: `A body has at most ${maxBodyBytes} bytes.` });
     },
-  }));
-  app.use(requireMediaType);
+  });
+  app.use(except(takesNoBody, limitBody, requireMediaType));
 
   health(app);
   ready(app);

@@ -9,6 +9,7 @@ export type Operation = {
   requiredRole: Role | null;
   /** What the audit trail calls it. */
   auditAction: string;
+  takesBody: boolean;
 };
 
 /** Which operation a request is for, if there is one. */
@@ -27,6 +28,7 @@ export function findOperation(app: App): FindOperation {
         operations.set(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`, {
           requiredRole: security?.length === 0 ? null : Role.parse(role),
           auditAction: action,
+          takesBody: definition.route.request?.body !== undefined,
         });
       }
     }
