@@ -476,6 +476,17 @@ test("a syntax error quotes no more of the file than a few words", async () => {
   await expect(parseMigration(`select 'a' '${"secret".repeat(1000)}'`)).rejects.toSatisfy((error: Error) =>
     error.message.length < 200
   );
+  for (
+    const file of [
+      "select 'secret",
+      "select 1 'secret'",
+      "select 1 E'secret'",
+      "select $a$secret",
+      "select 1 U&'secret'",
+    ]
+  ) {
+    await expect(parseMigration(file)).rejects.toSatisfy((error: Error) => !error.message.includes("secret"));
+  }
 });
 
 test("operator characters in a row that the parser would read for hours are refused, and drawn lines are not", async () => {

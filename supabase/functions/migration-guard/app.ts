@@ -17,6 +17,7 @@ import { findOperation } from "./operations.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { recordRefusals } from "./record-refusals.ts";
+import { pathPattern } from "./request-facts.ts";
 import { requireRole } from "./require-role.ts";
 import { requireMediaType } from "./require-media-type.ts";
 import { audit } from "./routes/audit.ts";
@@ -108,7 +109,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) =>
-      new Problem("method_not_allowed", { detail: `${c.req.path} takes ${methods.join(", ")}.` })
+      new Problem("method_not_allowed", { detail: `The path takes ${methods.join(", ")}.` })
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
   app.use(except(["/health", "/openapi.json"], authenticate(environment)));
@@ -160,13 +161,12 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   });
 
   app.notFound((c) => {
-    const problem = new Problem("not_found", {
-      detail: `There is no ${c.req.method} ${c.req.path}: /openapi.json lists what there is.`,
-    });
+    // A path is not repeated: somebody may have put a key into it.
+    const problem = new Problem("not_found", { detail: "There is no such path: /openapi.json lists what there is." });
     return problem.toResponse(c.var.requestId);
   });
   app.onError((error, c) =>
-    problemOf(error, `${c.req.method} ${c.req.path}`, c.var.requestId).toResponse(c.var.requestId)
+    problemOf(error, `${c.req.method} ${pathPattern(c)}`, c.var.requestId).toResponse(c.var.requestId)
   );
   return app;
 }
