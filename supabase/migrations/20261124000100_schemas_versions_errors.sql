@@ -125,15 +125,33 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   state constant text := (select codes.sqlstate from migration_guard.error_codes as codes where codes.code = fail.code);
+  -- By what it has said itself the function knows that nobody else has raised this.
+  call constant text := nullif(current_setting('request.headers', true), '')::jsonb ->> 'x-migration-guard-call';
+  told constant jsonb := case when call is null then detail else coalesce(detail, '{}') || jsonb_build_object('call', call) end;
 begin
-  if fail.detail is null then
+  if told is null then
     raise exception using errcode = state, message = fail.message;
   end if;
-  raise exception using errcode = state, message = fail.message, detail = fail.detail::text;
+  raise exception using errcode = state, message = fail.message, detail = told::text;
 end
 $$;
 comment on function migration_guard.fail(text, text, jsonb) is
   'Raises one of the product''s errors: a stable code, one sentence for the reader, and what a program may need as JSON.';
+
+create function migration_guard.is_own_error(state text, context text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+      -- Names with quotes in them may read like anything.
+      when state like 'MG%' then first.line ~ '^[^"]*\mmigration_guard[.]fail[(]'
+      when first.line ~ '\mRAISE$' then first.line ~ '^[^"]*\mmigration_(guard|backup_\w+)[.]'
+      else first.line !~ '^PL/(?!pgSQL )'
+    end
+  from (select split_part(coalesce(context, ''), E'\n', 1)) as first (line)
+$$;
+comment on function migration_guard.is_own_error(text, text) is
+  'Whether an error is the product''s or Postgres''s own, by where it was raised. Code of a project, in a trigger say, can raise any state with any message.';
 
 -- Reading what belongs to others ---------------------------------------------------------------------------------------
 

@@ -317,6 +317,8 @@ as $$
 declare
   found_source constant text := migration_guard.verification_source(backup.schema_name);
   manifest text;
+  context text;
+  reason text;
 begin
   check_name := 'verification';
   status := case when found_source = backup.verification_source then 'OK' else 'FAIL' end;
@@ -332,15 +334,18 @@ begin
     return query select 'named catalogs', case when count(*) = 0 then 'OK' else 'FAIL' end, coalesce(string_agg(d, '; '), 'each shows what was recorded')
     from migration_guard.catalog_view_differences(backup.schema_name) as d;
   exception when others then
+    get stacked diagnostics context = pg_exception_context;
+    -- What Postgres says of names and rights has no value of a row in it.
+    reason := case when sqlstate ~ '^(42|55P03|3F000)' and migration_guard.is_own_error(sqlstate, context) then sqlerrm else 'SQLSTATE ' || sqlstate end;
     -- A lock that is not to be had says nothing of the backup; anything else that keeps it from being read does.
     if sqlstate = '55P03' then
-      perform migration_guard.fail('backup_locked', format('The backup could not be read in time: %s.', sqlerrm));
+      perform migration_guard.fail('backup_locked', format('The backup could not be read in time: %s.', reason));
     elsif sqlstate = '40P01' then
       raise;
     end if;
     check_name := 'catalog';
     status := 'FAIL';
-    details := format('expected a backup that can be read: %s', sqlerrm);
+    details := format('expected a backup that can be read: %s', reason);
     return next;
   end;
   check_name := 'registered manifest';

@@ -832,7 +832,6 @@ as $$
 declare
   affected bigint;
   state text;
-  message text;
   constraint_name text;
   column_name text;
   keys jsonb := '[]';
@@ -844,9 +843,17 @@ begin
     get diagnostics affected = row_count;
     return affected;
   exception when integrity_constraint_violation or data_exception then
-    get stacked diagnostics state = returned_sqlstate, message = message_text, constraint_name = constraint_name, column_name = column_name;
+    get stacked diagnostics state = returned_sqlstate, constraint_name = constraint_name, column_name = column_name;
     perform migration_guard.show_progress();
   end;
+  -- Whoever raises an error can call anything its constraint and its column.
+  if strpos(statement, format('%I', constraint_name)) = 0
+    and not exists (select from pg_constraint as c where c.conname = constraint_name union all select from pg_class as c where c.relname = constraint_name) then
+    constraint_name := '';
+  end if;
+  if strpos(statement, format('%I', column_name)) = 0 and not exists (select from pg_attribute as a where a.attname = column_name) then
+    column_name := '';
+  end if;
   column_name := coalesce(nullif(column_name, ''), substring(statement from '^alter table .* alter column (.*) type '));
   if table_id is not null then
     keys := migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), column_name, state);
@@ -1180,6 +1187,7 @@ declare
   rows constant bigint := coalesce((job.parameters ->> 'rows')::bigint, 0);
   total constant bigint := 2 * rows + coalesce((job.parameters ->> 'work')::bigint, 0) + 1;
   result jsonb;
+  context text;
 begin
   select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.get_backup(job.version)).id for update;
   if backup.id::text is distinct from job.parameters ->> 'backup_id' then
@@ -1200,6 +1208,9 @@ begin
       exit;
     exception
       when sqlstate 'MG999' then
+        get stacked diagnostics context = pg_exception_context;
+        -- A trigger of the project's can raise it, too.
+        if context !~ '^[^"\n]*\mmigration_guard[.]run_rollback[(]' then raise; end if;
         get stacked diagnostics result = pg_exception_detail;
         perform migration_guard.report_progress(job, 'undoing', total, total);
         return result;

@@ -227,6 +227,7 @@ declare
   state text;
   message text;
   detail text;
+  context text;
 begin
   perform migration_guard.lift_transaction_timeout();
   begin
@@ -248,9 +249,14 @@ begin
     drop sequence if exists pg_temp.migration_guard_shown;
     return null;
   exception when query_canceled or others then
-    get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail;
+    get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, context = pg_exception_context;
   end;
   raise log 'migration_guard: job % failed: % (%)', job.id, message, state;
+  if not migration_guard.is_own_error(state, context) then
+    state := case when state ~ '^(MG|42501)' then 'P0001' else state end;
+    message := null;
+    detail := null;
+  end if;
   return jsonb_build_object('state', state, 'message', message, 'detail', case when state = '55P03' then migration_guard.lock_holders(job) else detail end);
 end
 $$;

@@ -67,6 +67,14 @@ const cases: Case[] = [
     415,
     "unsupported_media_type",
   ],
+  [
+    "no body that is said to be text",
+    "PUT",
+    "/v1/plans/v10",
+    { headers: { "content-type": "text/plain" } },
+    415,
+    "unsupported_media_type",
+  ],
   ["an unknown field", "POST", "/v1/backups", { json: { version: "v10", force: true } }, 400, "invalid_request"],
   [
     "an unknown field of a plan",

@@ -1,7 +1,8 @@
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import { expect } from "vitest";
 import { publishableKeys, secretKeys, signLegacyToken } from "../../local/keys.ts";
-import { type Api, startApi, test } from "../support/api.ts";
+import { type Role, Role as Roles } from "../../supabase/functions/migration-guard/roles.ts";
+import { type Api, giveRoles, startApi, test } from "../support/api.ts";
 
 // deno-lint-ignore no-explicit-any
 type Client = SupabaseClient<any, any, any>;
@@ -35,13 +36,19 @@ async function everything({ database }: Api) {
   return { relations, functions };
 }
 
-/** A call that reaches the function, if anybody may: its arguments are named as the catalog has them, all null. */
-async function callEverything(api: Api, client: Client, schema: string, name: string) {
+/** A call that reaches the function, if anybody may: its arguments are named as the catalog has them, and null unless known. */
+async function callEverything(
+  api: Api,
+  client: Client,
+  schema: string,
+  name: string,
+  known: Record<string, unknown> = {},
+) {
   const signatures = await api.database.sql<{ names: string[] }[]>`
     select coalesce(p.proargnames[1:p.pronargs], '{}') as names
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where n.nspname = ${schema} and p.proname = ${name}`;
-  const args = Object.fromEntries(signatures[0]!.names.map((argument) => [argument, null]));
+  const args = Object.fromEntries(signatures[0]!.names.map((argument) => [argument, known[argument] ?? null]));
   return await client.schema(schema).rpc(name, args);
 }
 
@@ -95,6 +102,49 @@ test("service_role calls the functions of the API, and sees nothing else, even w
   const { data, error } = await service_role.schema("migration_guard_api").rpc("list_jobs");
   expect(error).toBeNull();
   expect(data).toHaveLength(1);
+});
+
+/** What a key has to be for each function of the API: `any` where it is let in whatever it is. */
+const neededRole: Record<string, Role | "any"> = {
+  ...{ cancel_job: "operator", confirm_backup: "operator", create_backup: "operator", delete_plan: "operator" },
+  ...{ derive_plan: "operator", diff_backup: "operator", plan_rollback: "operator", preflight_plan: "operator" },
+  ...{ put_plan: "operator", verify_backup: "operator" },
+  ...{ delete_backup: "admin", delete_key: "admin", get_audit_head: "admin", get_key: "admin", list_audit: "admin" },
+  ...{ list_keys: "admin", plan_cleanup: "admin", put_key: "admin", roll_back: "admin", verify_audit: "admin" },
+  ...{ get_backup: "any", get_checklist: "any", get_job: "any", get_metrics: "any", get_plan: "any" },
+  ...{ get_readiness: "any", get_role: "any", list_backups: "any", list_jobs: "any", list_names: "any" },
+  ...{ list_plans: "any", record_refusal: "any", record_webhook: "any", take_webhooks: "any" },
+};
+
+test("each function of the API holds the key that it is told of to its role", async ({ onTestFinished }) => {
+  const api = await withBackup();
+  onTestFinished(api.stop);
+  await giveRoles(api);
+  const { service_role } = clients(api);
+  const { functions } = await everything(api);
+  const names = functions.filter(({ schema }) => schema === "migration_guard_api").map(({ name }) => name);
+  expect(names.sort()).toEqual(Object.keys(neededRole).sort());
+  const actors: [actor: string | null, role: Role][] = [
+    [null, "viewer"],
+    ["a key that nobody knows", "viewer"],
+    ["watcher", "viewer"],
+    ["night_shift", "operator"],
+    ["default", "admin"],
+  ];
+  for (const name of names) {
+    const needed = neededRole[name]!;
+    for (const [actor, role] of actors) {
+      const { error } = await callEverything(api, service_role, "migration_guard_api", name, { actor });
+      const told = `${name} as ${actor}: ${error?.message}`;
+      expect(error?.code, told).not.toBe("42501");
+      const isOver = needed !== "any" && Roles.options.indexOf(needed) > Roles.options.indexOf(role);
+      expect(error?.code === "MG027", told).toBe(isOver);
+      if (isOver) expect(JSON.parse(error!.details), told).toMatchObject({ role, required: needed });
+    }
+  }
+  const asked = { version: "v10", actor: "night_shift", include_values: true };
+  const { error } = await callEverything(api, service_role, "migration_guard_api", "diff_backup", asked);
+  expect(error?.code).toBe("MG027");
 });
 
 test("REST serves the example app by its row level security", async ({ api }) => {

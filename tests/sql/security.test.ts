@@ -118,6 +118,38 @@ test.for(["anon", "authenticated"])(
   },
 );
 
+/** A call of each function of ours, with nulls for what it takes. */
+async function calls(sql: postgres.Sql): Promise<{ schema: string; statement: string }[]> {
+  return await sql.unsafe(`
+    select n.nspname as schema, format('%s %s.%s(%s)', case p.prokind when 'p' then 'call' else 'select' end, n.nspname, p.proname,
+      (select string_agg('null::' || format_type(t, null), ', ' order by number) from unnest(p.proargtypes) with ordinality as a (t, number))) as statement
+    from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where ${isOurs} order by 1, 2`);
+}
+
+test("no role but the owner can call a function of ours, except service_role those of the API", async ({ example }) => {
+  await backUp(example.sql, "v10", examplePlan);
+  const all = await calls(example.sql);
+  expect(new Set(all.map(({ schema }) => schema)).size).toBe(3);
+  const admin = example.connect("supabase_admin");
+  const plain = `plain_${example.name}`;
+  await admin.unsafe(`create role ${plain} login`);
+  for (const role of ["anon", "authenticated", "authenticator", plain, "service_role"]) {
+    await admin.unsafe(`set role ${role}`);
+    for (const { schema, statement } of all) {
+      // Undone, whatever it does for who may call it.
+      const outcome = await admin.unsafe(`begin; ${statement}; rollback`).simple().then(
+        () => "done",
+        ({ code }) => code,
+      );
+      await admin`rollback`;
+      if (role === "service_role" && schema === "migration_guard_api") expect(outcome, statement).not.toBe("42501");
+      else expect(outcome, `${role}: ${statement}`).toBe("42501");
+    }
+  }
+  await admin.unsafe(`reset role; drop role ${plain}`).simple();
+});
+
 test("service_role calls the API's functions, and reaches nothing behind them", async ({ example }) => {
   await backUp(example.sql, "v10", examplePlan);
   const admin = example.connect("supabase_admin");

@@ -10,6 +10,7 @@ import { type Postgres, removeData, startPostgres, superuser } from "../../local
 
 /** A Postgres of a test's own, with the product in one database, which the test may kill. */
 export type OwnServer = {
+  port: number;
   /** Process id of the postmaster that runs now. */
   pid: () => number;
   /** A connection to the database with the product; closed at the end, and before another start. */
@@ -21,11 +22,17 @@ export type OwnServer = {
   remove: () => Promise<void>;
 };
 
-export async function createOwnServer(onLog?: (text: string) => void): Promise<OwnServer> {
+/** The database of it that has the product. */
+export const ownDatabase = "killed";
+
+export async function createOwnServer(
+  onLog?: (text: string) => void,
+  settings?: Record<string, string>,
+): Promise<OwnServer> {
   const folder = mkdtempSync(join(tmpdir(), "migration-guard-server-"));
   const port = await freePort();
   const dataDirectory = join(folder, "postgres");
-  const start = () => startPostgres({ dataDirectory, port, major: process.env.POSTGRES_MAJOR, onLog });
+  const start = () => startPostgres({ dataDirectory, port, major: process.env.POSTGRES_MAJOR, onLog, settings });
   let server: Postgres = await start();
   let connections: postgres.Sql[] = [];
   const close = async () => {
@@ -35,15 +42,16 @@ export async function createOwnServer(onLog?: (text: string) => void): Promise<O
 
   await createPlatformRoles(port);
   const admin = connect({ port, user: superuser });
-  await admin`create database killed owner postgres`;
+  await admin.unsafe(`create database ${ownDatabase} owner postgres`);
   await admin.end();
-  await createPlatformSchemas({ port, database: "killed" });
-  await pushMigrations({ port, database: "killed" });
+  await createPlatformSchemas({ port, database: ownDatabase });
+  await pushMigrations({ port, database: ownDatabase });
 
   return {
+    port,
     pid: () => server.pid,
     open: (user) => {
-      const sql = connect({ port, database: "killed", user });
+      const sql = connect({ port, database: ownDatabase, user });
       connections.push(sql);
       return sql;
     },

@@ -23,7 +23,18 @@ test("the platform's variables are read", () => {
     serviceRoleKey: "a.b.c",
     jwks: { keys: [{ kty: "EC", kid: "1" }] },
     webhooks: { secret: undefined, allowPrivate: false },
+    allowedOrigins: [],
   });
+});
+
+test.for(
+  [
+    ["*", "*"],
+    [" ", []],
+    ["https://a.example, http://localhost:3000", ["https://a.example", "http://localhost:3000"]],
+  ] as const,
+)("ALLOWED_ORIGINS may be %s", ([value, origins]) => {
+  expect(read({ ALLOWED_ORIGINS: value }).allowedOrigins).toEqual(origins);
 });
 
 test("a secret of 24 to 64 bytes signs webhooks, and a private network must be allowed by name", () => {
@@ -50,6 +61,11 @@ test.for(
     ["MIGRATION_GUARD_WEBHOOK_SECRET", "sb_secret_of_mine"],
     ["MIGRATION_GUARD_WEBHOOK_SECRET", `whsec_${btoa("sb_secret_of_mine")}`],
     ["MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS", "yes, sb_secret_of_mine"],
+    ["ALLOWED_ORIGINS", "a.example, sb_secret_of_mine"],
+    ["ALLOWED_ORIGINS", "https://a.example/sb_secret_of_mine"],
+    ["ALLOWED_ORIGINS", "https://A.example"],
+    ["ALLOWED_ORIGINS", "https://a.example, *"],
+    ["ALLOWED_ORIGINS", "null"],
   ] as const,
 )("a wrong %s (%s) is named, and its value never shown", ([name, value]) => {
   expect(() => read({ [name]: value })).toThrow(name);

@@ -476,6 +476,25 @@ test("a syntax error quotes no more of the file than a few words", async () => {
   await expect(parseMigration(`select 'a' '${"secret".repeat(1000)}'`)).rejects.toSatisfy((error: Error) =>
     error.message.length < 200
   );
+  for (
+    const file of [
+      "select 'secret",
+      "select 1 'secret'",
+      "select 1 E'secret'",
+      "select $a$secret",
+      "select 1 U&'secret'",
+    ]
+  ) {
+    await expect(parseMigration(file)).rejects.toSatisfy((error: Error) => !error.message.includes("secret"));
+  }
+});
+
+test("operator characters in a row that the parser would read for hours are refused, and drawn lines are not", async () => {
+  for (const run of ["/*".repeat(400_000), `select 1 ${"+".repeat(400_000)}`, `select 1;\n${"/*".repeat(501)}`]) {
+    await expect(parseMigration(run)).rejects.toMatchObject({ code: "invalid_migration" });
+  }
+  const drawn = `${"-".repeat(5000)}\n/${"*".repeat(300)}\n${"=".repeat(300)}\n*/ drop table a; -- ${"#".repeat(900)}`;
+  expect(await touches(drawn)).toEqual(["drop table a"]);
 });
 
 test("an expression that is nested too deeply is refused, and the next file is read", async () => {

@@ -1,4 +1,5 @@
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { contextStorage } from "hono/context-storage";
@@ -8,6 +9,7 @@ import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
 import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
+import { corsHeaders } from "./cors-headers.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import { documentLimits } from "./document-limits.ts";
 import type { Environment } from "./environment.ts";
@@ -16,6 +18,7 @@ import { findOperation } from "./operations.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { recordRefusals } from "./record-refusals.ts";
+import { pathPattern } from "./request-facts.ts";
 import { requireMediaType } from "./require-media-type.ts";
 import { requireRole } from "./require-role.ts";
 import { audit } from "./routes/audit.ts";
@@ -105,21 +108,24 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     if (c.var.client && /^\/(ready|v1\/jobs)(\/|$)/.test(c.req.path)) sendWebhooksAgain();
   });
   app.use(throwErrors);
+  if (environment.allowedOrigins.length > 0) app.use(corsHeaders(environment.allowedOrigins));
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) =>
-      new Problem("method_not_allowed", { detail: `${c.req.path} takes ${methods.join(", ")}.` })
+      new Problem("method_not_allowed", { detail: `The path takes ${methods.join(", ")}.` })
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
   app.use(except(["/health", "/openapi.json"], authenticate(environment)));
   app.use(requireRole(operationOf));
-  app.use(bodyLimit({
+  // What takes no body does not read one, whatever it is.
+  const takesNoBody = (c: Context) => !operationOf(c)?.takesBody;
+  const limitBody = bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
       throw new Problem("body_too_large", { detail: `A body has at most ${maxBodyBytes} bytes.` });
     },
-  }));
-  app.use(requireMediaType);
+  });
+  app.use(except(takesNoBody, limitBody, requireMediaType));
 
   health(app);
   ready(app);
@@ -159,13 +165,12 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   });
 
   app.notFound((c) => {
-    const problem = new Problem("not_found", {
-      detail: `There is no ${c.req.method} ${c.req.path}: /openapi.json lists what there is.`,
-    });
+    // A path is not repeated: somebody may have put a key into it.
+    const problem = new Problem("not_found", { detail: "There is no such path: /openapi.json lists what there is." });
     return problem.toResponse(c.var.requestId);
   });
   app.onError((error, c) =>
-    problemOf(error, `${c.req.method} ${c.req.path}`, c.var.requestId).toResponse(c.var.requestId)
+    problemOf(error, `${c.req.method} ${pathPattern(c)}`, c.var.requestId).toResponse(c.var.requestId)
   );
   return app;
 }

@@ -5,6 +5,7 @@ import { createMiddleware } from "hono/factory";
 import { HTTPException } from "hono/http-exception";
 import type { Database } from "./database.types.ts";
 import type { Environment } from "./environment.ts";
+import { isSameSecret } from "./is-same-secret.ts";
 import { Problem } from "./problems.ts";
 import type { Client } from "./rpc.ts";
 import { verifyServiceRole } from "./verify-service-role.ts";
@@ -46,9 +47,14 @@ export const createClient = (environment: Environment) =>
  * @throws {Problem} `missing_credentials`, `invalid_credentials`, `expired_token` or `service_role_required`.
  */
 export function authenticate(environment: Environment) {
-  const { publishableKeys, serviceRoleKey, jwks } = environment;
+  const { publishableKeys } = environment;
   const env = platformEnv(environment);
   const acceptSecretKey = withSupabase({ auth: "secret:*", env, supabaseOptions });
+
+  async function isPublishable(apikey: string): Promise<boolean> {
+    const same = await Promise.all(Object.values(publishableKeys).map((key) => isSameSecret(apikey, key)));
+    return same.includes(true);
+  }
 
   return createMiddleware<{ Variables: Authenticated & { supabaseContext: SupabaseContext } }>(async (c, next) => {
     const apikey = c.req.header("apikey");
@@ -62,12 +68,12 @@ export function authenticate(environment: Environment) {
 
     // supabase-js repeats its key as a bearer token.
     if (token && !token.startsWith("sb_")) {
-      await verifyServiceRole(token, { serviceRoleKey, jwks });
+      await verifyServiceRole(token, environment);
       c.set("actor", "service_role");
       c.set("client", createClient(environment));
       return next();
     }
-    if (apikey && Object.values(publishableKeys).includes(apikey)) {
+    if (apikey && await isPublishable(apikey)) {
       throw new Problem("service_role_required", { detail: "A publishable key cannot do this: send a secret key." });
     }
     throw new Problem("invalid_credentials", {

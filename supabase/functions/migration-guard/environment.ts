@@ -20,6 +20,8 @@ export type Environment = {
     /** Whether a webhook may go to a private network or to the machine itself: so on the local stack alone. */
     allowPrivate: boolean;
   };
+  /** Origins whose pages a browser lets call the function: none, unless they are named. */
+  allowedOrigins: string[] | "*";
 };
 
 const json = <T extends z.ZodType>(schema: T) =>
@@ -56,6 +58,18 @@ const isWebhookSecret = (text: string) => {
   return bytes >= 24 && bytes <= 64;
 };
 
+/** `*`, or what browsers send as `Origin`, with commas between. */
+const origins = z.string().default("").transform((text, context): string[] | "*" => {
+  if (text.trim() === "*") return "*";
+  const list = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
+  if (list.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) return list;
+  context.addIssue({
+    code: "custom",
+    message: "is * alone, or origins with commas between, each of scheme, host and port if need be, without a path",
+  });
+  return z.NEVER;
+});
+
 const variables = z.object({
   SUPABASE_URL: z.url(),
   SUPABASE_DB_URL: z.url().refine(isDecodable, "has a % that is not percent-encoded"),
@@ -70,6 +84,7 @@ const variables = z.object({
   MIGRATION_GUARD_WEBHOOK_SECRET: z.string().refine(isWebhookSecret, "is whsec_ and 24 to 64 bytes in base64")
     .optional(),
   MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS: z.enum(["true", "false"]).default("false"),
+  ALLOWED_ORIGINS: origins,
 });
 
 /**
@@ -96,5 +111,6 @@ export function readEnvironment(get: (name: string) => string | undefined): Envi
       secret: data.MIGRATION_GUARD_WEBHOOK_SECRET,
       allowPrivate: data.MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS === "true",
     },
+    allowedOrigins: data.ALLOWED_ORIGINS,
   };
 }

@@ -12,6 +12,7 @@ export type Operation = {
   changes: boolean;
   /** What the audit trail calls it. */
   auditAction: string;
+  takesBody: boolean;
 };
 
 /** Which operation a request is for, if there is one. */
@@ -34,6 +35,7 @@ export function findOperation(app: App): FindOperation {
           changes: isChange(definition.route),
           requiredRole: security?.length === 0 ? null : Role.parse(role),
           auditAction: action,
+          takesBody: definition.route.request?.body !== undefined,
         });
       }
     }

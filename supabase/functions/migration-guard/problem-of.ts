@@ -7,6 +7,9 @@ export function problemOf(error: unknown, request: string, request_id: string): 
   if (error instanceof HTTPException && error.status === 400) {
     return new Problem("invalid_json", { detail: "The body could not be read as JSON." });
   }
+  if (error instanceof HTTPException && error.status === 415) {
+    return new Problem("unsupported_media_type", { detail: "Send the header content-type: application/json." });
+  }
   const stack = error instanceof Error ? error.stack : String(error);
   console.error(JSON.stringify({ level: "error", event: "request_failed", request_id, request, stack }));
   return new Problem("internal_error", {

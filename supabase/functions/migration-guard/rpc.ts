@@ -33,9 +33,11 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   const timer = setTimeout(() => tooLong.abort(), limit);
   try {
     const call = client.rpc(name, parameters).abortSignal(tooLong.signal);
-    for (const [header, value] of Object.entries(requestHeaders())) call.setHeader(header, value);
+    const callId = crypto.randomUUID();
+    const headers = { ...requestHeaders(), "x-migration-guard-call": callId };
+    for (const [header, value] of Object.entries(headers)) call.setHeader(header, value);
     const { data, error, status } = await call;
-    if (error) throw toProblem(error, status);
+    if (error) throw toProblem(error, callId, status);
     return schema.parse(data);
   } finally {
     clearTimeout(timer);
@@ -56,13 +58,17 @@ function requestHeaders(): Record<string, string> {
 
 type RestError = { code?: unknown; message: string; details?: string | null };
 
-/** What an error of REST means to a caller. The database's own messages are passed on only where the product wrote them. */
-export function toProblem({ code: anyCode, message, details }: RestError, status = 0): Problem {
+/**
+ * What an error of REST means to a caller. The database's messages are passed on only where the product wrote them: code of
+ * the project may run in a call, too, and can raise what it likes, but does not repeat the call's id.
+ */
+export function toProblem({ code: anyCode, message, details }: RestError, callId: string, status = 0): Problem {
   const code = typeof anyCode === "string" ? anyCode : "";
   const [known] = Object.entries(problems).find(([, problem]) => "sqlstate" in problem && problem.sqlstate === code) ??
     [];
-  if (code.startsWith("MG") && known) {
-    return new Problem(known as ProblemCode, { detail: message, ...parseDetails(details) });
+  const { call, ...more } = parseDetails(details);
+  if (code.startsWith("MG") && known && call === callId) {
+    return new Problem(known as ProblemCode, { detail: message, ...more });
   }
   if (code === "57014") {
     return new Problem("database_timeout", {
@@ -99,10 +105,10 @@ export function toProblem({ code: anyCode, message, details }: RestError, status
   });
 }
 
-function parseDetails(details?: string | null): Omit<ProblemDetails, "detail"> {
+function parseDetails(details?: string | null): Omit<ProblemDetails, "detail"> & { call?: string } {
   if (!details) return {};
   try {
-    return JSON.parse(details);
+    return JSON.parse(details) ?? {};
   } catch {
     return {};
   }

@@ -1,39 +1,39 @@
-import { timingSafeEqual } from "deno-std/crypto/timing_safe_equal.js";
 import { createLocalJWKSet, decodeProtectedHeader, errors, importJWK, type JSONWebKeySet, jwtVerify } from "jose";
+import { isSameSecret } from "./is-same-secret.ts";
 import { Problem } from "./problems.ts";
 
-/** Whether two secrets are one, in a time that tells nothing of either: not even its length, as digests are compared. */
-async function isSameSecret(a: string, b: string): Promise<boolean> {
-  const digest = (text: string) => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return timingSafeEqual(await digest(a), await digest(b));
-}
+/** Who has issued the legacy keys of a project, and those of the local stack. */
+const legacyIssuers = ["supabase", "supabase-demo"];
 
 /**
- * Accepts the project's legacy `service_role` token, and any token that the project's keys have signed for that role.
+ * Accepts the project's legacy `service_role` token, and any token that the project's keys have signed for that role. Projects
+ * may share a key: a token that says who has issued it is held to that.
  *
+ * @param url Base URL of the project, whose Auth issues its tokens.
  * @throws {Problem} `invalid_credentials`, `expired_token`, or `service_role_required` for another role's token.
  */
 export async function verifyServiceRole(
   token: string,
-  { serviceRoleKey, jwks }: { serviceRoleKey?: string; jwks: JSONWebKeySet },
+  { url, serviceRoleKey, jwks }: { url: string; serviceRoleKey?: string; jwks: JSONWebKeySet },
 ): Promise<void> {
   if (serviceRoleKey && await isSameSecret(token, serviceRoleKey)) return;
 
-  let role: unknown;
-  try {
-    role = (await verify(token, jwks)).role;
-  } catch (error) {
+  const claims = await verify(token, jwks).catch((error) => {
     if (error instanceof errors.JWTExpired) {
       throw new Problem("expired_token", { detail: "The token has expired: sign in again, or send a secret key." });
     }
-    throw new Problem("invalid_credentials", { detail: "The token is not one of this project's." });
-  }
-  if (role !== "service_role") {
+    throw notOfThisProject();
+  });
+  if (claims.iss !== undefined && ![`${url}/auth/v1`, ...legacyIssuers].includes(claims.iss)) throw notOfThisProject();
+  if (claims.role !== "service_role") {
     throw new Problem("service_role_required", {
       detail: "The token is a user's: send a secret key, or a service_role token.",
     });
   }
 }
+
+const notOfThisProject = () =>
+  new Problem("invalid_credentials", { detail: "The token is not one of this project's." });
 
 /** Claims of a token, after its signature and its times were checked. */
 async function verify(token: string, jwks: JSONWebKeySet) {

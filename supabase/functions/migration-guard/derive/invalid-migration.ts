@@ -5,7 +5,9 @@ const longestMessage = 100;
 
 /** The answer to a file that is not SQL; `line` is null where the parser did not get so far as to know it. */
 export function invalidMigration(line: number | null, message: string): Problem {
-  const short = message.length > longestMessage ? `${message.slice(0, longestMessage)}…` : message;
+  // A string is none of the words that would help, and may be a secret.
+  const named = message.replace(/ at or near "([ebxn]|u&)?['$].*$/is, "");
+  const short = named.length > longestMessage ? `${named.slice(0, longestMessage)}…` : named;
   const hint = message.includes('near "\\"')
     ? " Commands that begin with a backslash are psql's own: send the file without them."
     : "";

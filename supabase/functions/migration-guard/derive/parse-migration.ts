@@ -29,10 +29,25 @@ export async function parseMigration(text: string, schema = "public"): Promise<M
   return reader.migration;
 }
 
+/** No operator has more than 63 characters, and no line that is drawn in a comment so many. */
+const longestRun = 1000;
+
+/** The parser reads a run of operator characters, of comments that begin in each other say, once more for each of them. */
+function tooLongRun(text: string): RegExpExecArray | undefined {
+  for (const run of text.matchAll(/[~!@#^&|`?+\-*/%<>=]+/g)) {
+    if (run[0].length > longestRun && !run[0].startsWith("--")) return run;
+  }
+}
+
 async function statementsOf(text: string, lines: LineFinder) {
   const nul = text.indexOf("\0");
   // The parser would take it for the end of the file, and pass over what comes behind it.
   if (nul >= 0) throw invalidMigration(lines.ofCharacter([...text.slice(0, nul)].length), "a NUL character");
+  const run = tooLongRun(text);
+  if (run) {
+    const line = lines.ofCharacter([...text.slice(0, run.index)].length);
+    throw invalidMigration(line, `more than ${longestRun} operator characters in a row`);
+  }
   if (text.trim() === "") return [];
   const statements = await parseStatements(text, lines);
   if (statements.length === 0) {

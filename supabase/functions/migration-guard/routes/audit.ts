@@ -10,7 +10,9 @@ const Entry = z.object({
   id: z.int(),
   at: Timestamp,
   actor: z.string().nullable().openapi({ description: "Name of the key; null where none was accepted." }),
-  role: Role.nullable().openapi({ description: "What the key was then; null for what no request asked for." }),
+  role: z.union([Role, z.null()]).openapi({
+    description: "What the key was then; null for what no request asked for.",
+  }),
   db_user: z.string().openapi({ description: "Whom Postgres itself had let in." }),
   request_id: z.string().nullable(),
   source: z.string().nullable().openapi({ description: "Address of the client, as the gateway gave it." }),

@@ -55,7 +55,7 @@ const Backup = z.object({
   confirmed_at: NullableTimestamp,
   confirmed_by: z.string().nullable(),
   confirmation_note: z.string().nullable(),
-  last_diff: LastDiff.nullable(),
+  last_diff: z.union([LastDiff, z.null()]),
   last_diff_at: NullableTimestamp,
   rolled_back_at: NullableTimestamp,
   rolled_back_by: z.string().nullable(),
