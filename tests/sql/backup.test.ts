@@ -369,7 +369,9 @@ test("forced row security makes the backup fail where the worker may not bypass 
     code: "42501",
     message: expect.stringContaining("Jobs are run by postgres"),
   });
-  await admin.unsafe(`alter schema migration_guard owner to worker_${name}`);
+  await admin.unsafe(`
+    alter schema migration_guard owner to worker_${name};
+    grant usage on schema migration_guard to postgres`).simple();
   await work(worker);
   expect((await lastJob(worker)).error).toMatchObject({ code: "insufficient_privilege" });
   expect(await sql`select to_regnamespace('migration_backup_v1') as schema`).toEqual([{ schema: null }]);
