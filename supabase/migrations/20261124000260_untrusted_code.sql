@@ -72,8 +72,8 @@ as $$
   union all
   select 'pg_constraint'::regclass, o.oid from types as t join pg_constraint as o on o.contypid = t.oid
   union all
-  -- By which a text becomes a value.
-  select 'pg_cast'::regclass, c.oid from types as t join pg_cast as c on c.casttarget = t.oid and c.castfunc >= 16384
+  -- By which a text becomes a value of a type that somebody made.
+  select 'pg_cast'::regclass, c.oid from types as t join pg_cast as c on c.casttarget = t.oid and c.castfunc >= 16384 where t.oid >= 16384
 $$;
 comment on function migration_guard.written_parts(oid) is
   'What of a table Postgres looks at while rows are put into it: besides that of read_parts checks, generated columns, domains and casts.';
