@@ -274,6 +274,8 @@ begin
     select t.id, t.objid, t.is
     from pg_temp.migration_guard_objects as t
     where t.kind = 'table' and (t.is_made or t.is and t.is_dropped or t.is and t.was and migration_guard.restores((t.old).objid)
+      -- Or is read, for a foreign key to it.
+      or exists (select from pg_temp.migration_guard_objects as k where k.kind = 'constraint' and k.is_made and (k.old).signature ->> 'confrelid' = (t.old).objid::text)
       or exists (
         select from pg_temp.migration_guard_objects as p
         where t.id in (p.parent_id, p.old_parent_id) and (p.is_retyped or p.kind = 'column' and p.is_dropped or p.kind in ('index', 'constraint') and p.is_made)))
