@@ -28,13 +28,25 @@ $$;
 comment on function migration_guard.untrusted_functions(oid[], oid[]) is
   'The functions that objects call, by themselves or by an operator, and that belong to somebody who is not trusted.';
 
+create function migration_guard.with_partitions(relation oid) returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Unlike pg_partition_tree it takes no lock, and so waits for nobody.
+  with recursive relations (oid) as (
+    select relation
+    union
+    select i.inhrelid from relations as r join pg_class as c on c.oid = r.oid and c.relkind = 'p' join pg_inherits as i on i.inhparent = r.oid
+  )
+  select r.oid from relations as r
+$$;
+comment on function migration_guard.with_partitions(oid) is 'A table and, where it is partitioned, all of its partitions.';
+
 create function migration_guard.read_parts(relation oid) returns table (classid oid, objid oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with relations as (
-    select relation as oid union select t.relid from pg_partition_tree(relation) as t
-  )
+  with relations as (select r.oid from migration_guard.with_partitions(relation) as r (oid))
   select 'pg_class'::regclass::oid, r.oid from relations as r
   union all
   select 'pg_class'::regclass, i.indexrelid from relations as r join pg_index as i on i.indrelid = r.oid
@@ -49,7 +61,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive relations as (
-    select relation as oid union select t.relid from pg_partition_tree(relation) as t
+    select r.oid from migration_guard.with_partitions(relation) as r (oid)
   ),
   types (oid) as (
     select a.atttypid from relations as r join pg_attribute as a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
