@@ -53,7 +53,7 @@ test("a running backup is cancelled, leaves no schema, and can be asked for agai
 test.for(["reading", "copying"])("a backup that is %s a large table is cancelled", async (step, { freshApi: api }) => {
   const { sql } = api.database;
   await sql`
-    create table public.big as
+    create table public.big with (autovacuum_enabled = false, toast.autovacuum_enabled = false) as
     select n as id, jsonb_build_object('n', n, 'x', repeat('y', 300)) as doc from generate_series(1, 200000) as n`;
   await slowTicks(sql, { seconds: 0.05 });
   await putPlan(api, "v1", ["big"]);
