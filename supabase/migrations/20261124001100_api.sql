@@ -634,7 +634,7 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_change(actor, 'admin');
-  select migration_guard.delete_key(name);
+  select migration_guard.delete_key(name, actor);
   select migration_guard.audit('key.delete', actor, parameters => jsonb_build_object('name', name));
 $$;
 comment on function migration_guard_api.delete_key(text, text) is
