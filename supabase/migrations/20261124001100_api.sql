@@ -417,17 +417,18 @@ $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text, text, jsonb) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, invalid_parameter, or cleanup_refused with every guard.';
 
-create function migration_guard_api.restore_from_trash(version text, actor text) returns migration_guard_api.backup
+create function migration_guard_api.restore_from_trash(version text, actor text, backup_id uuid default null) returns migration_guard_api.backup
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
   select migration_guard.require_change(actor, 'admin');
-  select migration_guard.restore_from_trash(version);
-  select migration_guard.audit('restore_from_trash', actor, version);
+  select migration_guard.audit('restore_from_trash', restore_from_trash.actor, restore_from_trash.version,
+    parameters => jsonb_build_object('backup_id', (r.backup).id) || r.changed)
+  from migration_guard.restore_from_trash(restore_from_trash.version, restore_from_trash.backup_id, restore_from_trash.actor) as r;
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
-comment on function migration_guard_api.restore_from_trash(text, text) is
+comment on function migration_guard_api.restore_from_trash(text, text, uuid) is
   'POST /v1/backups/{version}/restore-from-trash. Raises role_required, rate_limited, backup_not_found, backup_exists, backup_in_progress,
 backup_damaged or backup_locked.';
 

@@ -215,6 +215,9 @@ test.for([
 test.for<[string, unknown]>([
   ["a reason of nine characters", { guard: "retention_passed", reason: "too short" }],
   ["a reason of blanks", { guard: "retention_passed", reason: " ".repeat(20) }],
+  ["a reason of no-break spaces", { guard: "retention_passed", reason: "\u00a0".repeat(20) }],
+  ["a reason of nothing visible", { guard: "retention_passed", reason: "\u200b\u200d\u2060\ufeff\u00ad\u3164\u{e0041}".repeat(3) }],
+  ["nine letters among what is not seen", { guard: "retention_passed", reason: "a\u200bb\u00a0c d\u2003e\u0001f\u061cg\u2800hi" }],
   ["a reason of 2,001 characters", { guard: "retention_passed", reason: "x".repeat(2001) }],
   ["no reason", { guard: "retention_passed" }],
   ["a reason that is no text", { guard: "retention_passed", reason: 1234567890 }],
