@@ -55,6 +55,18 @@ end
 $$;
 comment on function migration_guard.require_role(text, text) is 'Raises role_required when a key may less than the role that is needed.';
 
+create function migration_guard.assert_named(actor text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if actor is null then
+    perform migration_guard.fail('invalid_parameter', 'The key that asks has a name.');
+  end if;
+end
+$$;
+comment on function migration_guard.assert_named(text) is 'Raises invalid_parameter where nobody says who asks.';
+
 create function migration_guard.assert_may_lower(name text, actor text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -591,10 +591,13 @@ comment on function migration_guard_api.get_role(text) is 'The role of the key t
 create function migration_guard_api.admit_change(actor text) returns table (role text, admission uuid)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.role_of(actor), migration_guard.admit_change(actor) $$;
+as $$
+  select migration_guard.assert_named(actor);
+  select migration_guard.role_of(actor), migration_guard.admit_change(actor);
+$$;
 comment on function migration_guard_api.admit_change(text) is
   'What the function calls before it begins with what changes something: one row, with the role of the key, and what the change is
-to be called with in the header x-migration-guard-admission, in order not to be counted twice. Raises rate_limited.';
+to be called with in the header x-migration-guard-admission, in order not to be counted twice. Raises invalid_parameter or rate_limited.';
 
 create function migration_guard_api.list_keys(names text[], actor text) returns setof migration_guard_api.key
 language sql stable security definer

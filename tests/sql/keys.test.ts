@@ -103,7 +103,10 @@ test("a token that may be switched off is not the last admin", async ({ database
 test("an admin who is lowered while its call waits changes no role any more", async ({ database }) => {
   const { sql } = database;
   for (const name of ["alice", "bob", "carol"]) await put(sql, name, "admin");
-  const calls = [(other: postgres.Sql) => put(other, "mallory", "admin", "bob"), (other: postgres.Sql) => remove(other, "carol", "bob")];
+  const calls = [
+    (other: postgres.Sql) => put(other, "mallory", "admin", "bob"),
+    (other: postgres.Sql) => remove(other, "carol", "bob"),
+  ];
   for (const call of calls) {
     await put(sql, "bob", "admin");
     const other = database.connect();
@@ -111,9 +114,7 @@ test("an admin who is lowered while its call waits changes no role any more", as
     const waiting = await sql.begin(async (first) => {
       await put(first as unknown as postgres.Sql, "bob", "viewer", "alice");
       const refused = expect(call(other)).rejects.toMatchObject(required("viewer", "admin"));
-      await until(async () =>
-        (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0
-      );
+      await until(async () => (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0);
       return [refused];
     });
     await waiting[0];

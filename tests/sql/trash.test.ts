@@ -177,7 +177,9 @@ test("of two in the trash an older one comes back where it is named", async ({ e
   expect(await restore(sql, second.id)).toEqual([expect.objectContaining({ backup_id: second.id, schema })]);
 });
 
-test.for<[string, { tables: string[] } | null]>([["none", null], ["one of other objects", { tables: ["nutrition_targets"] }]])(
+test.for<[string, { tables: string[] } | null]>([["none", null], ["one of other objects", {
+  tables: ["nutrition_targets"],
+}]])(
   "where the version has %s now, the plan that the backup was taken by comes back with it",
   async ([, other], { example: { sql } }) => {
     await trash(sql);
@@ -201,7 +203,10 @@ test("a plan that names the same stays as it is when the backup comes back", asy
   await trash(sql);
   await sql`select migration_guard_api.put_plan('v10', ${sql.json({ ...examplePlan, title: "Later" })}, 'bob')`;
   await restore(sql);
-  expect(await sql`select title, actor from migration_guard_api.get_plan('v10')`).toEqual([{ title: "Later", actor: "bob" }]);
+  expect(await sql`select title, actor from migration_guard_api.get_plan('v10')`).toEqual([{
+    title: "Later",
+    actor: "bob",
+  }]);
 });
 
 test("rights to columns, and those that were passed on, are found and go with the cleanup", async ({ example: { sql } }) => {
@@ -280,7 +285,11 @@ test("nothing automatic drops the backup of a migration that nobody has signed o
   await restore(sql);
   await sql`select migration_guard.enqueue('purge', 'v10', 'mallory', ${sql.json({ backup_id: id })})`;
   await work(sql);
-  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null, result: { removed: false, backup_id: id } });
+  expect(await lastJob(sql)).toMatchObject({
+    status: "succeeded",
+    error: null,
+    result: { removed: false, backup_id: id },
+  });
   expect(await exists(sql, schema)).toBe(true);
   expect(await exists(sql, schema_name)).toBe(false);
 });

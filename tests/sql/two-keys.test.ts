@@ -123,9 +123,7 @@ test("of two requests with one approval one is let through", async ({ example })
     await rollBack(first as unknown as postgres.Sql, hash, "bob");
     const second = other`select migration_guard.enqueue_rollback('v10', ${hash}, '{}', false, 'bob')`;
     const refused = expect(second).rejects.toMatchObject({ code: "MG035" });
-    await until(async () =>
-      (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0
-    );
+    await until(async () => (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0);
     return [refused];
   });
   await waiting[0];
@@ -216,8 +214,14 @@ test.for<[string, unknown]>([
   ["a reason of nine characters", { guard: "retention_passed", reason: "too short" }],
   ["a reason of blanks", { guard: "retention_passed", reason: " ".repeat(20) }],
   ["a reason of no-break spaces", { guard: "retention_passed", reason: "\u00a0".repeat(20) }],
-  ["a reason of nothing visible", { guard: "retention_passed", reason: "\u200b\u200d\u2060\ufeff\u00ad\u3164\u{e0041}".repeat(3) }],
-  ["nine letters among what is not seen", { guard: "retention_passed", reason: "a\u200bb\u00a0c d\u2003e\u0001f\u061cg\u2800hi" }],
+  ["a reason of nothing visible", {
+    guard: "retention_passed",
+    reason: "\u200b\u200d\u2060\ufeff\u00ad\u3164\u{e0041}".repeat(3),
+  }],
+  ["nine letters among what is not seen", {
+    guard: "retention_passed",
+    reason: "a\u200bb\u00a0c d\u2003e\u0001f\u061cg\u2800hi",
+  }],
   ["a reason of 2,001 characters", { guard: "retention_passed", reason: "x".repeat(2001) }],
   ["no reason", { guard: "retention_passed" }],
   ["a reason that is no text", { guard: "retention_passed", reason: 1234567890 }],

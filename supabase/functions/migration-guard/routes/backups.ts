@@ -105,7 +105,9 @@ const Override = z.strictObject({
 }).openapi("Override");
 
 const Restoration = z.strictObject({
-  backup_id: z.uuid().optional().openapi({ description: "One that is in the trash: `backup_id` of `GET /v1/backups`." }),
+  backup_id: z.uuid().optional().openapi({
+    description: "One that is in the trash: `backup_id` of `GET /v1/backups`.",
+  }),
 });
 
 const tags = ["backups"];
@@ -226,7 +228,8 @@ const restoreFromTrash = createRoute({
   "x-required-role": "admin",
   "x-audit-action": "restore_from_trash",
   tags,
-  summary: "Undo a cleanup: bring a backup of a version back, the one that was put into the trash last unless another is named.",
+  summary:
+    "Undo a cleanup: bring a backup of a version back, the one that was put into the trash last unless another is named.",
   description:
     "The plan that it was taken by comes back with it where there is none now, or one that names other objects.",
   middleware: emptyBodyIsNone,
