@@ -108,6 +108,7 @@ select * from (values
   ('MG031', 'rate_limited'),
   ('MG032', 'too_many_jobs'),
   ('MG035', 'second_key_required'),
+  ('MG040', 'untrusted_code'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),
@@ -175,10 +176,13 @@ begin
   if exists (select from pg_settings as s where s.name = 'restrict_nonsystem_relation_kind') then
     perform set_config('restrict_nonsystem_relation_kind', case when refuse then 'view' else '' end, true);
   end if;
+  -- Nor need the functions of a table's checks be called to find out that it has no rows.
+  perform set_config('constraint_exclusion', case when refuse then 'off' else (select s.reset_val from pg_settings as s where s.name = 'constraint_exclusion') end, true);
 end
 $$;
 comment on function migration_guard.refuse_views(boolean) is
-  'Whether this transaction refuses to read from any view that is not Postgres''s own, until it is called again.';
+  'Whether this transaction refuses to read from any view that is not Postgres''s own, and leaves checks alone while it
+plans, until it is called again.';
 
 -- Versions ------------------------------------------------------------------------------------------------------------
 

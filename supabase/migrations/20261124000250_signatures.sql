@@ -26,6 +26,15 @@ $$;
 comment on function migration_guard.sorted_acl(aclitem[], aclitem[]) is
   'An access control list, or the default one where there is none, as text in a fixed order.';
 
+create function migration_guard.acl_items(acl text) returns aclitem[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The name of a role may hold a comma, and stands in quotes then.
+  select nullif(array(select m[1]::aclitem from regexp_matches(acl, '((?:"(?:[^"]|"")*"|[^",])+)', 'g') as m), '{}')
+$$;
+comment on function migration_guard.acl_items(text) is 'The access control list that sorted_acl has made a text of; null where it is empty.';
+
 create view migration_guard.relation_signatures with (security_invoker = true) as
 -- Schemas
 select

@@ -346,8 +346,13 @@ begin
   from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where c.oid = relation;
   backup_table := migration_guard.backup_object_name(source.relname, '_backup', reserved);
+  -- What a long name is shortened to may be the name of another table.
+  if to_regclass(format('%I.%I', schema_name, backup_table)) is not null then
+    backup_table := migration_guard.backup_object_name(source.relname, format('_%s_backup', relation), reserved);
+  end if;
 
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
+  perform migration_guard.assert_may_be_read(array[relation]);
   perform migration_guard.refuse_views(true);
   select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
   perform migration_guard.begin_pass('copying@' || relation, array[relation], units);

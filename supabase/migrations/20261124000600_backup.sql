@@ -24,11 +24,12 @@ begin
       'migration_already_applied',
       format('What the plan of %s names is gone, as it is after the migration: %s.', plan.version, missing));
   end if;
+  perform migration_guard.assert_may_be_read(array(select t.oid from migration_guard.plan_tables(plan) as t));
   return plan;
 end
 $$;
 comment on function migration_guard.assert_can_back_up(text) is
-  'The plan of a version whose backup can be taken now. Raises plan_not_found, backup_exists or migration_already_applied.';
+  'The plan of a version whose backup can be taken now. Raises plan_not_found, backup_exists, migration_already_applied or untrusted_code.';
 
 create function migration_guard.has_been_applied(version text) returns boolean
 language plpgsql stable
@@ -80,7 +81,8 @@ begin
 end
 $$;
 comment on function migration_guard.enqueue_backup(text, text, text) is
-  'Queues the backup of a version. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
+  'Queues the backup of a version. Raises plan_not_found, backup_exists, backup_in_progress,
+migration_already_applied or untrusted_code.';
 
 -- The schema ----------------------------------------------------------------------------------------------------------
 
@@ -613,7 +615,7 @@ begin
     elsif used.typtype = 'e' then
       execute format('select array(select format(''%%s'', v) from unnest(enum_range(null::%s)) as v)', used.name) into labels;
     else
-      execute format('select array(select k from (select (null::%s).*) as r cross join lateral jsonb_object_keys(to_jsonb(r)) as k order by k collate "C")', used.name)
+      execute format('select array(select k from (select (null::%s).*) as r cross join lateral jsonb_object_keys(to_jsonb(r.*)) as k order by k collate "C")', used.name)
         into labels;
     end if;
     if changed is not null or labels is distinct from used.labels then

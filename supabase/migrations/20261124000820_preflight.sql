@@ -139,6 +139,34 @@ $$;
 comment on function migration_guard.preflight_row_security(migration_guard.plans, name) is
   'Whether row security, forced or not, would hide a planned table''s rows from a role.';
 
+create function migration_guard.preflight_code(plan migration_guard.plans) returns migration_guard.preflight_check
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with parts as materialized (
+    select r.oid as relation, p.classid, p.objid,
+      (p.classid, p.objid) in (select x.classid, x.objid from migration_guard.read_parts(r.oid) as x) as is_read
+    from migration_guard.plan_relations(plan) as r (oid)
+    cross join lateral migration_guard.written_parts(r.oid) as p
+  ),
+  found as (
+    select f.object, f.function, f.owner, bool_or(p.is_read) as is_read
+    from (select array_agg(p.classid) as classids, array_agg(p.objid) as objids from parts as p) as a
+    cross join lateral migration_guard.untrusted_functions(a.classids, a.objids) as f
+    join parts as p on (p.classid, p.objid) = (f.classid, f.objid)
+    group by f.object, f.function, f.owner
+  )
+  select migration_guard.preflight_finding('trusted_code', case when bool_or(f.is_read) then 'blocked' else 'warning' end,
+    jsonb_agg(jsonb_build_object('object', f.object, 'function', f.function, 'owner', f.owner, 'blocks', case when f.is_read then 'backup' else 'rollback' end)
+      order by f.is_read desc, f.object, f.function),
+    'No function of a role that is not trusted is called when the tables are read, or filled again.',
+    format('Functions of roles that are not trusted would be called with the rights of %1$s: the backup, or a rollback that fills the table, is refused. '
+      'What you trust is made %1$s''s (alter function … owner to %1$s).', current_user))
+  from found as f
+$$;
+comment on function migration_guard.preflight_code(migration_guard.plans) is
+  'Whether code of somebody who is not trusted would run while a plan''s tables are read, which refuses the backup, or filled by a rollback.';
+
 -- Other sessions ------------------------------------------------------------------------------------------------------
 
 create function migration_guard.relation_locks(relations oid[])
@@ -694,12 +722,13 @@ begin
   return next migration_guard.preflight_kinds(plan);
   return next migration_guard.preflight_effects(touches, read, warnings);
   if locks.status = 'ok' then
+    return next migration_guard.preflight_code(plan);
     return next migration_guard.preflight_names(plan);
     return next migration_guard.preflight_dependents(plan);
     return next migration_guard.preflight_bodies(plan, touches, read, warnings);
   else
-    -- These read definitions, and would wait for the lock.
-    foreach waiting in array '{names_exist,dependents,function_bodies}'::text[] loop
+    -- These read definitions and partitions, and would wait for the lock.
+    foreach waiting in array '{trusted_code,names_exist,dependents,function_bodies}'::text[] loop
       return next row(waiting, 'warning', 'Not looked at while another session has a lock: see `locks`.', '[]'::jsonb)::migration_guard.preflight_check;
     end loop;
   end if;

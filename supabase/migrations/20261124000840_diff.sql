@@ -295,7 +295,7 @@ as $$
       from (values ('inserted', k.live_object, k.live_order), ('updated', k.live_object, k.live_order), ('deleted', k.copy_object, k.copy_order)) as g (change, object, ordered)
     ) end)
   from forms as f, keys as k, migration_guard.comparison_ticks(schema_name, pair) as t, (
-    select case when include_values and sample_keys > 0 then ', r as whole' end as whole,
+    select case when include_values and sample_keys > 0 then ', coalesce(r.*) as whole' end as whole,
       case when include_values and sample_keys > 0 then ', l.whole as l_row, b.whole as b_row' end as shown
   ) as w
 $$;
@@ -339,7 +339,7 @@ as $$
         from changed as c where c.copied > c.live order by c.b_row limit %1$s) as x))$samples$, sample_keys) end)
   from forms as f, migration_guard.comparison_ticks(schema_name, pair) as t, (
     -- Of rows that are alike in what is compared, any one is shown.
-    select case when include_values and sample_keys > 0 then ', to_jsonb(r)::text collate "C" as whole' end as whole,
+    select case when include_values and sample_keys > 0 then ', to_jsonb(r.*)::text collate "C" as whole' end as whole,
       case when include_values and sample_keys > 0
         then ', max(u.whole) filter (where u.is_live = 1) as l_row, max(u.whole) filter (where u.is_live = 0) as b_row' end as shown
   ) as w
@@ -486,6 +486,7 @@ declare
   outcome jsonb;
 begin
   perform migration_guard.hold_table(pair.live);
+  perform migration_guard.assert_may_be_read(array[pair.live]);
   perform migration_guard.refuse_views(true);
   reading := migration_guard.way_of_reading(pair);
   perform migration_guard.begin_step('comparing@' || pair.live);

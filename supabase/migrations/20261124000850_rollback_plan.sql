@@ -167,7 +167,7 @@ begin
     select c.source_oid, c.checksum, t.objid
     from pg_temp.migration_guard_copies as c
     join pg_temp.migration_guard_objects as t on (t.old).objid = c.source_oid and t.kind = 'table' and t.is
-    where c.mode = 'restore' and has_table_privilege(t.objid, 'select') and not exists (
+    where c.mode = 'restore' and has_table_privilege(t.objid, 'select') and migration_guard.may_be_read(t.objid) and not exists (
       select from pg_temp.migration_guard_objects as x
       where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
       -- Nor has one that has lost a partition.

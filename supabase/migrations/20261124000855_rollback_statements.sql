@@ -47,8 +47,17 @@ as $$
     when entry.kind = 'attribute' then format('alter type %I.%I drop attribute %I cascade', schema_name, entry.parent_name, name)
     when entry.kind = 'publication_table' then format('alter publication %I drop table only %I.%I', name, schema_name, entry.parent_name)
     when entry.kind = 'publication_schema' then format('alter publication %I drop tables in schema %I', name, schema_name)
-    when entry.kind = 'default_privilege' then
-      regexp_replace(regexp_replace(entry.definition, ' grant (.*?) on ', ' revoke \1 on ', 'gn'), ' to (.*?)( with grant option)?$', ' from \1', 'gn')
+    when entry.kind = 'default_privilege' then (
+      select string_agg(format('alter default privileges for role %s in schema %I revoke all on %s from %s', o.role, schema_name, o.objects, g.grantee), E';\n' order by g.grantee)
+      from (
+        -- "for role … in schema … on tables": the last word is the kind of object.
+        select substring(entry.identity from '[a-z]+$') as objects,
+          substr(entry.identity, length('for role ') + 1, length(entry.identity) - length('for role ') - length(format(' in schema %I on ', entry.schema_name) || substring(entry.identity from '[a-z]+$'))) as role
+      ) as o,
+      (
+        select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end as grantee
+        from aclexplode(migration_guard.acl_items(entry.acl)) as e
+      ) as g)
     when entry.kind in ('trigger', 'rule', 'policy') then format('drop %s %I on %I.%I', entry.kind, name, schema_name, entry.parent_name)
     when entry.kind in ('function', 'procedure', 'aggregate') then
       format('drop %s %I.%I', entry.kind, schema_name, name) || substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1)
@@ -605,7 +614,9 @@ begin
   union all
   select 9, 0.5, c.id, c.object, c.why,
     case when (c.new).signature ->> 'identity' <> '' then c.alters || format('set generated %s', k.kind)
-      else c.alters || format('add generated %s as identity%s', k.kind, coalesce(' ' || substring((c.old).definition from '\(sequence name [^)]*\)'), '')) end, c.on_table
+      else c.alters || format('add generated %s as identity%s', k.kind, coalesce((
+        select format(' (sequence name %s)', (q.old).identity) from pg_temp.migration_guard_objects as q
+        where q.kind = 'sequence' and (q.old).signature -> 'owned_by' = jsonb_build_array((c.old).objid, (c.old).objsubid, 'i')), '')) end, c.on_table
   from columns as c
   cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
   where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity');
@@ -643,7 +654,7 @@ begin
   union all
   -- Back under the parents that it had.
   select 6, a.creation_order, 6, a.object, 'redefined',
-    case when ((a.old).signature ->> 'is_partition')::boolean then substr((a.old).definition, strpos((a.old).definition, E';\nalter table ') + 2)
+    case when ((a.old).signature ->> 'is_partition')::boolean then format('alter table only %s attach partition %s %s', p.name, a.identity, (a.old).parts ->> 'bound')
       else format('alter table %s inherit %s', a.identity, p.name) end, a.identity
   from altered as a
   cross join lateral jsonb_array_elements_text((a.old).parts -> 'parents') with ordinality as p (name, number)
@@ -782,11 +793,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select substr(s.statement, strpos(s.statement, ' set default ') + length(' set default '))
+  select substr(s.statement, length(p.prefix) + 1)
   from pg_temp.migration_guard_objects as c
   cross join lateral unnest((c.old).settings) as s (statement)
+  cross join lateral (select format('alter table only %I.%I alter column %I set default ', (c.old).schema_name, (c.old).parent_name, (c.old).name)) as p (prefix)
   where c.old_parent_id = table_id and c.kind = 'column' and (c.old).objsubid = column_number and (c.old).signature ->> 'generated' = ''
-    and starts_with(s.statement, format('alter table only %I.%I alter column %I set default ', (c.old).schema_name, (c.old).parent_name, (c.old).name));
+    and starts_with(s.statement, p.prefix);
 end
 $$;
 comment on function migration_guard.old_default(bigint, int) is 'The default that a column had, if it had one.';
@@ -930,7 +942,7 @@ begin
       coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
       -- What came under the name of a table that has another now has a place of its own.
       case when not t.was and exists (select from pg_temp.migration_guard_objects as x where x.kind = 'table' and x.was and (x.old).name = (t.new).name)
-        then left((t.new).name, 50) || '_new' else coalesce((t.old).name, (t.new).name) end as name,
+        then migration_guard.backup_object_name((t.new).name, '_new', '{}') else coalesce((t.old).name, (t.new).name) end as name,
       case when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
       array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
       array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
@@ -956,7 +968,7 @@ begin
       case when exists (
           select from pg_temp.migration_guard_objects as c
           where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
-        then left(s.name, 50) || '_dropped' else s.name end, s.stored_type) as a (name)
+        then migration_guard.backup_object_name(s.name, '_dropped', '{}') else s.name end, s.stored_type) as a (name)
     where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
     group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
   )
@@ -1091,6 +1103,28 @@ $$;
 comment on function migration_guard.refuse_loss(text, text, text) is
   'Raises rows_violate_constraint where a query finds keys of rows whose values would not come through a conversion.';
 
+create function migration_guard.row_key(table_id bigint, is_live boolean, of_key boolean) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- To JSON a type's own output function leads: to_jsonb would call a cast that somebody has made.
+  return (
+    select '(select to_jsonb(k.*) from (select ' || string_agg(format('%s as %I',
+        case when v.type < 16384 then v.value else migration_guard.stored_form(v.value, '', 'text') end, c.name), ', ' order by c.number) || ') as k)'
+    from migration_guard.row_columns(table_id) as c
+    join pg_temp.migration_guard_objects as o on o.old_parent_id = table_id and o.kind = 'column' and (o.old).objsubid = c.number
+    cross join lateral (
+      select format('t.%I', case when is_live then c.live_name else c.name end) as value,
+        (case when is_live then (o.new).signature else (o.old).signature end ->> 'type')::bigint as type
+    ) as v
+    where (c.live_name is not null or not is_live) and case when of_key then c.is_key else c.is_written end);
+end
+$$;
+comment on function migration_guard.row_key(bigint, boolean, boolean) is
+  'An expression for the key of a row t of a table as JSON, or for all that is written of it: by the names and types of today,
+or by those that were recorded. Null where there is nothing of it.';
+
 create function migration_guard.loss_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1102,8 +1136,7 @@ begin
     select c.id, migration_guard.target(c.kind, (c.new).identity) as object, migration_guard.needs_time_zone(c.old, c.new) as is_zoned,
       format('select migration_guard.refuse_loss(%L, %L, %L)',
         format('select jsonb_agg(x.key) from (select %s as key from %s%s as t where %s is distinct from t.%I limit 20) as x',
-          coalesce((select 'jsonb_build_object(' || string_agg(format('%L, t.%I', k.name, k.live_name), ', ' order by k.number) || ')'
-            from migration_guard.row_columns(t.id) as k where k.is_key and k.live_name is not null), 'to_jsonb(t.ctid::text)'),
+          coalesce(migration_guard.row_key(t.id, true, true), 'to_jsonb(t.ctid::text)'),
           case (t.new).signature ->> 'kind' when 'r' then 'only ' else '' end, (t.new).identity,
           migration_guard.conversion(c.new, c.old, format('(%s)', migration_guard.conversion(c.old, c.new, format('t.%I', (c.new).name)))), (c.new).name),
         (t.new).identity, (c.new).name) as statement, (t.old).identity as on_table
@@ -1183,9 +1216,10 @@ begin
   from completed as c
   cross join lateral unnest((c.old).settings) with ordinality as s (statement, number)
   where (c.is_fresh or c.is_reset or 'settings' = any (c.aspects)
-      or c.is_retyped and s.statement ~ ' (set default|set storage|set statistics|set compression) ')
+      or c.is_retyped and substr(s.statement, length(format('alter table only %I.%I alter column %I ', (c.old).schema_name, (c.old).parent_name, (c.old).name)) + 1)
+        ~ '^set (default|storage|statistics|compression) ')
     -- Not null of a column that stays has been set.
-    and not (not c.is_fresh and s.statement ~ ' add constraint .* not null ')
+    and not (not c.is_fresh and c.kind = 'column' and starts_with(s.statement, format('alter table %I.%I add constraint ', (c.old).schema_name, (c.old).parent_name)))
   union all
   select 11, c.place, c.id, c.object, c.why, format('alter %s owner to %I', c.object, (c.old).owner), c.on_table
   from completed as c
@@ -1261,7 +1295,7 @@ begin
   revoked as materialized (
     select g.*, case when g.is_fresh then array_remove(migration_guard.default_grantees(g.kind, (g.old).schema_name), quote_ident(g.owner)) else array(
         select distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end
-        from aclexplode(string_to_array(nullif((g.new).acl, ''), ',')::aclitem[]) as e
+        from aclexplode(migration_guard.acl_items((g.new).acl)) as e
         where pg_get_userbyid(e.grantee) is distinct from g.owner) end as grantees
     from granted as g where g.kind <> 'column' and (g.is_fresh or 'privileges' = any (g.aspects))
   )
@@ -1283,7 +1317,7 @@ begin
   -- Those of columns go with a table's, and come after them.
   select 13, c.place, 1e6 + c.id + 0.1, c.object, c.why, format('revoke all (%I) on table %I.%I from %s cascade', (c.old).name, (c.old).schema_name, (c.old).parent_name, (
       select string_agg(distinct case when e.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(e.grantee)) end, ', ')
-      from (select x.grantee from aclexplode(string_to_array((c.new).acl, ',')::aclitem[]) as x union all select to_regrole(quote_ident(c.parent_owner))::oid) as e)), null
+      from (select x.grantee from aclexplode(migration_guard.acl_items((c.new).acl)) as x union all select to_regrole(quote_ident(c.parent_owner))::oid) as e)), null
   from granted as c where c.kind = 'column' and not c.is_part_of_fresh and c.is_regranted and (c.new).acl <> ''
   union all
   select 13, c.place, 1e6 + c.id + 0.2 + g.number / 1000.0, c.object, c.why, g.statement, null

@@ -103,11 +103,11 @@ begin
   end if;
   -- Rows that are put back from their copies have no such value.
   for used in
-    select v.new as value, e.objid as enum, c.relation, c.name, c.type
+    select v.new as value, c.relation, c.name, c.is_array
     from pg_temp.migration_guard_objects as v
     join pg_temp.migration_guard_objects as e on e.id = v.parent_id and e.is_dropped and e.was
     cross join lateral (
-      select a.attrelid as relation, a.attname as name, a.atttypid as type
+      select a.attrelid as relation, a.attname as name, t.typelem = e.objid as is_array
       from pg_attribute as a
       join pg_class as r on r.oid = a.attrelid and r.relkind = 'r' and r.relpersistence <> 't'
       join pg_type as t on t.oid = a.atttypid
@@ -123,10 +123,11 @@ begin
         select from pg_temp.migration_guard_objects as k
         join pg_attribute as a on a.attrelid = c.relation and a.attname = c.name
         where (k.classid, k.objid, k.objsubid) = ('pg_class'::regclass, a.attrelid, a.attnum) and k.is_dropped and not k.was)
+      and migration_guard.may_be_read(c.relation)
   loop
     perform migration_guard.refuse_views(true);
-    execute format('select count(*) from only %s as t where strpos(format(''%%s'', t.%I), %L) > 0 and (format(''%%s'', t.%2$I) = %3$L or format(''%%s'', t.%2$I) ~ %4$L)',
-      used.relation::regclass, used.name, (used.value).name, '[{,"]' || regexp_replace((used.value).name, '([^a-zA-Z0-9_ ])', '\\\1', 'g') || '[,}"]') into rows;
+    execute format(case when used.is_array then 'select count(*) from only %s as t where exists (select from unnest(t.%I) as u where format(''%%s'', u) = %L)'
+      else 'select count(*) from only %s as t where format(''%%s'', t.%I) = %L' end, used.relation::regclass, used.name, (used.value).name) into rows;
     perform migration_guard.refuse_views(false);
     if rows > 0 then
       object := (used.value).identity;
@@ -164,7 +165,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select r.rolsuper or privilege = 'SELECT' and pg_has_role(r.oid, 'pg_read_all_data', 'usage') or exists (
-    select from aclexplode(string_to_array(nullif(acl, ''), ',')::aclitem[]) as e
+    select from aclexplode(migration_guard.acl_items(acl)) as e
     where e.privilege_type = privilege and (e.grantee = 0 or pg_has_role(r.oid, e.grantee, 'usage')))
   from pg_roles as r where r.rolname = role_name
 $$;
@@ -247,6 +248,72 @@ $$;
 comment on function migration_guard.unfillable_views(text) is
   'Materialized views that have to be made again, and whose owner may not read or call what they are made of.';
 
+create function migration_guard.called_functions(entry migration_guard.catalog_entry, is_same_database boolean)
+returns table (function text, owner text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with named as (
+    -- In the trees of expressions.
+    select distinct m[1] as kind, m[2]::oid as oid from regexp_matches(entry.signature::text, ':(funcid|opno) (\d+)', 'g') as m where m[2]::bigint >= 16384
+  ),
+  functions as (
+    select n.oid from named as n where n.kind = 'funcid'
+    union
+    select q.oprcode::oid from named as n join pg_operator as q on q.oid = n.oid where n.kind = 'opno' and is_same_database
+  )
+  -- Whoever wrote what is called then: the recorded body where that is made again.
+  select coalesce((o.old).identity, p.oid::regprocedure::text),
+    case when o.is_made then (o.old).owner when o.is then (o.new).owner else pg_get_userbyid(p.proowner)::text end
+  from functions as f
+  left join pg_temp.migration_guard_objects as o on (o.old).classid = 'pg_proc'::regclass and (o.old).objid = f.oid
+  left join pg_proc as p on p.oid = f.oid and is_same_database
+  where o.id is not null or p.oid is not null;
+end
+$$;
+comment on function migration_guard.called_functions(migration_guard.catalog_entry, boolean) is
+  'The functions that the expressions of a recorded object call when it is made again, and whose they are then.';
+
+create function migration_guard.untrusted_rollback_code(backup_schema text) returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_same_database constant boolean := migration_guard.is_same_database(backup_schema);
+begin
+  return query
+  with touched as materialized (
+    select t.id, t.objid, t.is
+    from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and (t.is_made or t.is and t.is_dropped or t.is and t.was and migration_guard.restores((t.old).objid)
+      -- Or is read, for a foreign key to it.
+      or exists (select from pg_temp.migration_guard_objects as k where k.kind = 'constraint' and k.is_made and (k.old).signature ->> 'confrelid' = (t.old).objid::text)
+      or exists (
+        select from pg_temp.migration_guard_objects as p
+        where t.id in (p.parent_id, p.old_parent_id) and (p.is_retyped or p.kind = 'column' and p.is_dropped or p.kind in ('index', 'constraint') and p.is_made)))
+  ),
+  live as (
+    select array_agg(p.classid) as classids, array_agg(p.objid) as objids
+    from touched as t cross join lateral migration_guard.written_parts(t.objid) as p where t.is
+  ),
+  found as (
+    select f.object, f.function, f.owner from live as l cross join lateral migration_guard.untrusted_functions(l.classids, l.objids) as f
+    union
+    select migration_guard.target(o.kind, (o.old).identity), f.function, f.owner
+    from pg_temp.migration_guard_objects as o
+    left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
+    cross join lateral migration_guard.called_functions(o.old, is_same_database) as f
+    where o.was and o.kind in ('table', 'column', 'index', 'constraint', 'domain_constraint') and (o.is_made or p.is_made)
+      and not migration_guard.is_trusted(to_regrole(quote_ident(f.owner)))
+  )
+  select f.object, format('Postgres could call %s with the rights of %s, and it is owned by %s', f.function, current_user, f.owner) from found as f;
+end
+$$;
+comment on function migration_guard.untrusted_rollback_code(text) is
+  'What a rollback would make Postgres call with the rights of whoever runs it, of functions of somebody who is not trusted.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -296,6 +363,8 @@ begin
   select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
   union all
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
+  union all
+  select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
   union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
@@ -520,7 +589,7 @@ begin
     order by (t.old).identity
   loop
     deleted := null;
-    if copied.is and copied.has_key and copied.mode = 'restore' then
+    if copied.is and copied.has_key and copied.mode = 'restore' and migration_guard.may_be_read(copied.objid) then
       -- By the names and types of today.
       begin
         perform migration_guard.refuse_views(true);
@@ -734,37 +803,81 @@ comment on function migration_guard.catalog_checksum(text[], text[], text[]) is 
 
 -- Rows that cannot live under what is restored ----------------------------------------------------------------------------
 
-create function migration_guard.violation_query(definition text, rows text, key text) returns text
-language plpgsql immutable
+create type migration_guard.rollback_column as (name text, value text);
+comment on type migration_guard.rollback_column is 'A column by its recorded name, and an expression for its value.';
+
+create function migration_guard.recorded_columns(relation oid, numbers jsonb) returns setof migration_guard.rollback_column
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+    -- What a type somebody made prints, not what a cast of somebody's makes of it.
+    select (c.old).name, case when ((c.old).signature ->> 'type')::bigint < 16384 then format('t.%I', (c.old).name)
+      else migration_guard.stored_form(format('t.%I', (c.old).name), '', 'text') end
+    from jsonb_array_elements_text(numbers) with ordinality as n (number, place)
+    join pg_temp.migration_guard_objects as c on c.kind = 'column' and (c.old).objid = relation and (c.old).objsubid = n.number::int
+    order by n.place;
+end
+$$;
+comment on function migration_guard.recorded_columns(oid, jsonb) is 'The columns of a table that have some numbers, by their recorded names, each with the value of a row t as it is shown.';
+
+create function migration_guard.column_list(columns migration_guard.rollback_column[], alias text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s.%I', alias, c.name), ', ' order by c.place) from unnest(columns) with ordinality as c (name, value, place)
+$$;
+comment on function migration_guard.column_list(migration_guard.rollback_column[], text) is 'Some columns of a table that goes by an alias, as a query names them.';
+
+create function migration_guard.violation_query(entry migration_guard.catalog_entry, rows text, key text) returns text
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  parts text[];
+  contype constant text := entry.signature ->> 'contype';
+  -- By number: in the text of a definition a name can look like anything.
+  columns constant migration_guard.rollback_column[] := array(select c from migration_guard.recorded_columns(entry.parent, case entry.kind when 'constraint' then entry.signature -> 'conkey'
+    else jsonb_path_query_array(entry.signature, '$.indkey[0 to $last]', jsonb_build_object('last', (entry.signature ->> 'indnkeyatts')::int - 1)) end) as c);
+  listed constant text := migration_guard.column_list(columns, 't');
 begin
-  parts := regexp_match(definition, ' CHECK (\(.*\))( NO INHERIT)?( NOT VALID)?$');
-  if parts is not null then
-    return format('select %s as key from %s where not %s', key, rows, parts[1]);
-  end if;
-  parts := regexp_match(definition, ' FOREIGN KEY \(([^)]*)\) REFERENCES ([^(]+)\(([^)]*)\)');
-  if parts is not null then
-    return format('select %s as key from %s where num_nulls(%s) = 0 and not exists (select from %s as r where (%s) = (%2$s))', key, rows,
-      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c), parts[2],
-      (select string_agg('r.' || btrim(c), ', ') from unnest(string_to_array(parts[3], ',')) as c));
-  end if;
-  parts := regexp_match(definition, ' (?:UNIQUE|PRIMARY KEY)(?: NULLS NOT DISTINCT)? \(([^)]*)\)');
-  if parts is null then
-    parts := regexp_match(definition, '^CREATE UNIQUE INDEX .* USING btree \(([^()]*)\)');
-  end if;
-  if parts is not null then
+  if contype = 'c' then
+    return format('select %s as key from %s where not %s', key, rows,
+      substring(substr(entry.definition, length(format('alter table %I.%I add constraint %I CHECK ', entry.schema_name, entry.parent_name, entry.name)) + 1)
+        from '^(.*?)(?: NO INHERIT)?(?: NOT VALID)?$'));
+  elsif contype = 'f' then
+    return format('select %s as key from %s where num_nulls(%s) = 0 and not exists (select from %s as r where (%s) = (%3$s))', key, rows, listed,
+      (select (r.old).identity from pg_temp.migration_guard_objects as r where r.kind = 'table' and (r.old).objid::text = entry.signature ->> 'confrelid'),
+      migration_guard.column_list(array(select c from migration_guard.recorded_columns((entry.signature ->> 'confrelid')::oid, entry.signature -> 'confkey') as c), 'r'));
+  elsif contype in ('p', 'u') and not coalesce((entry.signature ->> 'conperiod')::boolean, false)
+    or entry.kind = 'index' and (entry.signature ->> 'indisunique')::boolean and num_nonnulls(entry.signature ->> 'indexprs', entry.signature ->> 'indpred') = 0 then
     return format('select jsonb_build_object(%s) as key from %s group by %s having count(*) > 1',
-      (select string_agg(format('%L, t.%s', btrim(c), btrim(c)), ', ') from unnest(string_to_array(parts[1], ',')) as c), rows,
-      (select string_agg('t.' || btrim(c), ', ') from unnest(string_to_array(parts[1], ',')) as c));
+      (select string_agg(format('%L, %s', c.name, case when c.value = format('t.%I', c.name) then c.value else format('min(%s)', c.value) end), ', ' order by c.place)
+        from unnest(columns) with ordinality as c (name, value, place)), rows, listed);
   end if;
   return null;
 end
 $$;
-comment on function migration_guard.violation_query(text, text, text) is
-  'The query that gives keys of rows for which a constraint does not hold; null where it cannot be told from the definition.';
+comment on function migration_guard.violation_query(migration_guard.catalog_entry, text, text) is
+  'The query that gives keys of rows for which a constraint or a unique index does not hold; null where it cannot be told.';
+
+create function migration_guard.altered_column(statement text, table_id bigint) returns migration_guard.rollback_column
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  altered migration_guard.rollback_column;
+begin
+  select (c.old).name, migration_guard.conversion(c.old, c.new, quote_ident((c.old).name)) into altered
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id
+  where t.id = table_id and c.kind = 'column' and c.is
+    and starts_with(statement, format('alter table %s alter column %I type ', (t.old).identity, (c.old).name));
+  return altered;
+end
+$$;
+comment on function migration_guard.altered_column(text, bigint) is
+  'The column whose type a statement alters, and the value that it then has; nulls where a statement does something else.';
 
 create function migration_guard.unfit_keys(statement text, table_id bigint) returns jsonb
 language plpgsql volatile
@@ -772,7 +885,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- A column that is altered has its old name again by then; a table that is made anew is read under its names of today.
-  altered constant text := substring(statement from '^alter table .* alter column .* type .* using (.*)$');
+  altered constant text := (migration_guard.altered_column(statement, table_id)).value;
   relation regclass;
   key text;
   expression text;
@@ -781,11 +894,10 @@ declare
   -- Others wait for the table meanwhile.
   deadline constant timestamptz := clock_timestamp() + interval '10 seconds';
 begin
-  select t.objid::regclass, coalesce('jsonb_build_object(' || string_agg(format('%L, t.%I', c.name, case when altered is null then c.live_name else c.name end), ', ' order by c.number)
-      filter (where c.is_key and c.live_name is not null) || ')', 'to_jsonb(t)'),
+  select t.objid::regclass, coalesce(migration_guard.row_key(t.id, altered is null, true), migration_guard.row_key(t.id, altered is null, false)),
     coalesce(altered, string_agg(c.kept_value, ', ' order by c.number) filter (where c.is_written))
   into relation, key, expression
-  from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id and t.is group by t.objid;
+  from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id and t.is group by t.id, t.objid;
   if expression is null then
     return keys;
   end if;
@@ -812,23 +924,31 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Of an INSERT, the rows are those of its query.
-  parts constant text[] := regexp_match(statement, '^insert into [^(]* \(([^)]*)\) overriding system value (select .*)$');
+  entry migration_guard.catalog_entry;
   rows text;
   key text;
   query text;
   found jsonb;
 begin
-  select case when parts is not null then format('(%s) as t (%s)', parts[2], parts[1]) else (t.old).identity || ' as t' end,
-    coalesce('jsonb_build_object(' || string_agg(format('%1$L, t.%1$I', c.name), ', ' order by c.number) filter (where c.is_key) || ')', 'to_jsonb(t)')
+  -- Of an INSERT, the rows are those of its query.
+  select case when starts_with(statement, h.head) then format('(%s) as t (%s)', substr(statement, length(h.head) + 1), h.names) else (t.old).identity || ' as t' end,
+    coalesce(migration_guard.row_key(t.id, false, true), migration_guard.row_key(t.id, false, false))
   into rows, key
-  from pg_temp.migration_guard_objects as t cross join lateral migration_guard.row_columns(t.id) as c where t.id = table_id group by t.old;
+  from pg_temp.migration_guard_objects as t
+  cross join lateral (
+    select w.names, format('insert into %s (%s) overriding system value ', (t.old).identity, w.names) as head
+    from (select string_agg(quote_ident(x.name), ', ' order by x.number) as names from migration_guard.row_columns(t.id) as x where x.is_written) as w
+  ) as h
+  where t.id = table_id;
   if state = '23502' then
     query := format('select %s as key from %s where t.%I is null', key, rows, column_name);
   else
-    query := migration_guard.violation_query(coalesce(
-      (select (o.old).definition from pg_temp.migration_guard_objects as o where o.old_parent_id = table_id and (o.old).name = violated and o.kind in ('constraint', 'index') order by o.kind limit 1),
-      statement), rows, key);
+    select (o.old).* into entry from pg_temp.migration_guard_objects as o
+    where o.old_parent_id = table_id and o.kind in ('constraint', 'index') and ((o.old).name = violated or (o.old).definition = statement)
+    order by (o.old).name = violated desc, o.kind limit 1;
+    if entry.objid is not null then
+      query := migration_guard.violation_query(entry, rows, key);
+    end if;
   end if;
   if query is not null then
     execute format('select jsonb_agg(x.key) from (%s limit 20) as x', query) into found;
@@ -873,7 +993,7 @@ begin
   if strpos(statement, format('%I', column_name)) = 0 and not exists (select from pg_attribute as a where a.attname = column_name) then
     column_name := '';
   end if;
-  column_name := coalesce(nullif(column_name, ''), substring(statement from '^alter table .* alter column (.*) type '));
+  column_name := coalesce(nullif(column_name, ''), (migration_guard.altered_column(statement, table_id)).name);
   if table_id is not null then
     keys := migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), column_name, state);
   end if;

@@ -16,7 +16,7 @@ const numRuns = Number(process.env.FUZZ_REQUESTS ?? 20_000);
 const concurrency = 16;
 
 /** What a request that is refused, or only reads, may write: the trail, and plans and tokens that were read. */
-const written = /^(audit_\w+|rollback_plans|cleanup_tokens): /;
+const written = /^(audit_\w+|changing_requests|refusal_counts|rollback_plans|cleanup_tokens): /;
 
 const who = {
   ...credentials,

@@ -44,6 +44,7 @@ test("nothing is in the way of a plain table that nobody uses", async ({ databas
     "generated_columns ok",
     "kinds_covered ok",
     "unknown_effects ok",
+    "trusted_code ok",
     "names_exist ok",
     "dependents ok",
     "function_bodies ok",
@@ -197,6 +198,36 @@ test("row security is told where it would hide rows from the worker, and only th
 
 // Other sessions
 
+test("functions of a role that is not trusted are told before they refuse a backup or bar a rollback", async ({ database }) => {
+  const { sql, name } = database;
+  const admin = database.connect("supabase_admin");
+  await admin.unsafe(`
+    create role ${name}_planter;
+    create function public.planted(t text) returns text language sql immutable as 'select t';
+    create function public.checked(t text) returns boolean language sql immutable as 'select true';
+    alter function public.planted(text) owner to ${name}_planter;
+    alter function public.checked(text) owner to ${name}_planter`).simple();
+  await sql`create table public.people (id int primary key, email text check (public.checked(email)))`;
+  const plan = { tables: ["people"] };
+  const rollback = { function: "public.checked(text)", owner: `${name}_planter`, blocks: "rollback" };
+  expect((await look(sql, plan)).trusted_code).toMatchObject({ status: "warning", items: [rollback] });
+  await sql`create index planted on public.people (public.planted(email))`;
+  const { trusted_code } = await lookAgain(sql);
+  expect(trusted_code).toMatchObject({
+    status: "blocked",
+    items: [
+      { object: expect.stringMatching(/^index .*planted$/), function: "public.planted(text)", blocks: "backup" },
+      rollback,
+    ],
+  });
+  await expect(sql`select migration_guard.enqueue_backup('v1', 'test')`).rejects.toMatchObject({ code: "MG040" });
+  await admin.unsafe(
+    "alter function public.planted(text) owner to postgres; alter function public.checked(text) owner to postgres",
+  ).simple();
+  expect((await lookAgain(sql)).trusted_code).toMatchObject({ status: "ok", items: [] });
+  await admin.unsafe(`drop role ${name}_planter`);
+});
+
 test("a session that holds an exclusive lock is told with all that helps to find it, and nothing waits for it", async ({ database }) => {
   const { sql } = database;
   await sql.unsafe(`create table public.t (id int default 7); create schema other; create table other.t (id int)`);
@@ -215,7 +246,7 @@ test("a session that holds an exclusive lock is told with all that helps to find
   });
   expect(checks.locks!.items[0]!.age_seconds).toBeGreaterThanOrEqual(0);
   expect(JSON.stringify(checks)).not.toContain("secret");
-  for (const name of ["names_exist", "dependents", "function_bodies"]) {
+  for (const name of ["trusted_code", "names_exist", "dependents", "function_bodies"]) {
     expect(checks[name], name).toMatchObject({ status: "warning", details: expect.stringContaining("Not looked at") });
   }
   expect(checks.sizes!.items).toMatchObject([{ table: "t", bytes: 0 }]);

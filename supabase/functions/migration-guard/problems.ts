@@ -34,6 +34,11 @@ export const problems = {
   backup_locked: { status: 409, title: "Another session has locked the backup", sqlstate: "MG020" },
   plan_changed: { status: 409, title: "The rollback plan is no longer the one that was read", sqlstate: "MG021" },
   rollback_refused: { status: 409, title: "Something cannot be undone", sqlstate: "MG022" },
+  untrusted_code: {
+    status: 409,
+    title: "Reading a table could run code of others as the product's owner",
+    sqlstate: "MG040",
+  },
   job_finished: { status: 409, title: "The job has ended already", sqlstate: "MG025" },
   idempotency_key_reused: { status: 409, title: "The Idempotency-Key came with another request", sqlstate: "MG026" },
   last_admin: { status: 409, title: "Another admin must do this", sqlstate: "MG028" },
