@@ -31,10 +31,19 @@ as $$
     select format('type %I.%I', schema_name, t.typname), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
     from pg_type as t where t.typnamespace = to_regnamespace(format('%I', schema_name)) and t.typelem = 0
   )
-  select o.object, case when a.grantee = 0 then 'public' else format('%I', pg_get_userbyid(a.grantee)) end, a.privilege_type
-  from objects as o
-  cross join lateral aclexplode(o.acl) as a
-  where a.grantee <> o.owner
+  select g.object, case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end, g.privilege
+  from (
+    select o.object, o.owner, a.grantee, a.privilege_type
+    from objects as o
+    cross join lateral aclexplode(o.acl) as a
+    union all
+    select format('table %I.%I', schema_name, c.relname), c.relowner, a.grantee, format('%s (%I)', a.privilege_type, t.attname)
+    from pg_class as c
+    join pg_attribute as t on t.attrelid = c.oid
+    cross join lateral aclexplode(t.attacl) as a
+    where c.relnamespace = to_regnamespace(format('%I', schema_name))
+  ) as g (object, owner, grantee, privilege)
+  where g.grantee <> g.owner
 $$;
 comment on function migration_guard.foreign_grants(text) is
   'What anybody but its owner may do with a schema and with what is in it, the privileges that Postgres gives by itself included.';
@@ -47,7 +56,8 @@ declare
   granted record;
 begin
   for granted in select distinct g.object, g.grantee from migration_guard.foreign_grants(schema_name) as g loop
-    execute format('revoke all on %s from %s', granted.object, granted.grantee);
+    -- Of a table, its columns too; and from whoever had it from them in turn.
+    execute format('revoke all on %s from %s cascade', granted.object, granted.grantee);
   end loop;
 end
 $$;

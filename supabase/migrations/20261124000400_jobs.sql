@@ -130,16 +130,18 @@ as $$
 $$;
 comment on function migration_guard.find_backup(text) is 'The registered backup of a version, or null where there is none but in the trash.';
 
-create function migration_guard.find_in_trash(version text) returns migration_guard.backups
+create function migration_guard.find_in_trash(version text, backup_id uuid default null) returns migration_guard.backups
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select b.*
   from migration_guard.backups as b
   where b.version = migration_guard.normalize_version(find_in_trash.version) and b.removed_at is null and b.trashed_at is not null
+    and (find_in_trash.backup_id is null or b.id = find_in_trash.backup_id)
   order by b.trashed_at desc limit 1
 $$;
-comment on function migration_guard.find_in_trash(text) is 'The backup of a version that was put into the trash last, or null.';
+comment on function migration_guard.find_in_trash(text, uuid) is
+  'The backup of a version with an id, or the one that was put into the trash last; null where it is not there.';
 
 create function migration_guard.get_backup(version text) returns migration_guard.backups
 language plpgsql stable
@@ -572,6 +574,12 @@ estimate supposes that what is left takes as long as what is done has taken; the
 
 -- Plans that are in use -----------------------------------------------------------------------------------------------
 
+create function migration_guard.objects_of_plan(document jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select document - '{title,description,retention_days,trash_hours,two_keys,contacts,notify_url}'::text[] $$;
+comment on function migration_guard.objects_of_plan(jsonb) is 'What the JSON form of a plan says of what is to be backed up.';
+
 create function migration_guard.assert_backup_agrees(plan migration_guard.plans) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -581,9 +589,8 @@ declare
   held constant jsonb := (
     select b.plan from migration_guard.backups as b
     where b.version = plan.version and b.removed_at is null and b.trashed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
-  about_the_plan constant text[] := '{title,description,retention_days,trash_hours,two_keys,contacts,notify_url}';
 begin
-  if (held - about_the_plan) <> (migration_guard.plan_document(plan) - about_the_plan) then
+  if migration_guard.objects_of_plan(held) <> migration_guard.objects_of_plan(migration_guard.plan_document(plan)) then
     perform migration_guard.fail(
       'plan_in_use', format('There is a backup of %s, which holds what the plan has named until now: clean that up first.', plan.version));
   end if;

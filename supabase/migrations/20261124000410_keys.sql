@@ -10,7 +10,8 @@ create table migration_guard.key_roles (
   -- The key that gave the role last.
   updated_by text not null,
   constraint role_is_known check (role in ('viewer', 'operator', 'admin')),
-  constraint name_has_a_length check (length(name) between 1 and 200)
+  -- The form that the platform gives them.
+  constraint name_is_a_name check (name ~ '^[a-z_][a-z0-9_-]{0,63}$')
 );
 comment on table migration_guard.key_roles is 'Roles that were given to keys. A key without a row has the role that default_role tells.';
 
@@ -54,38 +55,66 @@ end
 $$;
 comment on function migration_guard.require_role(text, text) is 'Raises role_required when a key may less than the role that is needed.';
 
-create function migration_guard.assert_another_admin(name text) returns void
+create function migration_guard.assert_named(actor text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if actor is null then
+    perform migration_guard.fail('invalid_parameter', 'The key that asks has a name.');
+  end if;
+end
+$$;
+comment on function migration_guard.assert_named(text) is 'Raises invalid_parameter where nobody says who asks.';
+
+create function migration_guard.assert_may_lower(name text, actor text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- What default may without a row is no reason to lower it, nor is a token that the project may have switched off.
-  if not exists (select from migration_guard.key_roles as k where k.role = 'admin' and k.name <> assert_another_admin.name)
-    and (migration_guard.default_role(name) = 'admin' or migration_guard.role_of('default') <> 'admin') then
-    perform migration_guard.fail('last_admin', format('The key %s is the last admin: make another one admin first.', name));
+  -- That there is a key of another name is known of the one that asks, and of no other.
+  if actor = name then
+    perform migration_guard.fail('last_admin', format('No key takes away its own role: have another admin do it, so that there is one (%s).', name));
+  -- A token that the project may switch off.
+  elsif actor = 'service_role' and (name = 'default' or migration_guard.role_of('default') <> 'admin') then
+    perform migration_guard.fail('last_admin', format('%s may be the last admin, since service_role does not count: have another admin do it.', name));
   end if;
 end
 $$;
-comment on function migration_guard.assert_another_admin(text) is
-  'Raises last_admin when no other key is sure to be an admin: one that was made so or, for other keys, default itself.';
+comment on function migration_guard.assert_may_lower(text, text) is
+  'Raises last_admin unless an admin other than the one that is to be lowered is sure to exist: the one that asks or, for
+service_role, default itself.';
 
-create function migration_guard.put_key(name text, role text, actor text default session_user) returns migration_guard.key_roles
+create function migration_guard.assert_can_have_role(name text, role text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if name ~ '^(sb_|eyJ)' then
+    perform migration_guard.fail('invalid_parameter', 'A key is called by its name, and shown to nobody itself.');
+  elsif name ~ '^[a-z_][a-z0-9_-]{0,63}$' is not true or role in ('viewer', 'operator', 'admin') is not true then
+    perform migration_guard.fail('invalid_parameter', 'A key has a name of 1 to 64 lower-case letters, digits, _ and -, and one of the roles viewer, operator and admin.');
+  elsif name in ('migration_guard', 'pg_cron', migration_guard.owner()) then
+    perform migration_guard.fail('invalid_parameter', format('%s is what does without a key is called: no key of that name has a role.', name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_can_have_role(text, text) is
+  'Raises invalid_parameter for what is no name of a key or no role, and for names that stand for the product or its owner.';
+
+create function migration_guard.put_key(name text, role text, actor text) returns migration_guard.key_roles
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   given migration_guard.key_roles;
 begin
-  if length(name) between 1 and 200 is not true or role in ('viewer', 'operator', 'admin') is not true then
-    perform migration_guard.fail('invalid_parameter', 'A key has a name of 1 to 200 characters, and one of the roles viewer, operator and admin.');
-  end if;
-  if name ~ '^(sb_|eyJ)' then
-    perform migration_guard.fail('invalid_parameter', 'A key is called by its name, and shown to nobody itself.');
-  end if;
-  -- Two admins that lower each other at once take turns.
+  perform migration_guard.assert_can_have_role(name, role);
+  -- Two admins that lower each other at once take turns, and whoever was lowered meanwhile is none any more.
   lock table migration_guard.key_roles in share row exclusive mode;
+  perform migration_guard.require_role(actor, 'admin');
   if role <> 'admin' and migration_guard.role_of(name) = 'admin' then
-    perform migration_guard.assert_another_admin(name);
+    perform migration_guard.assert_may_lower(name, actor);
   end if;
   insert into migration_guard.key_roles as k (name, role, updated_by) values (put_key.name, put_key.role, put_key.actor)
   on conflict on constraint key_roles_pkey
@@ -94,22 +123,24 @@ begin
   return given;
 end
 $$;
-comment on function migration_guard.put_key(text, text, text) is 'Gives a role to a key. Raises invalid_parameter or last_admin.';
+comment on function migration_guard.put_key(text, text, text) is 'Gives a role to a key. Raises invalid_parameter, role_required or last_admin.';
 
-create function migration_guard.delete_key(name text) returns void
+create function migration_guard.delete_key(name text, actor text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   lock table migration_guard.key_roles in share row exclusive mode;
+  perform migration_guard.require_role(actor, 'admin');
   if not exists (select from migration_guard.key_roles as k where k.name = delete_key.name) then
     perform migration_guard.fail('key_not_found', format('No role was given to a key %s.', name));
   end if;
   if migration_guard.role_of(name) = 'admin' and migration_guard.default_role(name) <> 'admin' then
-    perform migration_guard.assert_another_admin(name);
+    perform migration_guard.assert_may_lower(name, actor);
   end if;
   delete from migration_guard.key_roles as k where k.name = delete_key.name;
 end
 $$;
-comment on function migration_guard.delete_key(text) is
-  'Takes the role away that was given to a key, which then has the one that it has without. Raises key_not_found or last_admin.';
+comment on function migration_guard.delete_key(text, text) is
+  'Takes the role away that was given to a key, which then has the one that it has without. Raises role_required,
+key_not_found or last_admin.';

@@ -5,8 +5,8 @@ create table migration_guard.rollback_plans (
   plan_hash text not null,
   backup_id uuid not null references migration_guard.backups,
   options jsonb not null,
-  -- Every key that was shown it.
-  drawn_by text[] not null,
+  -- When each key was shown it last, {actor: time}: forgotten when a rollback is queued.
+  drawn_by jsonb not null default '{}',
   statements jsonb,
   drawn_at timestamptz not null default now(),
   primary key (backup_id, plan_hash)
@@ -14,12 +14,25 @@ create table migration_guard.rollback_plans (
 comment on table migration_guard.rollback_plans is
   'Rollback plans that were shown in the last 30 days, so that one which no longer holds can be told from the one that does.';
 
+create function migration_guard.said_options(options jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(options) not in ('object', 'null') then
+    perform migration_guard.fail('invalid_parameter', 'The options of a rollback are an object.');
+  end if;
+  return case jsonb_typeof(options) when 'object' then jsonb_strip_nulls(options) else '{}' end;
+end
+$$;
+comment on function migration_guard.said_options(jsonb) is 'The options of a rollback that somebody has said anything of. Raises invalid_parameter.';
+
 create function migration_guard.parse_rollback_options(options jsonb) returns jsonb
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  parsed constant jsonb := '{"data": "keep", "drop_new": [], "leave_deleted": false}'::jsonb || jsonb_strip_nulls(coalesce(options, '{}'));
+  parsed constant jsonb := '{"data": "keep", "drop_new": [], "leave_deleted": false}'::jsonb || migration_guard.said_options(options);
   unknown text;
 begin
   select string_agg(k, ', ') into unknown from jsonb_object_keys(parsed) as k where k not in ('data', 'drop_new', 'leave_deleted');
@@ -506,15 +519,14 @@ begin
   notes := migration_guard.rollback_notes(statements);
   delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
   insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
-  values (plan_rollback.plan_hash, backup.id, parsed, array[plan_rollback.actor], (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
-  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(),
-    drawn_by = case when p.drawn_by @> excluded.drawn_by then p.drawn_by else p.drawn_by || excluded.drawn_by end;
+  values (plan_rollback.plan_hash, backup.id, parsed, case when plan_rollback.actor is null then '{}' else jsonb_build_object(plan_rollback.actor, now()) end, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
+  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), drawn_by = p.drawn_by || excluded.drawn_by;
   return next;
 end
 $$;
 comment on function migration_guard.plan_rollback(text, jsonb, text) is
-  'The statements that lead back to a backup, and what stands in the way. Changes nothing. Raises backup_not_found,
-backup_damaged or invalid_parameter.';
+  'The statements that lead back to a backup, and what stands in the way. Changes nothing but that the key has drawn it;
+without an actor nobody has. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard.estimated_rows(table_name text) returns bigint
 language plpgsql stable
@@ -686,8 +698,9 @@ declare
   guard jsonb;
 begin
   select to_jsonb(g) into guard from migration_guard.second_key_guard(backup, (
-    select p.drawn_by from migration_guard.rollback_plans as p
-    where p.backup_id = backup.id and p.plan_hash = refuse_single_key.plan_hash), actor) as g;
+    select array_agg(d.actor order by d.at) from migration_guard.rollback_plans as p
+    cross join lateral jsonb_each_text(p.drawn_by) as d (actor, at)
+    where p.backup_id = backup.id and p.plan_hash = refuse_single_key.plan_hash and d.at::timestamptz > now() - interval '24 hours'), actor) as g;
   if not (guard ->> 'passed')::boolean then
     perform migration_guard.fail('second_key_required',
       format('The plan of %s wants two keys: %s.', backup.version, guard ->> 'details'), jsonb_build_object('guards', jsonb_build_array(guard)));
@@ -695,7 +708,7 @@ begin
 end
 $$;
 comment on function migration_guard.refuse_single_key(migration_guard.backups, text, text) is
-  'Raises second_key_required where a backup wants two keys, and no other key than this one has drawn the rollback plan.';
+  'Raises second_key_required where a backup wants two keys, and no other key than this one has drawn the rollback plan in the last 24 hours.';
 
 create function migration_guard.enqueue_rollback(
   version text, plan_hash text, options jsonb default '{}', rehearse boolean default false, actor text default session_user, request_id text default null
@@ -707,16 +720,22 @@ declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
   -- What is not said is as in the plan.
   wanted constant jsonb := coalesce((select p.options from migration_guard.rollback_plans as p where p.plan_hash = enqueue_rollback.plan_hash and p.backup_id = backup.id), '{}')
-    || jsonb_strip_nulls(coalesce(options, '{}'));
+    || migration_guard.said_options(options);
   plan record;
 begin
   perform migration_guard.assert_recorded(backup);
   if not coalesce(rehearse, false) then
     perform migration_guard.refuse_single_key(backup, enqueue_rollback.plan_hash, actor);
   end if;
-  select p.* into plan from migration_guard.plan_rollback(backup.version, wanted, actor) as p;
+  -- Whoever runs a plan has not drawn it by that.
+  select p.* into plan from migration_guard.plan_rollback(backup.version, wanted, null) as p;
   perform migration_guard.refuse_changed_plan(enqueue_rollback.plan_hash, plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
+  if not coalesce(rehearse, false) then
+    -- Planning has locked the plan's row: of two requests with one approval the second finds it spent.
+    perform migration_guard.refuse_single_key(backup, plan.plan_hash, actor);
+    update migration_guard.rollback_plans as p set drawn_by = '{}' where p.backup_id = backup.id and p.drawn_by <> '{}';
+  end if;
   return migration_guard.enqueue('rollback', backup.version, actor,
     jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id,
       -- How much work it is: of the statements, and of reading the copies.
@@ -1257,7 +1276,7 @@ declare
   tables jsonb;
   ended timestamptz;
 begin
-  select p.* into plan from migration_guard.plan_rollback(backup.version, options, job.actor) as p;
+  select p.* into plan from migration_guard.plan_rollback(backup.version, options, null) as p;
   perform migration_guard.refuse_changed_plan(job.parameters ->> 'plan_hash', plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
   perform set_config('migration_guard.actor', job.actor, true);

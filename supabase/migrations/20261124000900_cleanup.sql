@@ -7,6 +7,15 @@ set search_path = pg_catalog, pg_temp
 as $$ select '{retention_passed,export_verified}'::text[] $$;
 comment on function migration_guard.overridable_guards() is 'The guards that an admin may override, with a reason. No other has a way around it.';
 
+create function migration_guard.visible_length(text text) returns int
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Without controls, separators and what Unicode calls format characters or lets be ignored, and the blanks that it takes for letters.
+  select length(regexp_replace(text, '[\s\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]', '', 'g'))
+$$;
+comment on function migration_guard.visible_length(text) is 'How many characters of a text a reader sees.';
+
 create function migration_guard.parse_override(override jsonb, actor text) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -17,8 +26,8 @@ begin
   end if;
   if jsonb_typeof(override) <> 'object' or override - '{guard,reason}'::text[] <> '{}'
     or jsonb_typeof(override -> 'guard') is distinct from 'string' or jsonb_typeof(override -> 'reason') is distinct from 'string'
-    or length(btrim(override ->> 'reason', e' \t\r\n')) not between 10 and 2000 then
-    perform migration_guard.fail('invalid_parameter', 'override is {guard, reason}, with a reason of 10 to 2000 characters.');
+    or migration_guard.visible_length(override ->> 'reason') < 10 or length(btrim(override ->> 'reason', e' \t\r\n')) > 2000 then
+    perform migration_guard.fail('invalid_parameter', 'override is {guard, reason}, with a reason of 10 to 2000 characters, ten of which can be seen.');
   end if;
   if override ->> 'guard' <> all (migration_guard.overridable_guards()) then
     perform migration_guard.fail('invalid_parameter',
@@ -357,19 +366,41 @@ says so. Raises cleanup_refused.';
 
 -- The trash -----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.restore_from_trash(version text) returns migration_guard.backups
+create function migration_guard.put_plan_back(backup migration_guard.backups, actor text) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  present jsonb;
+begin
+  select migration_guard.plan_document(p) into present from migration_guard.plans as p where p.version = backup.version for update;
+  if migration_guard.objects_of_plan(present) = migration_guard.objects_of_plan(backup.plan) then
+    return '{}';
+  end if;
+  -- Not by put_plan, which wants that what it names is there: the migration may have dropped it.
+  delete from migration_guard.plans as p where p.version = backup.version;
+  insert into migration_guard.plans as p select (migration_guard.parse_plan(backup.version, backup.plan, actor)).*;
+  return jsonb_strip_nulls(jsonb_build_object('plan_put_back', true, 'replaced_plan', present - 'notify_url'));
+end
+$$;
+comment on function migration_guard.put_plan_back(migration_guard.backups, text) is
+  'Has a version the plan again that its backup was taken by, where it has none now, or one that names other objects; returns what
+of that the trail tells: {plan_put_back, replaced_plan}, or nothing.';
+
+create function migration_guard.restore_from_trash(
+  version text, backup_id uuid default null, actor text default session_user, out backup migration_guard.backups, out changed jsonb
+)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted constant text := migration_guard.normalize_version(version);
   original constant text := migration_guard.backup_schema_name(wanted);
-  backup migration_guard.backups;
 begin
-  select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.find_in_trash(wanted)).id for update nowait;
+  select b.* into backup from migration_guard.backups as b where b.id = (migration_guard.find_in_trash(wanted, backup_id)).id for update nowait;
   -- A purge may have come first.
   if backup.id is null or backup.removed_at is not null or backup.trashed_at is null then
-    perform migration_guard.fail('backup_not_found', format('There is no backup of %s in the trash.', wanted));
+    perform migration_guard.fail('backup_not_found', format('There is no %s of %s in the trash.', coalesce('backup ' || backup_id, 'backup'), wanted));
   end if;
   if exists (
     select from migration_guard.jobs as j
@@ -381,7 +412,7 @@ begin
     perform migration_guard.fail('backup_exists', format('The schema %s is there already: clean that backup up first.', original));
   end if;
   if to_regnamespace(quote_ident(backup.schema_name)) is null then
-    perform migration_guard.fail('backup_damaged', format('Somebody has dropped %s.', backup.schema_name));
+    perform migration_guard.fail('backup_damaged', format('Somebody has dropped or renamed %s.', backup.schema_name));
   end if;
   update migration_guard.backups as b
   set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
@@ -392,7 +423,7 @@ begin
   where b.id = backup.id
   returning b.* into backup;
   perform migration_guard.close_backup_schema(backup.schema_name);
-  return backup;
+  changed := migration_guard.put_plan_back(backup, actor);
 exception
   when lock_not_available then
     perform migration_guard.fail('backup_locked', format('The backup of %s is being dropped, or brought back, at this moment.', wanted));
@@ -400,9 +431,9 @@ exception
     perform migration_guard.fail('backup_exists', format('The schema %s is being made at this moment.', original));
 end
 $$;
-comment on function migration_guard.restore_from_trash(text) is
-  'Brings the backup of a version that a cleanup has put into the trash last back to where it was. Raises backup_not_found,
-backup_exists, backup_in_progress, backup_damaged or backup_locked.';
+comment on function migration_guard.restore_from_trash(text, uuid, text) is
+  'Brings a backup of a version back to where it was that a cleanup has put into the trash: the one with an id, or the last; and
+with it the plan that it was taken by. Raises backup_not_found, backup_exists, backup_in_progress, backup_damaged or backup_locked.';
 
 create function migration_guard.enqueue_due_purges() returns void
 language plpgsql volatile
@@ -429,24 +460,26 @@ as $$
 declare
   backup migration_guard.backups;
 begin
-  select b.* into backup from migration_guard.backups as b
-  where b.id = (job.parameters ->> 'backup_id')::uuid and b.removed_at is null and b.trashed_at is not null and b.purge_after <= clock_timestamp()
-  for update;
-  if backup.id is null then
-    perform migration_guard.fail('backup_not_found', format('No backup of %s is due in the trash any more.', job.version));
+  select b.* into backup from migration_guard.backups as b where b.id = (job.parameters ->> 'backup_id')::uuid for update;
+  -- Somebody has brought it back since, or another purge has come first.
+  if backup.removed_at is not null or backup.trashed_at is null or backup.purge_after > clock_timestamp() then
+    return jsonb_build_object('backup_id', job.parameters -> 'backup_id', 'removed', false);
   end if;
-  if to_regnamespace(quote_ident(backup.schema_name)) is not null then
-    perform migration_guard.lock_schema_tables(backup.schema_name);
-    perform migration_guard.refuse_cleanup(backup, (
-      select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(backup, job.id) as g
-      where g.guard in ('schema_is_a_backup', 'migration_confirmed', 'nothing_depends_on_it')));
-    perform migration_guard.report_progress(job, 'dropping', 0, 4);
-    perform migration_guard.drop_backup_schema(backup);
+  if to_regnamespace(quote_ident(backup.schema_name)) is null then
+    update migration_guard.backups as b
+    set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped or renamed without a purge' where b.id = backup.id;
+    return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', false, 'missing', true);
   end if;
+  perform migration_guard.lock_schema_tables(backup.schema_name);
+  perform migration_guard.refuse_cleanup(backup, (
+    select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(backup, job.id) as g
+    where g.guard in ('schema_is_a_backup', 'migration_confirmed', 'nothing_depends_on_it')));
+  perform migration_guard.report_progress(job, 'dropping', 0, 4);
+  perform migration_guard.drop_backup_schema(backup);
   update migration_guard.backups as b set removed_at = clock_timestamp(), removed_by = backup.trashed_by where b.id = backup.id;
   return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', true);
 end
 $$;
 comment on function migration_guard.run_purge(migration_guard.jobs) is
-  'Drops a backup that is due in the trash, if it is whole in its schema and nothing depends on it. Raises cleanup_refused or
-backup_not_found.';
+  'Drops a backup that is due in the trash, if it is whole in its schema and nothing depends on it. One that is not there any
+more, or not due, is left alone. Raises cleanup_refused.';

@@ -214,6 +214,20 @@ $$;
 comment on function migration_guard.lock_holders(migration_guard.jobs) is
   'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
 
+create function migration_guard.assert_still_admin(job migration_guard.jobs) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The owner needs no key: whoever queues a job in SQL and names nobody is named by their role.
+  if job.kind in ('rollback', 'cleanup') and job.actor <> migration_guard.owner() then
+    perform migration_guard.require_role(job.actor, 'admin');
+  end if;
+end
+$$;
+comment on function migration_guard.assert_still_admin(migration_guard.jobs) is
+  'Raises role_required where a rollback or a cleanup was asked for by a key that is no admin any more.';
+
 create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -234,6 +248,7 @@ begin
     if lock_failure is not null then
       raise exception using errcode = lock_failure, message = 'could not lock the tables';
     end if;
+    perform migration_guard.assert_still_admin(job);
     outcome := case job.kind
       when 'backup' then migration_guard.run_backup(job)
       when 'verify' then migration_guard.run_verification(job)

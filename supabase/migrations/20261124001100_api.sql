@@ -417,17 +417,18 @@ $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text, text, jsonb) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, invalid_parameter, or cleanup_refused with every guard.';
 
-create function migration_guard_api.restore_from_trash(version text, actor text) returns migration_guard_api.backup
+create function migration_guard_api.restore_from_trash(version text, actor text, backup_id uuid default null) returns migration_guard_api.backup
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
   select migration_guard.require_change(actor, 'admin');
-  select migration_guard.restore_from_trash(version);
-  select migration_guard.audit('restore_from_trash', actor, version);
+  select migration_guard.audit('restore_from_trash', restore_from_trash.actor, restore_from_trash.version,
+    parameters => jsonb_build_object('backup_id', (r.backup).id) || r.changed)
+  from migration_guard.restore_from_trash(restore_from_trash.version, restore_from_trash.backup_id, restore_from_trash.actor) as r;
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
-comment on function migration_guard_api.restore_from_trash(text, text) is
+comment on function migration_guard_api.restore_from_trash(text, text, uuid) is
   'POST /v1/backups/{version}/restore-from-trash. Raises role_required, rate_limited, backup_not_found, backup_exists, backup_in_progress,
 backup_damaged or backup_locked.';
 
@@ -590,10 +591,13 @@ comment on function migration_guard_api.get_role(text) is 'The role of the key t
 create function migration_guard_api.admit_change(actor text) returns table (role text, admission uuid)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
-as $$ select migration_guard.role_of(actor), migration_guard.admit_change(actor) $$;
+as $$
+  select migration_guard.assert_named(actor);
+  select migration_guard.role_of(actor), migration_guard.admit_change(actor);
+$$;
 comment on function migration_guard_api.admit_change(text) is
   'What the function calls before it begins with what changes something: one row, with the role of the key, and what the change is
-to be called with in the header x-migration-guard-admission, in order not to be counted twice. Raises rate_limited.';
+to be called with in the header x-migration-guard-admission, in order not to be counted twice. Raises invalid_parameter or rate_limited.';
 
 create function migration_guard_api.list_keys(names text[], actor text) returns setof migration_guard_api.key
 language sql stable security definer
@@ -634,7 +638,7 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_change(actor, 'admin');
-  select migration_guard.delete_key(name);
+  select migration_guard.delete_key(name, actor);
   select migration_guard.audit('key.delete', actor, parameters => jsonb_build_object('name', name));
 $$;
 comment on function migration_guard_api.delete_key(text, text) is

@@ -35,3 +35,29 @@ test("a named secret key gives its name to what it does", async ({ onTestFinishe
     metadata: { actor: "night_shift" },
   });
 });
+
+test.for<[string, Record<string, string>]>([
+  ["without secret keys", {}],
+  ["that lists it among its secret keys", { default: serviceRoleKey }],
+])(
+  "the legacy token is one actor in a project %s, in whichever header it comes",
+  async ([, keys], { onTestFinished }) => {
+    const api = await startApi("with_example", { environment: { SUPABASE_SECRET_KEYS: JSON.stringify(keys) } });
+    onTestFinished(api.stop);
+    const ways = { v1: { apikey: serviceRoleKey }, v2: bearer(serviceRoleKey) };
+    for (const [version, credentials] of Object.entries(ways)) {
+      const json = { tables: ["profiles"], two_keys: true };
+      const plan = await api.call("PUT", `/v1/plans/${version}`, { credentials, json });
+      expect(plan).toMatchObject({ status: 201, json: { actor: "service_role" } });
+    }
+    await api.call("POST", "/v1/backups", { credentials: ways.v1, json: { version: "v1" }, wait: 60 });
+    await api.database.sql`alter table public.profiles add column note text`;
+    const plan = await api.call("GET", "/v1/backups/v1/rollback-plan", { credentials: ways.v1 });
+    for (const credentials of Object.values(ways)) {
+      const json = { plan_hash: plan.json.plan_hash };
+      expect((await api.call("POST", "/v1/backups/v1/rollback", { credentials, json })).json.code).toBe(
+        "second_key_required",
+      );
+    }
+  },
+);

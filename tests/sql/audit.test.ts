@@ -22,7 +22,7 @@ const lines = (entries: Entry[]) =>
 
 /** Entries of some acts, by number 1, 2, 3, … */
 async function makeTrail({ sql }: TestDatabase, acts = 5) {
-  for (let i = 1; i <= acts; i++) await sql`select migration_guard_api.put_key(${`key ${i}`}, 'viewer', 'default')`;
+  for (let i = 1; i <= acts; i++) await sql`select migration_guard_api.put_key(${`key_${i}`}, 'viewer', 'default')`;
 }
 
 /** A superuser who has switched every guard off. */
@@ -300,7 +300,7 @@ test("fifty writers at once keep one chain, and none waits for another", async (
   const { sql } = database;
   const many = database.connect("postgres", 50);
   await Promise.all(
-    Array.from({ length: 500 }, (_, i) => many`select migration_guard_api.record_refusal('test', ${`key ${i}`})`),
+    Array.from({ length: 500 }, (_, i) => many`select migration_guard_api.record_refusal('test', ${`key_${i}`})`),
   );
   expect(await verify(sql)).toMatchObject({ intact: true, entries: 500 });
   const [chain] = await sql`

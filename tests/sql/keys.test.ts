@@ -1,8 +1,10 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
 import { backUp, lastJob, work } from "../support/backup.ts";
+import { deleteBackup, makeRemovable, planCleanup } from "../support/cleanup.ts";
 import { test as base, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { until } from "../support/until.ts";
 
 /** `test` with databases in which no key was given a role. */
 const test = base.extend<{ example: TestDatabase; database: TestDatabase }>({
@@ -60,57 +62,103 @@ test("whoever is no admin is told which role would do, and changes no role", asy
   ]);
 });
 
-test("default and service_role are lowered only when another key was made admin", async ({ database: { sql } }) => {
-  for (const name of ["default", "service_role"]) {
-    await expect(put(sql, name, "operator")).rejects.toMatchObject({ code: "MG028" });
-  }
+const lastAdmin = { code: "MG028" };
+
+test("an admin is lowered by another admin alone, so that there is one whose key exists", async ({ database: { sql } }) => {
   await put(sql, "alice", "admin");
-  await put(sql, "default", "operator");
+  for (const name of ["default", "service_role", "alice"]) {
+    await expect(put(sql, name, "operator", name)).rejects.toMatchObject(lastAdmin);
+  }
+  await expect(remove(sql, "alice", "alice")).rejects.toMatchObject(lastAdmin);
+  await put(sql, "default", "operator", "alice");
   await put(sql, "service_role", "viewer", "alice");
   expect(await Promise.all(["default", "service_role", "alice"].map((name) => roleOf(sql, name))))
     .toEqual(["operator", "viewer", "admin"]);
   await expect(put(sql, "bob", "admin")).rejects.toMatchObject(required("operator", "admin"));
+  // Without a row it is an admin again.
+  await remove(sql, "default", "alice");
+  await remove(sql, "alice");
+  expect(await Promise.all(["default", "alice"].map((name) => roleOf(sql, name)))).toEqual(["admin", "viewer"]);
 });
 
-test("the last admin is neither lowered nor removed", async ({ database: { sql } }) => {
-  await put(sql, "alice", "admin");
-  // default is one, too.
-  await put(sql, "alice", "viewer");
-  await put(sql, "alice", "admin");
-  await put(sql, "default", "viewer");
-  await expect(put(sql, "alice", "operator", "alice")).rejects.toMatchObject({ code: "MG028" });
-  await expect(remove(sql, "alice", "alice")).rejects.toMatchObject({ code: "MG028" });
-  await put(sql, "bob", "admin", "alice");
-  await remove(sql, "alice", "bob");
-  await expect(remove(sql, "bob", "bob")).rejects.toMatchObject({ code: "MG028" });
-  // Without a row it is an admin again.
-  await remove(sql, "default", "bob");
-  await remove(sql, "bob", "default");
+test("an admin that nobody has seen does not stand for one", async ({ database: { sql } }) => {
+  await put(sql, "tpyo", "admin");
+  await put(sql, "service_role", "viewer");
+  await expect(put(sql, "default", "viewer")).rejects.toMatchObject(lastAdmin);
   expect(await roleOf(sql, "default")).toBe("admin");
 });
 
-test("of two admins that lower each other at once one stays", async ({ database }) => {
-  const { sql } = database;
+test("a token that may be switched off is not the last admin", async ({ database: { sql } }) => {
+  await put(sql, "service_role", "admin");
   await put(sql, "alice", "admin");
   await put(sql, "bob", "admin");
+  await expect(put(sql, "default", "viewer", "service_role")).rejects.toMatchObject(lastAdmin);
+  await remove(sql, "bob", "service_role");
   await put(sql, "default", "viewer", "alice");
-  const other = database.connect();
-  await other`select`;
-  const outcomes = await sql.begin(async (first) => {
-    await put(first as unknown as postgres.Sql, "bob", "viewer", "alice");
-    const second = put(other, "alice", "viewer", "bob").execute();
-    // It waits for the first, which ends as soon as it is sent.
-    return [second];
-  });
-  await expect(outcomes[0]).rejects.toMatchObject({ code: expect.stringMatching(/^MG02[78]$/) });
-  expect(await sql`select name from migration_guard.key_roles where role = 'admin'`).toEqual([{ name: "alice" }]);
+  await expect(put(sql, "alice", "viewer", "service_role")).rejects.toMatchObject(lastAdmin);
+  await expect(remove(sql, "alice", "service_role")).rejects.toMatchObject(lastAdmin);
+  expect(await roleOf(sql, "alice")).toBe("admin");
+});
+
+test("an admin who is lowered while its call waits changes no role any more", async ({ database }) => {
+  const { sql } = database;
+  for (const name of ["alice", "bob", "carol"]) await put(sql, name, "admin");
+  const calls = [
+    (other: postgres.Sql) => put(other, "mallory", "admin", "bob"),
+    (other: postgres.Sql) => remove(other, "carol", "bob"),
+  ];
+  for (const call of calls) {
+    await put(sql, "bob", "admin");
+    const other = database.connect();
+    const [{ pid }] = await other<[{ pid: number }]>`select pg_backend_pid() as pid`;
+    const waiting = await sql.begin(async (first) => {
+      await put(first as unknown as postgres.Sql, "bob", "viewer", "alice");
+      const refused = expect(call(other)).rejects.toMatchObject(required("viewer", "admin"));
+      await until(async () => (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0);
+      return [refused];
+    });
+    await waiting[0];
+  }
+  expect(await Promise.all(["mallory", "carol"].map((name) => roleOf(sql, name)))).toEqual(["viewer", "admin"]);
+});
+
+test("a rollback or a cleanup is not run when its key is no admin any more", async ({ example: { sql } }) => {
+  for (const name of ["test", "alice", "bob"]) await put(sql, name, "admin");
+  await makeRemovable(sql);
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await put(sql, "alice", "operator");
+  await work(sql);
+  const refused = { status: "failed", error: { code: "role_required", role: "operator", required: "admin" } };
+  expect(await lastJob(sql)).toMatchObject(refused);
+  await put(sql, "alice", "admin");
+  await sql`alter table public.coordinator_notes rename to curator_notes`;
+  const [plan] = await sql`select plan_hash from migration_guard_api.plan_rollback('v10', '{}', 'bob')`;
+  for (const rehearse of [true, false]) {
+    await sql`select migration_guard_api.roll_back('v10', ${plan!.plan_hash}, '{}', ${rehearse}, 'alice')`;
+    await put(sql, "alice", "operator");
+    await work(sql);
+    expect(await lastJob(sql)).toMatchObject(refused);
+    await put(sql, "alice", "admin");
+  }
+  // Whoever owns the database and asks in SQL has no key.
+  await sql`select migration_guard.enqueue_rollback('v10', ${plan!.plan_hash})`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
 });
 
 test.for([
   ["sb_secret_x", "viewer"],
   ["eyJhbGciOi", "viewer"],
   ["", "viewer"],
-  ["x".repeat(201), "viewer"],
+  ["x".repeat(65), "viewer"],
+  [" sb_secret_x", "viewer"],
+  ["a\nb", "viewer"],
+  ["a\n", "viewer"],
+  ["Alice", "viewer"],
+  ["night shift", "viewer"],
+  ["migration_guard", "viewer"],
+  ["pg_cron", "operator"],
+  ["postgres", "admin"],
   [null, "viewer"],
   ["a", "owner"],
   ["a", null],

@@ -51,8 +51,8 @@ async function refusal(call: Promise<unknown>): Promise<{ code: string; seconds:
 // Changes
 
 test("a key may change something sixty times a minute, and no other key is kept from it", async ({ database: { sql } }) => {
-  for (let i = 1; i <= 60; i++) await change(sql, "alice", `key ${i}`);
-  await expect(change(sql, "alice", "key 61")).rejects.toMatchObject(rateLimited);
+  for (let i = 1; i <= 60; i++) await change(sql, "alice", `key_${i}`);
+  await expect(change(sql, "alice", "key_61")).rejects.toMatchObject(rateLimited);
   expect(await sql`select from migration_guard.key_roles where updated_by = 'alice'`).toHaveLength(60);
   await change(sql, "bob");
   await expect(admit(sql)).rejects.toMatchObject(rateLimited);
@@ -155,7 +155,7 @@ test("a request that was admitted is counted once, by the key that it was admitt
 test("of a hundred changes at once, sixty are let through", async ({ database }) => {
   const many = database.connect("postgres", 20);
   const outcomes = await Promise.allSettled(
-    Array.from({ length: 100 }, (_, i) => i % 2 ? change(many, "alice", `key ${i}`) : admit(many)),
+    Array.from({ length: 100 }, (_, i) => i % 2 ? change(many, "alice", `key_${i}`) : admit(many)),
   );
   expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(60);
   for (const outcome of outcomes) {
@@ -198,7 +198,7 @@ test("a call that takes long keeps no other change of its key waiting", async ({
 });
 
 test("what was counted is forgotten after ten minutes, whoever comes then", async ({ database: { sql } }) => {
-  for (let i = 0; i < 5; i++) await admit(sql, `key ${i}`);
+  for (let i = 0; i < 5; i++) await admit(sql, `key_${i}`);
   await letPass(sql, 601);
   await admit(sql);
   expect(await sql`select actor from migration_guard.changing_requests`).toEqual([{ actor: "alice" }]);

@@ -242,7 +242,7 @@ test("what was shown is not taken back by a rollback that gives its locks back a
 test("a cleanup counts its statements", async ({ database }) => {
   const { sql } = database;
   await sql`create table public.kept as select 1 as id`;
-  await backUp(sql, "v10", { tables: ["kept"], retention_days: 1 });
+  await backUp(sql, "v10", { tables: ["kept"], retention_days: 1, trash_hours: 0 });
   await verify(sql, "v10");
   await sql`select migration_guard.confirm_backup('v10', 'All is well.', 'test')`;
   await sql`update migration_guard.backups set confirmed_at = now() - interval '2 days'`;

@@ -21,7 +21,8 @@ const newest = async (sql: postgres.Sql) =>
   (await sql<Backup[]>`select * from migration_guard.backups order by created_at desc limit 1`)[0]!;
 const exists = async (sql: postgres.Sql, name: string) =>
   (await sql`select to_regnamespace(${name}) is not null as exists`)[0]!.exists;
-const restore = (sql: postgres.Sql) => sql`select * from migration_guard_api.restore_from_trash('v10', 'alice')`;
+const restore = (sql: postgres.Sql, id: string | null = null) =>
+  sql`select * from migration_guard_api.restore_from_trash('v10', 'alice', ${id})`;
 
 /** Has the backup of the example go to the trash, for a day unless it is said otherwise. */
 async function trash(sql: postgres.Sql, trash_hours = 24): Promise<Backup> {
@@ -159,6 +160,80 @@ test("a later backup of the version and one in the trash leave each other alone"
   expect([...(await verify(sql, "v10")).values()].filter(({ status }) => status !== "OK")).toEqual([]);
 });
 
+test("of two in the trash an older one comes back where it is named", async ({ example: { sql } }) => {
+  const first = await trash(sql);
+  const second = await trash(sql);
+  await expect(restore(sql, "00000000-0000-4000-8000-000000000000")).rejects.toMatchObject({ code: "MG005" });
+  expect(await restore(sql, first.id)).toEqual([expect.objectContaining({ backup_id: first.id, schema })]);
+  expect([...(await verify(sql, "v10")).values()].filter(({ status }) => status !== "OK")).toEqual([]);
+  const trail = await sql`
+    select parameters from migration_guard.audit_log where action = 'restore_from_trash'`;
+  expect([...trail]).toEqual([{ parameters: { backup_id: first.id } }]);
+  // The other one waits for its turn.
+  await expect(restore(sql, first.id)).rejects.toMatchObject({ code: "MG005" });
+  await expect(restore(sql)).rejects.toMatchObject({ code: "MG009" });
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await work(sql);
+  expect(await restore(sql, second.id)).toEqual([expect.objectContaining({ backup_id: second.id, schema })]);
+});
+
+test.for<[string, { tables: string[] } | null]>([["none", null], ["one of other objects", {
+  tables: ["nutrition_targets"],
+}]])(
+  "where the version has %s now, the plan that the backup was taken by comes back with it",
+  async ([, other], { example: { sql } }) => {
+    await trash(sql);
+    const plan = async () => (await sql`select * from migration_guard_api.get_plan('v10')`)[0]!;
+    const before = await plan();
+    await sql`select migration_guard_api.delete_plan('v10', 'bob')`;
+    if (other) await sql`select migration_guard_api.put_plan('v10', ${sql.json(other)}, 'bob')`;
+    await sql`alter table public.coordinator_notes rename to curator_notes`;
+    await restore(sql);
+    const restored = { ...before, actor: "alice", created_at: expect.any(Date), updated_at: expect.any(Date) };
+    expect(await plan()).toEqual(restored);
+    const [entry] = await sql`select parameters from migration_guard.audit_log where action = 'restore_from_trash'`;
+    expect(entry!.parameters).toMatchObject({ plan_put_back: true, ...(other ? { replaced_plan: other } : {}) });
+    const [{ possible }] = await sql`
+      select possible from migration_guard_api.plan_rollback('v10', '{}', 'alice')` as [{ possible: boolean }];
+    expect(possible).toBe(true);
+  },
+);
+
+test("a plan that names the same stays as it is when the backup comes back", async ({ example: { sql } }) => {
+  await trash(sql);
+  await sql`select migration_guard_api.put_plan('v10', ${sql.json({ ...examplePlan, title: "Later" })}, 'bob')`;
+  await restore(sql);
+  expect(await sql`select title, actor from migration_guard_api.get_plan('v10')`).toEqual([{
+    title: "Later",
+    actor: "bob",
+  }]);
+});
+
+test("rights to columns, and those that were passed on, are found and go with the cleanup", async ({ example: { sql } }) => {
+  await makeRemovable(sql, "v10", { trash_hours: 1 });
+  await sql.unsafe(`
+    grant usage on schema ${schema} to anon, authenticated;
+    grant select (email), update (name) on ${schema}.profiles_backup to anon;
+    grant select on ${schema}.invite_codes_backup to authenticated with grant option;
+    set role authenticated;
+    grant select on ${schema}.invite_codes_backup to anon;
+    reset role`).simple();
+  const closed = (await verify(sql, "v10")).get("closed")!;
+  expect(closed.status).toBe("FAIL");
+  for (const right of ["SELECT (email)", "UPDATE (name)"]) {
+    expect(closed.details).toContain(`${right} on table ${schema}.profiles_backup to anon`);
+  }
+  await sql`update migration_guard.backups set verified_ok = true`;
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+  const left = await sql`
+    select c.relname from pg_class as c left join pg_attribute as a on a.attrelid = c.oid
+    cross join lateral aclexplode(c.relacl || a.attacl) as g
+    where c.relnamespace = ${(await newest(sql)).schema_name}::regnamespace and g.grantee <> c.relowner`;
+  expect([...left]).toEqual([]);
+});
+
 test("of two in the trash the last comes back, and each goes when its own time is over", async ({ example: { sql } }) => {
   const first = await trash(sql);
   const second = await trash(sql);
@@ -210,7 +285,11 @@ test("nothing automatic drops the backup of a migration that nobody has signed o
   await restore(sql);
   await sql`select migration_guard.enqueue('purge', 'v10', 'mallory', ${sql.json({ backup_id: id })})`;
   await work(sql);
-  expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "backup_not_found" } });
+  expect(await lastJob(sql)).toMatchObject({
+    status: "succeeded",
+    error: null,
+    result: { removed: false, backup_id: id },
+  });
   expect(await exists(sql, schema)).toBe(true);
   expect(await exists(sql, schema_name)).toBe(false);
 });
@@ -240,7 +319,20 @@ test("where the schema is gone the trash says so, and forgets it when its time i
   expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "missing" }]);
   await letExpire(sql);
   await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", result: { removed: false, missing: true } });
   expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([]);
+  expect((await newest(sql)).removed_by).toContain("unknown");
+});
+
+test("a purge that comes after a restore has nothing to do, and calls nobody", async ({ example: { sql } }) => {
+  const { schema_name } = await trash(sql);
+  await letExpire(sql);
+  await sql`select migration_guard.enqueue_due_purges()`;
+  await restore(sql);
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null, result: { removed: false } });
+  expect(await exists(sql, schema)).toBe(true);
+  expect(await exists(sql, schema_name)).toBe(false);
 });
 
 test("a backup under way, or a schema in its place, keeps a backup in the trash", async ({ example: { sql } }) => {

@@ -4,6 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { blocked, deleteBackup, type Guard, makeRemovable, planCleanup, schema } from "../support/cleanup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { until } from "../support/until.ts";
 
 const twoKeys = { two_keys: true };
 const reason = "The customer asked for erasure.";
@@ -69,6 +70,63 @@ test("a plan that nobody has drawn, or whoever runs it alone, is refused; drawn 
   await refusal(rollBack(sql, hash, "alice"), "MG035");
   expect(await drawRollback(sql, "bob")).toBe(hash);
   await rollBack(sql, hash, "alice");
+});
+
+const twoKeyBackup = async (sql: postgres.Sql) => {
+  await backUp(sql, "v10", { ...examplePlan, ...twoKeys });
+  await sql`alter table public.coordinator_notes rename to curator_notes`;
+};
+
+test("what another key has drawn is good for one rollback, and not for the next", async ({ example: { sql } }) => {
+  await twoKeyBackup(sql);
+  const hash = await drawRollback(sql, "bob");
+  await rollBack(sql, hash, "alice");
+  await sql`select migration_guard_api.cancel_job(id, 'alice') from migration_guard.jobs where status = 'queued'`;
+  const [guard] = await refusal(rollBack(sql, hash, "alice"), "MG035");
+  expect(guard!.details).toContain("nobody");
+  await drawRollback(sql, "alice");
+  await refusal(rollBack(sql, hash, "alice"), "MG035");
+  await rollBack(sql, hash, "bob");
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+});
+
+test("what another key has drawn counts for a day, whoever draws it meanwhile", async ({ example: { sql } }) => {
+  await twoKeyBackup(sql);
+  const hash = await drawRollback(sql, "bob");
+  await sql`
+    update migration_guard.rollback_plans set drawn_by = jsonb_build_object('bob', now() - interval '24 hours 1 second')`;
+  await drawRollback(sql, "alice");
+  const [guard] = await refusal(rollBack(sql, hash, "alice"), "MG035");
+  expect(guard!.details).not.toContain("bob");
+  await drawRollback(sql, "bob");
+  await rollBack(sql, hash, "alice");
+});
+
+test("whoever has run or rehearsed a plan has not drawn it by that", async ({ example: { sql } }) => {
+  await twoKeyBackup(sql);
+  const hash = await drawRollback(sql, "alice");
+  await rollBack(sql, hash, "bob", true);
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+  await refusal(rollBack(sql, hash, "alice"), "MG035");
+  await rollBack(sql, hash, "bob");
+});
+
+test("of two requests with one approval one is let through", async ({ example }) => {
+  const { sql } = example;
+  await twoKeyBackup(sql);
+  const hash = await drawRollback(sql, "alice");
+  const other = example.connect();
+  const [{ pid }] = await other<[{ pid: number }]>`select pg_backend_pid() as pid`;
+  const waiting = await sql.begin(async (first) => {
+    await rollBack(first as unknown as postgres.Sql, hash, "bob");
+    const second = other`select migration_guard.enqueue_rollback('v10', ${hash}, '{}', false, 'bob')`;
+    const refused = expect(second).rejects.toMatchObject({ code: "MG035" });
+    await until(async () => (await first`select from pg_locks where pid = ${pid} and not granted`).length > 0);
+    return [refused];
+  });
+  await waiting[0];
 });
 
 test("where one key is enough, the one that drew the plan runs it", async ({ example: { sql } }) => {
@@ -155,6 +213,15 @@ test.for([
 test.for<[string, unknown]>([
   ["a reason of nine characters", { guard: "retention_passed", reason: "too short" }],
   ["a reason of blanks", { guard: "retention_passed", reason: " ".repeat(20) }],
+  ["a reason of no-break spaces", { guard: "retention_passed", reason: "\u00a0".repeat(20) }],
+  ["a reason of nothing visible", {
+    guard: "retention_passed",
+    reason: "\u200b\u200d\u2060\ufeff\u00ad\u3164\u{e0041}".repeat(3),
+  }],
+  ["nine letters among what is not seen", {
+    guard: "retention_passed",
+    reason: "a\u200bb\u00a0c d\u2003e\u0001f\u061cg\u2800hi",
+  }],
   ["a reason of 2,001 characters", { guard: "retention_passed", reason: "x".repeat(2001) }],
   ["no reason", { guard: "retention_passed" }],
   ["a reason that is no text", { guard: "retention_passed", reason: 1234567890 }],

@@ -20,7 +20,7 @@ export type Authenticated = {
 
 /** A project that has no secret keys yet has the legacy token, which REST takes in their place. */
 const secretKeysOf = ({ secretKeys, serviceRoleKey }: Environment): Record<string, string> =>
-  Object.keys(secretKeys).length > 0 || !serviceRoleKey ? secretKeys : { default: serviceRoleKey };
+  Object.keys(secretKeys).length > 0 || !serviceRoleKey ? secretKeys : { service_role: serviceRoleKey };
 
 /** The actors that a request may have. */
 export const keyNames = (environment: Environment) => [
@@ -47,7 +47,7 @@ export const createClient = (environment: Environment) =>
  * @throws {Problem} `missing_credentials`, `invalid_credentials`, `expired_token` or `service_role_required`.
  */
 export function authenticate(environment: Environment) {
-  const { publishableKeys } = environment;
+  const { publishableKeys, serviceRoleKey } = environment;
   const env = platformEnv(environment);
   const acceptSecretKey = withSupabase({ auth: "secret:*", env, supabaseOptions });
 
@@ -82,8 +82,10 @@ export function authenticate(environment: Environment) {
 
     async function acceptsSecretKey(): Promise<boolean> {
       try {
-        await acceptSecretKey(c as unknown as Parameters<typeof acceptSecretKey>[0], () => {
-          c.set("actor", c.var.supabaseContext.authKeyName!);
+        await acceptSecretKey(c as unknown as Parameters<typeof acceptSecretKey>[0], async () => {
+          // One secret is one actor, under whichever name and in whichever header it comes.
+          const isLegacy = serviceRoleKey !== undefined && await isSameSecret(apikey!, serviceRoleKey);
+          c.set("actor", isLegacy ? "service_role" : c.var.supabaseContext.authKeyName!);
           c.set("client", c.var.supabaseContext.supabaseAdmin as unknown as Client);
           return next();
         });

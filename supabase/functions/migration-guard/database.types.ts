@@ -287,7 +287,7 @@ export type Database = {
         Returns: number;
       };
       "restore_from_trash": {
-        Args: { "actor": string; "version": string };
+        Args: { "actor": string; "backup_id"?: string; "version": string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["backup"];
         SetofOptions: {
           from: "*";

@@ -41,7 +41,7 @@ export const problems = {
   },
   job_finished: { status: 409, title: "The job has ended already", sqlstate: "MG025" },
   idempotency_key_reused: { status: 409, title: "The Idempotency-Key came with another request", sqlstate: "MG026" },
-  last_admin: { status: 409, title: "The key is the last admin", sqlstate: "MG028" },
+  last_admin: { status: 409, title: "Another admin must do this", sqlstate: "MG028" },
   second_key_required: { status: 409, title: "Another key must do this", sqlstate: "MG035" },
   webhook_secret_missing: { status: 409, title: "The function has no secret to sign webhooks with" },
   body_too_large: { status: 413, title: "The body is larger than 1 MiB" },

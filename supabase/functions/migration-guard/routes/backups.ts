@@ -97,8 +97,18 @@ const Override = z.strictObject({
   guard: z.enum(["retention_passed", "export_verified"]).openapi({
     description: "The guard that need not pass. No other has a way around it.",
   }),
-  reason: Text.trim().min(10).max(2000).openapi({ description: "Kept in the audit trail, and with the job." }),
+  reason: Text.trim().max(2000).refine(
+    // Neither controls and format characters, nor separators, nor what looks like nothing.
+    (text) => [...text.replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu, "")].length >= 10,
+    "has 10 characters or more that can be seen",
+  ).openapi({ description: "Kept in the audit trail, and with the job." }),
 }).openapi("Override");
+
+const Restoration = z.strictObject({
+  backup_id: z.uuid().optional().openapi({
+    description: "One that is in the trash: `backup_id` of `GET /v1/backups`.",
+  }),
+});
 
 const tags = ["backups"];
 const params = VersionParameter;
@@ -218,9 +228,12 @@ const restoreFromTrash = createRoute({
   "x-required-role": "admin",
   "x-audit-action": "restore_from_trash",
   tags,
-  summary: "Undo a cleanup: bring the backup of a version back that was put into the trash last.",
+  summary:
+    "Undo a cleanup: bring a backup of a version back, the one that was put into the trash last unless another is named.",
+  description:
+    "The plan that it was taken by comes back with it where there is none now, or one that names other objects.",
   middleware: emptyBodyIsNone,
-  request: { params, body: { content: { "application/json": { schema: z.strictObject({}) } } } },
+  request: { params, body: { content: { "application/json": { schema: Restoration } } } },
   responses: { 200: jsonContent(Backup, "The backup, as it was."), ...problemResponses(404, 409, 413, 415) },
 });
 
@@ -284,6 +297,7 @@ export function backups(app: App) {
 
   app.openapi(restoreFromTrash, async (c) => {
     const { version } = c.req.valid("param");
-    return c.json(await rpc(c.var.client, "restore_from_trash", { version, actor: c.var.actor }, Backup), 200);
+    const parameters = { version, ...c.req.valid("json"), actor: c.var.actor };
+    return c.json(await rpc(c.var.client, "restore_from_trash", parameters, Backup), 200);
   });
 }

@@ -2,7 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
 import { Role } from "../roles.ts";
 import { rpc } from "../rpc.ts";
-import { jsonBody, jsonContent, NullableTimestamp, problemResponses, Text } from "../schemas.ts";
+import { jsonBody, jsonContent, NullableTimestamp, problemResponses } from "../schemas.ts";
 
 const Key = z.object({
   name: z.string().openapi({
@@ -18,7 +18,10 @@ const Key = z.object({
 }).openapi("Key");
 
 const params = z.object({
-  name: Text.min(1).max(200).regex(/^(?!sb_|eyJ)/, "is the name of a key, not the key itself").openapi({
+  name: z.string().regex(/^(?!sb_|eyJ)/, "is the name of a key, not the key itself").regex(
+    /^[a-z_][a-z0-9_-]{0,63}$/,
+    "is 1 to 64 lower-case letters, digits, _ and -, as the project has it",
+  ).openapi({
     param: { name: "name", in: "path" },
     example: "night_shift",
   }),
@@ -51,7 +54,7 @@ const putKey = createRoute({
   "x-required-role": "admin",
   "x-audit-action": "key.put",
   tags,
-  summary: "Give a role to a key. `default` and `service_role` can be lowered once another key was made admin.",
+  summary: "Give a role to a key. An admin is lowered by another admin, and `default` not by `service_role`.",
   request: { params, body: jsonBody(z.strictObject({ role: Role })) },
   responses: { 200: jsonContent(Key, "The key, with its role."), ...problemResponses(409, 413, 415) },
 });
