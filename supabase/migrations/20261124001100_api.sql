@@ -726,7 +726,7 @@ as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.seal_audit();
   select v.intact, v.entries, v.head, v.first_broken, v.next_number, v.last_hash, v.pending, v.oldest_pending_at
-  from migration_guard.verify_audit(expected_hash, greatest(from_number, 1), least(greatest(max_entries, 1), 500000), previous_hash) as v;
+  from migration_guard.verify_audit(expected_hash, greatest(from_number, 1), least(greatest(max_entries, 1), 200000), previous_hash) as v;
 $$;
 comment on function migration_guard_api.verify_audit(text, text, bigint, int, text) is
   'GET /v1/audit/verify: one row, of so many entries from a number on. Raises role_required.';

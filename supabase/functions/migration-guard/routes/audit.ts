@@ -94,7 +94,7 @@ const verifyAudit = createRoute({
       previous_hash: Hash.optional().openapi({
         description: "`last_hash` of the answer before: what must stand before `from_number`.",
       }),
-      limit: z.coerce.number().int().min(1).max(500_000).default(100_000).openapi({ description: "How many at most." }),
+      limit: z.coerce.number().int().min(1).max(200_000).default(100_000).openapi({ description: "How many at most." }),
       pretty: Pretty,
     }),
   },
