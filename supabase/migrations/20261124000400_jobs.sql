@@ -2,7 +2,7 @@
 
 create table migration_guard.jobs (
   id uuid primary key default gen_random_uuid(),
-  -- Order of arrival, and the key of the advisory lock that a worker holds while it runs the job.
+  -- Order of arrival.
   number int generated always as identity unique,
   kind text not null,
   version text not null,
@@ -22,6 +22,8 @@ create table migration_guard.jobs (
   -- How often a worker has claimed the job, and the backend that did so last.
   attempts int not null default 0,
   worker_pid int,
+  -- The key of the advisory lock that this worker holds while it runs the job.
+  worker_lock int,
   -- Of each worker that was lost: its backend, when it had claimed the job, and when it was missed.
   lost_workers jsonb not null default '[]',
   created_at timestamptz not null default now(),

@@ -8,12 +8,15 @@ create table migration_guard.limits (
   max_jobs int not null default 20,
   -- Requests of one key that change something, in any 60 seconds.
   changes_per_minute int not null default 60,
-  -- Refusals of one key, or of all who have none, that the audit trail tells one by one.
+  -- Refusals of one key with one status that the audit trail tells one by one; of all keys together ten times as many.
   refusals_per_minute int not null default 60,
+  -- The same of all who have no key.
+  anonymous_refusals_per_minute int not null default 6,
   constraint there_is_one_row check (is_the_row),
   constraint max_jobs_is_positive check (max_jobs > 0),
   constraint changes_per_minute_is_positive check (changes_per_minute > 0),
-  constraint refusals_per_minute_is_positive check (refusals_per_minute > 0)
+  constraint refusals_per_minute_is_positive check (refusals_per_minute > 0),
+  constraint anonymous_refusals_per_minute_is_positive check (anonymous_refusals_per_minute > 0)
 );
 comment on table migration_guard.limits is 'How much a key may ask for: for the owner to change.';
 insert into migration_guard.limits default values;
@@ -33,9 +36,14 @@ $$;
 comment on function migration_guard.get_limits() is 'The limits that are in force.';
 
 create function migration_guard.lock_actor(purpose text, actor text) returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-as $$ select pg_advisory_xact_lock(hashtextextended(jsonb_build_array('migration_guard.' || purpose, actor)::text, 0)) $$;
+as $$
+begin
+  -- Anybody may say any name: there are so many turns and no more, and some actors share one.
+  perform migration_guard.take_turn(format('%s %s', purpose, hashtextextended(actor, 0) & 1023));
+end
+$$;
 comment on function migration_guard.lock_actor(text, text) is
   'Keeps others from counting an actor''s requests or jobs until the transaction ends: the last thing that a long one does.';
 
@@ -110,7 +118,7 @@ declare
 begin
   perform migration_guard.lock_actor('changes', actor);
   perform migration_guard.assert_rate(actor);
-  -- An admission is good for ten minutes, longer than any request takes.
+  -- Longer than an admission is good for.
   delete from migration_guard.changing_requests as r
   where r.id in (
     select o.id from migration_guard.changing_requests as o
@@ -131,9 +139,10 @@ as $$
   from (select migration_guard.request_header('admission') as text) as h
   join migration_guard.changing_requests as r
     on r.id = case when h.text ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then h.text::uuid end
-  where r.actor = find_admission.actor and not r.is_spent
+  -- Longer than any request takes, and not so long that a key could lay up many.
+  where r.actor = find_admission.actor and not r.is_spent and r.at > clock_timestamp() - interval '90 seconds'
 $$;
-comment on function migration_guard.find_admission(text) is 'What this request was admitted by, if it was and has not made its change yet.';
+comment on function migration_guard.find_admission(text) is 'What this request was admitted by, if it was in the last 90 seconds and has not made its change yet.';
 
 create function migration_guard.require_change(actor text, needed text) returns void
 language plpgsql volatile
@@ -141,6 +150,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform migration_guard.require_role(actor, needed);
+  perform migration_guard.note_role(actor);
   if migration_guard.find_admission(actor) is null then
     perform migration_guard.assert_rate(actor);
   end if;
@@ -213,6 +223,29 @@ end
 $$;
 comment on function migration_guard.end_refusal_counts() is 'Tells what was left out in minutes that are over. Waits for nobody.';
 
+create function migration_guard.assert_refusal(actor text, status text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if length(actor) > 200 or status in ('401', '403', '409', '429') is not true then
+    perform migration_guard.fail('invalid_parameter', 'A refusal has an actor of at most 200 characters, and one of the statuses 401, 403, 409 and 429.');
+  end if;
+end
+$$;
+comment on function migration_guard.assert_refusal(text, text) is 'Raises invalid_parameter for what cannot have been refused.';
+
+create function migration_guard.counted_actor(actor text, status text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when exists (
+      select from migration_guard.refusal_counts as r where r.actor = counted_actor.actor and r.status = counted_actor.status)
+    or (select count(*) from migration_guard.refusal_counts as r where r.since > clock_timestamp() - interval '1 minute') < 200 then counted_actor.actor end
+$$;
+comment on function migration_guard.counted_actor(text, text) is
+  'By whose name a refusal is counted: where two hundred names are counted already, another one is counted with those who have none.';
+
 create function migration_guard.count_refusals(actor text, status text, times int default 0) returns migration_guard.refusal_counts
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -220,7 +253,9 @@ as $$
 declare
   counted migration_guard.refusal_counts;
 begin
-  insert into migration_guard.refusal_counts as r (actor, status) values (count_refusals.actor, count_refusals.status)
+  perform migration_guard.assert_refusal(actor, status);
+  insert into migration_guard.refusal_counts as r (actor, status)
+  values (migration_guard.counted_actor(count_refusals.actor, count_refusals.status), count_refusals.status)
   on conflict on constraint one_count_each do update set status = excluded.status
   returning r.* into counted;
   if counted.since <= clock_timestamp() - interval '1 minute' then
@@ -229,7 +264,8 @@ begin
     counted.told := 0;
     counted.left_out := 0;
   end if;
-  counted.left_out := counted.left_out + greatest(times, 0);
+  -- More than an isolate can count in the second after which it tells.
+  counted.left_out := counted.left_out + least(greatest(times, 0), 100000);
   update migration_guard.refusal_counts as r
   set since = counted.since, told = counted.told, left_out = counted.left_out where r.id = counted.id;
   return counted;
@@ -237,19 +273,40 @@ end
 $$;
 comment on function migration_guard.count_refusals(text, text, int) is
   'Numbers refusals that the audit trail will not tell one by one; returns the count of the minute, which it begins where there
-is none.';
+is none. Raises invalid_parameter.';
+
+create function migration_guard.may_tell(counted migration_guard.refusal_counts, actor text) returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select counted.actor is not distinct from may_tell.actor
+    and counted.told < case
+      -- That a key is over its limit is said once.
+      when counted.status = '429' then 1
+      when counted.actor is null then l.anonymous_refusals_per_minute
+      else l.refusals_per_minute end
+    -- Whoever says another name each time is told of no more often for that.
+    and (counted.actor is null or l.refusals_per_minute::bigint * 10 > (
+      select coalesce(sum(r.told), 0) from migration_guard.refusal_counts as r
+      where r.actor is not null and r.since > clock_timestamp() - interval '1 minute'))
+  from migration_guard.get_limits() as l
+$$;
+comment on function migration_guard.may_tell(migration_guard.refusal_counts, text) is
+  'Whether the audit trail tells of one more refusal of this minute.';
 
 create function migration_guard.record_refusal(action text, actor text, version text, job_id uuid, parameters jsonb) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  status constant text := coalesce(parameters ->> 'status', '');
-  -- That a key is over its limit is said once.
-  may_tell constant int := case when status = '429' then 1 else (migration_guard.get_limits()).refusals_per_minute end;
-  counted constant migration_guard.refusal_counts := migration_guard.count_refusals(actor, status);
-  is_told constant boolean := counted.told < may_tell;
+  counted migration_guard.refusal_counts;
+  is_told boolean;
 begin
+  if action ~ '^[a-z_.]{1,63}$' is not true or jsonb_typeof(parameters) is distinct from 'object' or octet_length(parameters::text) > 4096 then
+    perform migration_guard.fail('invalid_parameter', 'A refusal has an action of at most 63 letters, _ and ., and as its parameters an object of at most 4 kB.');
+  end if;
+  counted := migration_guard.count_refusals(actor, parameters ->> 'status');
+  is_told := migration_guard.may_tell(counted, actor);
   update migration_guard.refusal_counts as r
   set told = r.told + is_told::int, left_out = r.left_out + (not is_told)::int where r.id = counted.id;
   if is_told then
@@ -261,4 +318,4 @@ end
 $$;
 comment on function migration_guard.record_refusal(text, text, text, uuid, jsonb) is
   'Has the audit trail tell of a refusal, or of its number only, where there were as many of the key''s and the status in
-this minute as it tells; returns the seconds until that is over, null where it tells of this one.';
+this minute as it tells; returns the seconds until that is over, null where it tells of this one. Raises invalid_parameter.';

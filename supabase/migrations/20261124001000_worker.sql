@@ -6,13 +6,28 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$ select 1297435713 $$;
 comment on function migration_guard.lock_class() is
-  'First key of the product''s advisory locks; the second is a job''s number, or 0 for the moment of claiming.';
+  'First key of the advisory locks that workers hold; the second is drawn for each claim of a job.';
 
 create function migration_guard.owner() returns name
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$ select pg_get_userbyid(n.nspowner) from pg_namespace as n where n.nspname = 'migration_guard' $$;
 comment on function migration_guard.owner() is 'The role that owns the product.';
+
+create function migration_guard.worker_locks() returns table (pid int, worker_lock int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select l.pid, l.objid::int
+  from pg_catalog.pg_locks as l
+  join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+  where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+    and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+    and l.classid = migration_guard.lock_class()::oid
+    -- Anybody may hold an advisory lock, and who cannot be the owner is no worker.
+    and pg_has_role(a.usesysid, migration_guard.owner(), 'member')
+$$;
+comment on function migration_guard.worker_locks() is 'The locks that sessions hold who run jobs, or could.';
 
 create function migration_guard.drop_leftover_views() returns void
 language plpgsql volatile
@@ -23,8 +38,7 @@ declare
 begin
   -- The temporary view of a server that crashed stays, and would keep its tables from being dropped.
   if not exists (
-    select from pg_locks as l
-    where l.locktype = 'advisory' and l.pid <> pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0
+    select from migration_guard.worker_locks() as l where l.pid <> pg_backend_pid()
   ) then
     for leftover in
       select c.oid::regclass::text from pg_class as c
@@ -44,11 +58,7 @@ create function migration_guard.workers_of(job migration_guard.jobs) returns tab
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select l.pid
-  from pg_catalog.pg_locks as l
-  where l.locktype = 'advisory' and l.granted and l.objsubid = 2
-    and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
-    and l.classid = migration_guard.lock_class()::oid and l.objid = job.number::oid
+  select l.pid from migration_guard.worker_locks() as l where l.worker_lock = job.worker_lock
 $$;
 comment on function migration_guard.workers_of(migration_guard.jobs) is 'The session that holds the lock of a job, if one does.';
 
@@ -124,11 +134,10 @@ declare
   job migration_guard.jobs;
 begin
   -- Claims take turns, for milliseconds, so that two workers cannot take two jobs of one version at once.
-  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
+  perform migration_guard.take_turn('jobs');
   -- What an earlier call in this session left behind when it was cancelled at a bad moment.
-  perform pg_advisory_unlock(migration_guard.lock_class(), l.objid::int)
-  from pg_catalog.pg_locks as l
-  where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.classid = migration_guard.lock_class()::oid and l.objid <> 0;
+  perform pg_advisory_unlock(migration_guard.lock_class(), l.worker_lock)
+  from migration_guard.worker_locks() as l where l.pid = pg_backend_pid();
 
   perform migration_guard.end_idle_workers();
   perform migration_guard.drop_leftover_views();
@@ -150,9 +159,13 @@ begin
   limit 1;
   if job.id is null then return null; end if;
 
-  perform pg_advisory_lock(migration_guard.lock_class(), job.number);
+  -- One that nobody can have taken before, nor wait for.
+  loop
+    job.worker_lock := floor(random() * 2147483647);
+    exit when pg_try_advisory_lock(migration_guard.lock_class(), job.worker_lock);
+  end loop;
   update migration_guard.jobs as j
-  set status = 'running', attempts = j.attempts + 1, worker_pid = pg_backend_pid(),
+  set status = 'running', attempts = j.attempts + 1, worker_pid = pg_backend_pid(), worker_lock = job.worker_lock,
     lost_workers = j.lost_workers || case when j.status = 'running' then migration_guard.lost_worker(j) else '[]' end,
     started_at = coalesce(j.started_at, clock_timestamp()),
     progress = migration_guard.fresh_progress('starting')
@@ -287,7 +300,7 @@ declare
   cancellation migration_guard.cancellations;
 begin
   -- Whoever cancels it sends the signal first, and commits then.
-  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
+  perform migration_guard.take_turn('jobs');
   select c.* into cancellation from migration_guard.cancellations as c where c.job_id = job.id and failure ->> 'state' = '57014';
   if cancellation.job_id is null and failure ->> 'state' = '57014' and migration_guard.is_out_of_time() then
     -- A statement timeout strikes once: what is run from now on in the same call has all the time that it needs.
@@ -350,7 +363,7 @@ declare
   job migration_guard.jobs;
 begin
   -- No worker goes on to another job meanwhile, which the signal would meet instead.
-  perform pg_advisory_xact_lock(migration_guard.lock_class(), 0);
+  perform migration_guard.take_turn('jobs');
   job := migration_guard.get_job(id);
   if job.finished_at is not null then
     perform migration_guard.fail('job_finished', format('The job has ended already: it is %s.', job.status));
@@ -388,7 +401,7 @@ begin
     end;
     commit;
   end if;
-  perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.number);
+  perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.worker_lock);
   commit;
   perform migration_guard.seal_audit();
   commit;

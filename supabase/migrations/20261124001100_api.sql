@@ -105,14 +105,41 @@ set search_path = pg_catalog, pg_temp
 as $$ select job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null $$;
 comment on function migration_guard.holds_values(migration_guard.jobs) is 'Whether the result of a job has values of rows.';
 
-create function migration_guard.audit_reading(job migration_guard.jobs, reader text) returns void
-language sql volatile
+create table migration_guard.value_readings (
+  job_id uuid not null references migration_guard.jobs,
+  reader text not null,
+  -- When the trail told of it last.
+  at timestamptz not null default now(),
+  primary key (job_id, reader)
+);
+comment on table migration_guard.value_readings is 'Which key was shown the values of rows of which job.';
+
+create function migration_guard.audit_reading(read_jobs migration_guard.jobs[], reader text) returns void
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.audit('diff.values.read', reader, job.version, job.id)
-  where migration_guard.holds_values(job) and migration_guard.role_of(reader) = 'admin'
+declare
+  ids uuid[];
+  versions text[];
+begin
+  if migration_guard.role_of(reader) <> 'admin' then return; end if;
+  with told as (
+    insert into migration_guard.value_readings as v (job_id, reader)
+    -- In one order, so that two readers at once do not wait for each other.
+    select j.id, audit_reading.reader from unnest(read_jobs) as j where migration_guard.holds_values(j) order by j.id
+    on conflict on constraint value_readings_pkey do update set at = now() where v.at <= now() - interval '1 hour'
+    returning v.job_id
+  )
+  select array_agg(t.job_id order by j.number), array_agg(distinct j.version) into ids, versions
+  from told as t join unnest(read_jobs) as j on j.id = t.job_id;
+  if ids is not null then
+    perform migration_guard.audit('diff.values.read', reader, case when cardinality(versions) = 1 then versions[1] end,
+      case when cardinality(ids) = 1 then ids[1] end, case when cardinality(ids) > 1 then jsonb_build_object('jobs', ids) else '{}' end);
+  end if;
+end
 $$;
-comment on function migration_guard.audit_reading(migration_guard.jobs, text) is 'Records that a key is shown a job''s values of rows, if it is.';
+comment on function migration_guard.audit_reading(migration_guard.jobs[], text) is
+  'Records that a key is shown the values of rows of jobs, if it is: in one entry, and of each job once an hour.';
 
 create function migration_guard.show_job(job migration_guard.jobs, reader text) returns migration_guard_api.job
 language sql stable
@@ -461,6 +488,7 @@ set search_path = pg_catalog, pg_temp
 set statement_timeout = '55s' set lock_timeout = '2s'
 as $$
   select migration_guard.require_role(actor, 'operator');
+  select migration_guard.note_role(actor);
   select p.plan_hash, p.possible, p.statements, p.new_objects, p.cannot_undo, p.left_as_is, p.tables, p.notes
   from migration_guard.plan_rollback(version, options, actor) as p
   cross join lateral migration_guard.audit('rollback_plan', plan_rollback.actor, plan_rollback.version,
@@ -506,7 +534,7 @@ create function migration_guard_api.list_jobs(version text default null, max_job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.audit_reading(j, list_jobs.actor) from migration_guard.recent_jobs(list_jobs.version, max_jobs) as j;
+  select migration_guard.audit_reading(array(select j from migration_guard.recent_jobs(list_jobs.version, max_jobs) as j), list_jobs.actor);
   select (s.job).*
   from (
     select migration_guard.show_job(j, list_jobs.actor) as job
@@ -522,7 +550,7 @@ create function migration_guard_api.get_job(id uuid, actor text default null) re
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.audit_reading(migration_guard.get_job(id), actor);
+  select migration_guard.audit_reading(array[migration_guard.get_job(id)], actor);
   select migration_guard.show_job(migration_guard.get_job(id), actor);
 $$;
 comment on function migration_guard_api.get_job(uuid, text) is
@@ -532,10 +560,15 @@ create function migration_guard_api.cancel_job(id uuid, actor text) returns migr
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.require_change(actor, 'operator');
-  select migration_guard.show_job(migration_guard.audited(migration_guard.cancel_job(id, actor), 'cancel', actor), actor);
+  -- Not counted: whoever has gone too far can always stop. It ends a job, and only the first time is told.
+  select migration_guard.require_role(actor, 'operator');
+  select migration_guard.note_role(actor);
+  select migration_guard.show_job(case when c.is_told then migration_guard.cancel_job(id, actor)
+    else migration_guard.audited(migration_guard.cancel_job(id, actor), 'cancel', actor) end, actor)
+  from (select exists (select from migration_guard.cancellations as c where c.job_id = cancel_job.id) as is_told offset 0) as c;
 $$;
-comment on function migration_guard_api.cancel_job(uuid, text) is 'DELETE /v1/jobs/{id}. Raises job_not_found or job_finished.';
+comment on function migration_guard_api.cancel_job(uuid, text) is
+  'DELETE /v1/jobs/{id}, which no limit refuses. Raises job_not_found or job_finished.';
 
 -- Webhooks ------------------------------------------------------------------------------------------------------------
 
@@ -676,23 +709,19 @@ as $$
   select migration_guard.seal_audit();
   select l.id, l.at, l.actor, l.role, l.db_user, l.request_id, l.source, l.version, l.job_id, l.action, l.outcome, l.parameters,
     c.number, c.hash
-  from migration_guard.audit_log as l
+  from migration_guard.audit_entries(max_entries, before, of_version, of_actor, of_action, of_outcome, since, until) as l
   left join migration_guard.audit_chain as c on c.entry_id = l.id
-  where (before is null or l.id < before)
-    and (of_version is null or l.version = migration_guard.normalize_version(of_version))
-    and (of_actor is null or l.actor = of_actor)
-    and (of_action is null or l.action = of_action)
-    and (of_outcome is null or l.outcome = of_outcome)
-    and (since is null or l.at >= since)
-    and (until is null or l.at < until)
-  order by l.id desc
-  limit least(greatest(max_entries, 1), 201);
+  order by l.id desc;
 $$;
 comment on function migration_guard_api.list_audit(text, int, bigint, text, text, text, text, timestamptz, timestamptz) is
   'GET /v1/audit: newest first, those before an id. Raises role_required.';
 
-create function migration_guard_api.verify_audit(actor text, expected_hash text default null)
-returns table (intact boolean, entries bigint, head text, first_broken jsonb)
+create function migration_guard_api.verify_audit(
+  actor text, expected_hash text default null, from_number bigint default 1, max_entries int default 100000, previous_hash text default null
+)
+returns table (
+  intact boolean, entries bigint, head text, first_broken jsonb, next_number bigint, last_hash text, pending bigint, oldest_pending_at timestamptz
+)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- See get_checklist.
@@ -700,23 +729,26 @@ set statement_timeout = '55s'
 as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.seal_audit();
-  select v.intact, v.entries, v.head, v.first_broken from migration_guard.verify_audit(expected_hash) as v;
+  select v.intact, v.entries, v.head, v.first_broken, v.next_number, v.last_hash, v.pending, v.oldest_pending_at
+  from migration_guard.verify_audit(expected_hash, greatest(from_number, 1), least(greatest(max_entries, 1), 200000), previous_hash) as v;
 $$;
-comment on function migration_guard_api.verify_audit(text, text) is 'GET /v1/audit/verify: one row. Raises role_required.';
+comment on function migration_guard_api.verify_audit(text, text, bigint, int, text) is
+  'GET /v1/audit/verify: one row, of so many entries from a number on. Raises role_required.';
 
-create function migration_guard_api.get_audit_head(actor text) returns table (number bigint, hash text, at timestamptz)
+create function migration_guard_api.get_audit_head(actor text)
+returns table (number bigint, hash text, at timestamptz, pending bigint, oldest_pending_at timestamptz)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_role(actor, 'admin');
   select migration_guard.seal_audit();
-  select c.number, c.hash, l.at
-  from (select) as one
+  select c.number, c.hash, l.at, p.pending, p.oldest_pending_at
+  from migration_guard.audit_pending_state() as p
   left join lateral (select c.* from migration_guard.audit_chain as c order by c.number desc limit 1) as c on true
   left join migration_guard.audit_log as l on l.id = c.entry_id;
 $$;
 comment on function migration_guard_api.get_audit_head(text) is
-  'GET /v1/audit/head: one row, of nulls before anything was recorded. Raises role_required.';
+  'GET /v1/audit/head: one row, without a head before anything was recorded, and what waits for the chain. Raises role_required.';
 
 create function migration_guard_api.record_refusal(
   action text, actor text default null, version text default null, job_id uuid default null, parameters jsonb default '{}'
@@ -726,13 +758,13 @@ set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.record_refusal(action, actor, version, job_id, parameters) $$;
 comment on function migration_guard_api.record_refusal(text, text, text, uuid, jsonb) is
   'Records that a request was refused, when all else that it did was undone. Returns null or, where this key''s refusals with
-this status are no longer told one by one, for how many seconds more that is so.';
+this status are no longer told one by one, for how many seconds more that is so. Raises invalid_parameter.';
 
 create function migration_guard_api.count_refusals(status text, times int, actor text default null) returns void
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$ select migration_guard.count_refusals(actor, status, times) $$;
-comment on function migration_guard_api.count_refusals(text, int, text) is 'Numbers refusals that record_refusal wants no more of one by one.';
+comment on function migration_guard_api.count_refusals(text, int, text) is 'Numbers refusals that record_refusal wants no more of one by one. Raises invalid_parameter.';
 
 -- Rights --------------------------------------------------------------------------------------------------------------
 

@@ -104,6 +104,13 @@ test("whoever is not let in is told of, and so is what a role or a guard refuses
       guards: expect.arrayContaining(["confirm_names_schema", "token_is_valid", "migration_confirmed"]),
     },
   });
+  // What is overridden does not refuse, and that it was tried is told.
+  const override = { guard: "retention_passed", reason: "SECRET, but longer" };
+  await ask("override", "DELETE", "/v1/backups/v1", { json: { confirm: "x", token: "SECRET", override } });
+  const { parameters: tried } = await entryOf(guarded, "override");
+  expect(tried).toMatchObject({ code: "cleanup_refused", override: { guard: "retention_passed" } });
+  expect(tried.guards).toContain("migration_confirmed");
+  expect(tried.guards).not.toContain("retention_passed");
   const all = await entries(guarded);
   expect(all.filter(({ request_id }) => request_id === "fine")).toEqual([]);
   expect(JSON.stringify(all)).not.toMatch(/SECRET|STRAY|sb_/);
@@ -162,10 +169,21 @@ test("the head is the newest hash, and a verification finds it again, or what wa
   const { call, database } = guarded;
   const { json: head } = await call("GET", "/v1/audit/head");
   const [newest] = await entries(guarded);
-  expect(head).toEqual({ number: newest!.number, hash: newest!.hash, at: newest!.at });
+  const pending = { pending: 0, oldest_pending_at: null };
+  expect(head).toEqual({ number: newest!.number, hash: newest!.hash, at: newest!.at, ...pending });
   const verify = async (query = "") => (await call("GET", `/v1/audit/verify${query}`)).json;
   expect(await verify(`?expected_hash=${head.hash}`)).toEqual({
-    ...{ intact: true, entries: 2, head: head.hash, first_broken: null },
+    ...{ intact: true, entries: 2, head: head.hash, first_broken: null, next_number: null, last_hash: head.hash },
+    ...pending,
+  });
+  const part = await verify("?limit=1");
+  expect(part).toMatchObject({ intact: true, entries: 1, head: head.hash, next_number: 2 });
+  expect(await verify(`?from_number=2&previous_hash=${part.last_hash}`)).toMatchObject({
+    ...{ intact: true, entries: 1, next_number: null, last_hash: head.hash },
+  });
+  expect(await verify(`?from_number=2&previous_hash=${head.hash}`)).toMatchObject({
+    intact: false,
+    first_broken: { number: 1, entry_id: null },
   });
   expect(await verify(`?expected_hash=${"0".repeat(64)}`)).toMatchObject({
     intact: false,
@@ -179,6 +197,16 @@ test("the head is the newest hash, and a verification finds it again, or what wa
     first_broken: { number: newest!.number, entry_id: newest!.id, why: expect.stringContaining("changed") },
   });
 });
+
+test.for(["from_number=0", "from_number=x", "previous_hash=x", "limit=0", "limit=200001"])(
+  "a verification with %s is refused",
+  async (query, { api: { call } }) => {
+    expect((await call("GET", `/v1/audit/verify?${query}`)).json).toMatchObject({
+      status: 400,
+      code: "invalid_request",
+    });
+  },
+);
 
 test("a token of service_role is told by that name", async ({ guarded }) => {
   const bearer = { authorization: `Bearer ${serviceRoleKey}` };

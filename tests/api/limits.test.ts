@@ -11,7 +11,8 @@ const test = base.extend("limited", async ({ freshApi }) => {
   await giveRoles(freshApi);
   const { sql } = freshApi.database;
   await sql`
-    update migration_guard.limits set max_jobs = default, changes_per_minute = default, refusals_per_minute = default`;
+    update migration_guard.limits
+    set max_jobs = default, changes_per_minute = default, refusals_per_minute = default, anonymous_refusals_per_minute = default`;
   await sql`truncate migration_guard.changing_requests`;
   return freshApi;
 });
@@ -86,7 +87,6 @@ test("each operation that changes something says that it is limited, and is; no 
   }
   expect(limitedOnes.sort()).toEqual([
     "DELETE /v1/backups/{version}",
-    "DELETE /v1/jobs/{id}",
     "DELETE /v1/keys/{name}",
     "DELETE /v1/plans/{version}",
     "GET /v1/backups/{version}/cleanup-plan",
@@ -158,6 +158,20 @@ test("a key with as many jobs as it may have is told to come again", async ({ li
   await until(async () => (await diff()).status === 202);
 });
 
+test("a key that is over its limit can cancel its own job", async ({ limited }) => {
+  const { call, database } = limited;
+  await call("PUT", "/v1/plans/v10", { json: examplePlan });
+  const { release } = await lockTable(database.connect("supabase_admin"), "public.profiles");
+  const { json: job } = await call("POST", "/v1/backups", { json: { version: "v10" } });
+  await heldJob(database.sql);
+  await setLimits(limited, { changes_per_minute: 1 });
+  expectLimited(await call("PUT", "/v1/keys/k", { json: { role: "viewer" } }), "rate_limited");
+  const cancelled = await call("DELETE", `/v1/jobs/${job.id}`, { wait: 60 });
+  expect(cancelled.json).toMatchObject({ id: job.id, status: "cancelled" });
+  expect(await counted(limited)).toBe(2);
+  await release();
+});
+
 test("that a key is over its limit stands in the trail once a minute, and how often it came again", async ({ limited }) => {
   const { call } = limited;
   await setLimits(limited, { changes_per_minute: 1 });
@@ -179,7 +193,7 @@ test("that a key is over its limit stands in the trail once a minute, and how of
 
 test("whoever has no key adds only so many entries a minute to the trail, and the number of the others", async ({ limited }) => {
   const { call, database: { sql } } = limited;
-  await setLimits(limited, { refusals_per_minute: 5 });
+  await setLimits(limited, { anonymous_refusals_per_minute: 5 });
   for (let i = 0; i < 20; i++) {
     await Promise.all(Array.from({ length: 10 }, () => call("GET", "/v1/plans", { credentials: {} })));
   }

@@ -9,6 +9,8 @@ type Verification = {
   entries: number;
   head: string | null;
   first_broken: { number: number | null; entry_id: number | null; why: string } | null;
+  next_number: string | null;
+  last_hash: string | null;
 };
 
 const trail = (sql: postgres.Sql) => sql<Entry[]>`select * from migration_guard_api.list_audit('default', 200)`;
@@ -209,7 +211,7 @@ test("each hash is over the one before and the entry, whatever the session's set
   const [reckoned] = await sql`
     select encode(sha256(convert_to(${
     links[1]!.hash
-  } || jsonb_build_array(l.id, to_char(l.at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+  } || jsonb_build_array(l.id, to_char(l.at, 'YYYY-MM-DD"T"HH24:MI:SS.') || rtrim(to_char(l.at, 'US'), '0'),
       l.actor, l.role, l.db_user, l.request_id, l.source, l.version, l.job_id, l.action, l.outcome, l.parameters)::text, 'UTF8')), 'hex') as hash
     from migration_guard.audit_log as l order by l.id desc limit 1`;
   expect(reckoned!.hash).toBe(links[2]!.hash);
@@ -230,6 +232,13 @@ test.for<[what: string, statement: string, number: number | null, why: RegExp]>(
     4,
     /entry 4 was changed/,
   ],
+  [
+    "a time that is another only before Christ",
+    "update migration_guard.audit_log set at = (to_char(at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00 BC')::timestamptz where id = 4",
+    4,
+    /entry 4 was changed/,
+  ],
+  ["a time without end", "update migration_guard.audit_log set at = 'infinity' where id = 4", 4, /entry 4 was changed/],
   ["a changed hash", "update migration_guard.audit_chain set hash = repeat('1', 64) where number = 2", 2, /changed/],
   [
     "an entry that was taken out",
@@ -266,6 +275,145 @@ test.for<[what: string, statement: string, number: number | null, why: RegExp]>(
   expect(found.first_broken).toMatchObject({ number, why: expect.stringMatching(why) });
 });
 
+/** What the parts of the trail tell, so many entries each. */
+async function verifyParts(sql: postgres.Sql, size: number, from = 1) {
+  const parts: Verification[] = [];
+  let previous: string | null = null;
+  for (let next: number | null = from; next !== null;) {
+    const [part] = await sql<[Verification]>`
+      select * from migration_guard_api.verify_audit('default', null, ${next}, ${size}, ${previous})` as [Verification];
+    parts.push(part);
+    previous = part.last_hash;
+    next = part.next_number === null ? null : Number(part.next_number);
+  }
+  return parts;
+}
+const broken = (parts: Verification[]) => parts.flatMap(({ first_broken }) => first_broken?.why ?? []);
+
+test("the parts of the trail, one after the other, are all of it", async ({ database }) => {
+  const { sql } = database;
+  await makeTrail(database, 7);
+  const parts = await verifyParts(sql, 3);
+  expect(parts.map(({ intact, entries, next_number }) => [intact, Number(entries), next_number])).toEqual([
+    [true, 3, "4"],
+    [true, 3, "7"],
+    [true, 1, null],
+  ]);
+  expect(parts[2]).toMatchObject({ last_hash: parts[0]!.head });
+  expect((await verify(sql)).entries).toBe(7);
+});
+
+test.for<[what: string, statement: string, why: RegExp]>([
+  ["a changed entry", "update migration_guard.audit_log set actor = 'x' where id = 4", /entry 4 was changed/],
+  ["a number that is gone", "delete from migration_guard.audit_chain where number = 3", /Number 3 is missing/],
+  [
+    "an entry in no part of the chain",
+    "delete from migration_guard.audit_chain where number = 7; delete from migration_guard.audit_pending",
+    /Entry 7 is neither/,
+  ],
+  [
+    "an entry that was put before the first",
+    "insert into migration_guard.audit_log (id, action, outcome) overriding system value values (-1, 'x', 'x')",
+    /Entry -1 is neither/,
+  ],
+])("%s is found part by part, whatever their size", async ([, statement, why], { database }) => {
+  await makeTrail(database, 7);
+  await tamper(database, statement);
+  for (const size of [1, 2, 3, 7]) {
+    expect(broken(await verifyParts(database.sql, size)), `${size}`).toContainEqual(expect.stringMatching(why));
+  }
+});
+
+test("a part that was read before and was made anew since is found by the hash that was read last", async ({ database }) => {
+  const { sql } = database;
+  await makeTrail(database, 4);
+  const [first] = await sql<[Verification]>`select * from migration_guard_api.verify_audit('default', null, 1, 2)`;
+  await tamper(
+    database,
+    `do $$ declare k record; before text := migration_guard.audit_root(); begin
+      update migration_guard.audit_log set actor = 'x' where id = 1;
+      for k in select c.number, c.entry_id from migration_guard.audit_chain as c order by c.number loop
+        update migration_guard.audit_chain as c set previous_hash = before, hash = migration_guard.audit_hash(before, l)
+        from migration_guard.audit_log as l where l.id = k.entry_id and c.number = k.number returning c.hash into before;
+      end loop;
+    end $$`,
+  );
+  expect(await verify(sql)).toMatchObject({ intact: true });
+  const [rest] = await sql<[Verification]>`
+    select * from migration_guard_api.verify_audit('default', null, 3, 2, ${first.last_hash})`;
+  expect(rest).toMatchObject({ intact: false, first_broken: { number: 2, why: expect.stringMatching(/^Number 2 /) } });
+});
+
+test("a page of the trail reads no more than it shows, whatever it is asked for", async ({ database }) => {
+  const { sql } = database;
+  await database.connect("supabase_admin").unsafe(`
+    alter table migration_guard.audit_log disable trigger all;
+    insert into migration_guard.audit_log (at, actor, version, action, outcome)
+    select now() + g * interval '1 second', 'key' || g % 20, 'v' || g % 50 || '.0', 'plan.put', 'done' from generate_series(1, 20000) as g;
+    alter table migration_guard.audit_log enable trigger all;
+    alter table migration_guard.audit_log enable always trigger append_only;
+    analyze migration_guard.audit_log`).simple();
+  const filters = ["of_version => 'v7'", "of_version => 'v999'", "of_actor => 'nobody'", "of_action => 'rollback'"];
+  filters.push(
+    "of_outcome => 'refused'",
+    "since => '2020-01-01', until => '2020-01-02'",
+    "before => 10000",
+    "until => now()",
+  );
+  for (const filter of filters) {
+    // As PostgREST calls it, with a plan that was made before.
+    const read = await sql.begin(async (transaction) => {
+      await transaction.unsafe(`select * from migration_guard_api.list_audit('default', 50, ${filter})`);
+      const [row] = await transaction<[{ read: string }]>`
+        select pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid) as read
+        from pg_class as c where c.oid = 'migration_guard.audit_log'::regclass`;
+      return Number(row.read);
+    });
+    expect(read, filter).toBeLessThan(500);
+  }
+});
+
+test("when an entry was written, and by whom, is what Postgres knows", async ({ database: { sql } }) => {
+  await sql`
+    insert into migration_guard.audit_log (at, db_user, action, outcome) values ('2020-01-01', 'somebody', 'x', 'x')`;
+  expect(await sql`select db_user, at > now() - interval '1 hour' as is_now from migration_guard.audit_log`)
+    .toEqual([{ db_user: "postgres", is_now: true }]);
+});
+
+test("the role in an entry is the one before the act, though the act was to lower it", async ({ database: { sql } }) => {
+  await sql`select migration_guard_api.put_key('other', 'admin', 'default')`;
+  await sql`select migration_guard_api.put_key('default', 'viewer', 'default')`;
+  await sql`select migration_guard_api.put_key('default', 'operator', 'other')`;
+  expect(await sql`select actor, role from migration_guard.audit_log where action = 'key.put' order by id`).toEqual([
+    { actor: "default", role: "admin" },
+    { actor: "default", role: "admin" },
+    { actor: "other", role: "admin" },
+  ]);
+});
+
+test("a session that holds any advisory lock keeps nothing from the chain, and what waits is told", async ({ database }) => {
+  const { sql } = database;
+  const stranger = database.connect("authenticator");
+  await stranger`select pg_advisory_lock(hashtextextended('migration_guard.audit_chain', 0))`;
+  await makeTrail(database, 2);
+  expect((await trail(sql)).map(({ number }) => number)).toEqual(["2", "1"]);
+  const state = async (name: string) =>
+    (await sql.unsafe(`
+      select pending::int, oldest_pending_at is not null as has_oldest from migration_guard_api.${name}('default')`))[
+      0
+    ];
+  expect(await state("get_audit_head")).toEqual({ pending: 0, has_oldest: false });
+  const other = database.connect();
+  await sql.begin(async (open) => {
+    await open`select migration_guard_api.put_key('k', 'viewer', 'default')`;
+    await other`select migration_guard_api.record_refusal('second', 'b', null, null, '{"status": 403}')`;
+    const [row] = await other`
+      select pending::int, oldest_pending_at is not null as has_oldest from migration_guard_api.get_audit_head('default')`;
+    expect(row).toEqual({ pending: 1, has_oldest: true });
+  });
+  expect(await state("verify_audit")).toEqual({ pending: 0, has_oldest: false });
+});
+
 test("an entry that was taken from those that wait for the chain is found", async ({ database }) => {
   const { sql } = database;
   await makeTrail(database, 1);
@@ -300,7 +448,11 @@ test("fifty writers at once keep one chain, and none waits for another", async (
   const { sql } = database;
   const many = database.connect("postgres", 50);
   await Promise.all(
-    Array.from({ length: 500 }, (_, i) => many`select migration_guard_api.record_refusal('test', ${`key_${i}`})`),
+    Array.from(
+      { length: 500 },
+      (_, i) =>
+        many`select migration_guard_api.record_refusal('test', ${`key_${i % 7}`}, null, null, '{"status": 409}')`,
+    ),
   );
   expect(await verify(sql)).toMatchObject({ intact: true, entries: 500 });
   const [chain] = await sql`
@@ -314,8 +466,8 @@ test("a writer that holds the chain open keeps nobody from writing; what they wr
   const { sql } = database;
   const other = database.connect();
   await sql.begin(async (open) => {
-    await open`select migration_guard_api.record_refusal('first', 'a')`;
-    await other`select migration_guard_api.record_refusal('second', 'b')`;
+    await open`select migration_guard_api.record_refusal('first', 'a', null, null, '{"status": 403}')`;
+    await other`select migration_guard_api.record_refusal('second', 'b', null, null, '{"status": 403}')`;
     expect(await other`select action, number from migration_guard_api.list_audit('default')`).toEqual([
       { action: "second", number: null },
     ]);
@@ -332,8 +484,8 @@ test("a transaction that does not see what others commit leaves the chain to oth
   const other = database.connect();
   await sql.begin("isolation level repeatable read", async (old) => {
     await old`select 1`;
-    await other`select migration_guard_api.record_refusal('second', 'b')`;
-    await old`select migration_guard_api.record_refusal('first', 'a')`;
+    await other`select migration_guard_api.record_refusal('second', 'b', null, null, '{"status": 403}')`;
+    await old`select migration_guard_api.record_refusal('first', 'a', null, null, '{"status": 403}')`;
   });
   expect(await verify(sql)).toMatchObject({ intact: true, entries: 2 });
 });
@@ -348,8 +500,10 @@ test("a trail that was dumped is put back as it was, and goes on", async ({ data
      delete from migration_guard.audit_chain; delete from migration_guard.audit_log`,
   );
   // As the data of a dump: into tables whose triggers are there already.
+  await sql`set session_replication_role = replica`;
   await sql`insert into migration_guard.audit_log overriding system value table public.log`;
   await sql`insert into migration_guard.audit_chain table public.chain`;
+  await sql`reset session_replication_role`;
   await makeTrail(database, 1);
   expect((await trail(sql)).slice(1)).toEqual(before);
   expect(await verify(sql)).toMatchObject({ intact: true, entries: 6 });

@@ -120,10 +120,11 @@ test("a session that has kept a job's lock and does nothing is ended, and the jo
   const idle = server.open();
   await release();
   await ended;
-  const [{ number }] = await connections.sql<[{ number: number }]>`
-    update migration_guard.jobs set status = 'queued', result = null, finished_at = null where id = ${job.id} returning number`;
+  const [{ worker_lock }] = await connections.sql<[{ worker_lock: number }]>`
+    update migration_guard.jobs set status = 'queued', result = null, finished_at = null where id = ${job.id}
+    returning worker_lock`;
   const [{ pid }] = await idle<[{ pid: number }]>`
-    select pg_backend_pid() as pid from pg_advisory_lock(migration_guard.lock_class(), ${number})`;
+    select pg_backend_pid() as pid from pg_advisory_lock(migration_guard.lock_class(), ${worker_lock})`;
   await work(connections.sql);
   expect(await lastJob(connections.sql)).toMatchObject({ status: "succeeded" });
   expect([...await connections.sql`select from pg_stat_activity where pid = ${pid}`]).toEqual([]);

@@ -282,7 +282,7 @@ test("the keys of rows that a rollback failed for are shown to an operator, and 
   expect(seen).toMatchObject({ code: "rows_violate_constraint", message: "m", keys_hidden: true });
 });
 
-test("whoever is shown values of rows is recorded each time, and nobody else", async ({ example: { sql } }) => {
+test("whoever is shown values of rows is recorded, of each job once an hour, and nobody else", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   await sql`select migration_guard_api.diff_backup('v10', 5, false, 'default')`;
   await sql`select migration_guard_api.diff_backup('v10', 5, true, 'default')`;
@@ -300,5 +300,19 @@ test("whoever is shown values of rows is recorded each time, and nobody else", a
   expect(await readings()).toEqual([reading]);
   // Of the listed jobs one has values.
   for (const actor of ["night_shift", "default"]) await sql`select migration_guard_api.list_jobs('v10', 50, ${actor})`;
+  expect(await readings()).toEqual([reading]);
+  const letPass = () => sql`update migration_guard.value_readings set at = at - interval '1 hour'`;
+  await letPass();
+  await sql`select migration_guard_api.list_jobs('v10', 50, 'default')`;
   expect(await readings()).toEqual([reading, reading]);
+
+  // A list is one reading, of all that it shows.
+  await sql`select migration_guard_api.diff_backup('v10', 5, true, 'default')`;
+  await work(sql);
+  await letPass();
+  for (let i = 0; i < 3; i++) await sql`select migration_guard_api.list_jobs(null, 50, 'default')`;
+  const [newest] = await sql`
+    select job_id, version, parameters from migration_guard.audit_log where action = 'diff.values.read' order by id desc`;
+  expect(newest).toEqual({ job_id: null, version: "v10.0", parameters: { jobs: [id, (await lastJob(sql)).id] } });
+  expect(await readings()).toHaveLength(3);
 });

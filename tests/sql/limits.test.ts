@@ -17,7 +17,8 @@ const test = base.extend<{ example: TestDatabase; database: TestDatabase }>({
 });
 
 const asInstalled = (sql: postgres.Sql) =>
-  sql`update migration_guard.limits set max_jobs = default, changes_per_minute = default, refusals_per_minute = default`;
+  sql`update migration_guard.limits 
+    set max_jobs = default, changes_per_minute = default, refusals_per_minute = default, anonymous_refusals_per_minute = default`;
 const setLimits = (sql: postgres.Sql, limits: Record<string, number>) =>
   sql`update migration_guard.limits set ${sql(limits)}`;
 
@@ -95,6 +96,7 @@ test("each function of the API that changes something is refused when the key ha
   }
   const passed = [...outcomes].filter(([, code]) => code !== rateLimited.code).map(([name]) => name);
   expect(passed.sort()).toEqual([
+    "cancel_job",
     "count_refusals",
     "get_audit_head",
     "get_job",
@@ -116,7 +118,7 @@ test("what reads is not counted, though the trail tells of it: rollback plans, a
   const { id } = await lastJob(sql);
   for (let i = 0; i < 3; i++) await sql`select migration_guard_api.get_job(${id}, 'alice')`;
   expect(await sql`select action from migration_guard.audit_log where actor = 'alice' order by id`).toEqual(
-    ["rollback_plan", "diff.values.read"].flatMap((action) => Array.from({ length: 3 }, () => ({ action }))),
+    [...Array.from({ length: 3 }, () => ({ action: "rollback_plan" })), { action: "diff.values.read" }],
   );
   expect(await counted(sql)).toBe(0);
   await sql`select migration_guard_api.plan_cleanup('v1', 'alice')`;
@@ -152,6 +154,48 @@ test("a request that was admitted is counted once, by the key that it was admitt
   await as(last.admission, (sql) => change(sql));
 });
 
+test("an admission is good for ninety seconds, so that a key cannot lay up many", async ({ database: { sql } }) => {
+  const use = async (admission: string, name: string) => {
+    await sql`select set_config('request.headers', ${
+      JSON.stringify({ "x-migration-guard-admission": admission })
+    }, false)`;
+    await change(sql, "alice", name).finally(() => sql`select set_config('request.headers', '', false)`);
+  };
+  const [old, young] = [await admit(sql), await admit(sql)];
+  await sql`update migration_guard.changing_requests set at = at - interval '91 seconds' where id = ${old.admission}`;
+  await sql`update migration_guard.changing_requests set at = at - interval '80 seconds' where id = ${young.admission}`;
+  await setLimits(sql, { changes_per_minute: 1 });
+  await use(old.admission, "first");
+  expect(await counted(sql)).toBe(3);
+  await expect(use(old.admission, "second")).rejects.toMatchObject(rateLimited);
+  await use(young.admission, "third");
+});
+
+test("a key that has no change left can cancel its job, which the trail tells once", async ({ example: { sql } }) => {
+  await setLimits(sql, { changes_per_minute: 1 });
+  await verifyBackup(sql);
+  await expect(change(sql)).rejects.toMatchObject(rateLimited);
+  const { id } = await lastJob(sql);
+  await cancelOne(sql);
+  expect((await lastJob(sql)).status).toBe("cancelled");
+  await expect(sql`select migration_guard_api.cancel_job(${id}, 'alice')`).rejects.toMatchObject({ code: "MG025" });
+  expect(await counted(sql)).toBe(1);
+  expect(await sql`select job_id from migration_guard.audit_log where action = 'cancel'`).toEqual([{ job_id: id }]);
+});
+
+test("a session that holds the advisory locks of the limits keeps nobody from a change", async ({ example }) => {
+  const stranger = example.connect("authenticator");
+  for (const purpose of ["changes", "jobs"]) {
+    await stranger`
+      select pg_advisory_lock(hashtextextended(jsonb_build_array(${`migration_guard.${purpose}`}::text, 'alice')::text, 0))`;
+  }
+  const { sql } = example;
+  await sql`set lock_timeout = '5s'`;
+  await change(sql);
+  await verifyBackup(sql);
+  expect(await counted(sql)).toBe(2);
+});
+
 test("of a hundred changes at once, sixty are let through", async ({ database }) => {
   const many = database.connect("postgres", 20);
   const outcomes = await Promise.allSettled(
@@ -171,7 +215,7 @@ test("whoever asks while another is being let in waits, and is refused when that
   const { asked } = await sql.begin(async (open) => {
     await admit(open as unknown as postgres.Sql);
     const asked = [admit(others[0]!), change(others[1]!)].map((call) => Promise.allSettled([call]));
-    await expect.poll(() => open`select from pg_locks where locktype = 'advisory' and not granted`, { timeout: 30_000 })
+    await expect.poll(() => open`select from pg_locks where not granted`, { timeout: 30_000 })
       .toHaveLength(2);
     return { asked };
   });
@@ -264,7 +308,7 @@ test("the owner changes a limit, which counts at once, and none can be less than
   await expect(verifyBackup(sql)).rejects.toMatchObject(tooManyJobs);
   await setLimits(sql, { max_jobs: 2 });
   await verifyBackup(sql);
-  for (const limit of ["max_jobs", "changes_per_minute", "refusals_per_minute"]) {
+  for (const limit of ["max_jobs", "changes_per_minute", "refusals_per_minute", "anonymous_refusals_per_minute"]) {
     await expect(setLimits(sql, { [limit]: 0 })).rejects.toMatchObject({ code: "23514" });
   }
   await expect(sql`insert into migration_guard.limits (is_the_row) values (false)`).rejects.toMatchObject({
@@ -295,7 +339,7 @@ const endMinute = (sql: postgres.Sql) =>
   sql`update migration_guard.refusal_counts set since = since - interval '1 minute'`;
 
 test("so many refusals a minute are told one by one, of the others the number when the minute is over", async ({ database: { sql } }) => {
-  await setLimits(sql, { refusals_per_minute: 3 });
+  await setLimits(sql, { anonymous_refusals_per_minute: 3 });
   const told = { action: "request" };
   const answers = [];
   for (let i = 0; i < 5; i++) answers.push(await refuse(sql, 401));
@@ -349,6 +393,56 @@ test("none is lost of two hundred refusals at once", async ({ database }) => {
   await Promise.all(Array.from({ length: 200 }, () => refuse(many, 401)));
   await endMinute(database.sql);
   const all = await trail(database.sql);
-  expect(all.filter(({ action }) => action === "request")).toHaveLength(60);
-  expect(all.filter(({ action }) => action === "refusals.left_out")).toMatchObject([{ times: 140 }]);
+  expect(all.filter(({ action }) => action === "request")).toHaveLength(6);
+  expect(all.filter(({ action }) => action === "refusals.left_out")).toMatchObject([{ times: 194 }]);
+});
+
+test("a refusal is of a form that the function gives it, whoever calls", async ({ database: { sql } }) => {
+  const record = (action: string, actor: string | null, parameters: Record<string, string | number>) =>
+    sql`select migration_guard_api.record_refusal(${action}, ${actor}, null, null, ${sql.json(parameters)})`;
+  const invalid = { code: "MG003" };
+  for (
+    const call of [
+      () => record("request", "alice", {}),
+      () => record("request", "alice", { status: 200 }),
+      () => record("request", "alice", { status: "any" }),
+      () => record("a".repeat(64), "alice", { status: 403 }),
+      () => record("Key Put", "alice", { status: 403 }),
+      () => record("", "alice", { status: 403 }),
+      () => record("request", "a".repeat(201), { status: 403 }),
+      () => record("request", "alice", { status: 403, more: "x".repeat(4096) }),
+      () => sql`select migration_guard_api.record_refusal('request', 'alice', parameters => '[403]')`,
+      () => sql`select migration_guard_api.record_refusal('request', 'alice', parameters => null)`,
+      () => sql`select migration_guard_api.count_refusals('any', 1)`,
+      () => sql`select migration_guard_api.count_refusals(null, 1)`,
+      () => sql`select migration_guard_api.count_refusals('401', 1, ${"a".repeat(201)})`,
+    ]
+  ) await expect(call(), call.toString()).rejects.toMatchObject(invalid);
+  expect(await trail(sql)).toEqual([]);
+  await sql`select migration_guard_api.count_refusals('401', ${2 ** 31 - 1})`;
+  await sql`select migration_guard_api.count_refusals('401', ${-5})`;
+  expect(await sql`select left_out::int from migration_guard.refusal_counts`).toEqual([{ left_out: 100_000 }]);
+  await record("request", "a".repeat(200), { status: 403, more: "x".repeat(4000) });
+  expect(await trail(sql)).toHaveLength(1);
+});
+
+test("whoever says another name each time adds no more to the trail for that, and keeps nobody from being told of", async ({ database: { sql } }) => {
+  await setLimits(sql, { refusals_per_minute: 2 });
+  for (let i = 0; i < 300; i++) await refuse(sql, i % 2 ? 403 : 409, `key ${i}`);
+  const counts = async () =>
+    (await sql<[{ names: number; told: number; all: number }]>`
+      select count(*)::int as names, sum(told)::int as told, sum(told + left_out)::int as all from migration_guard.refusal_counts`)[
+      0
+    ];
+  const { names, told, all } = await counts();
+  expect(told).toBe(20);
+  expect(names).toBeLessThanOrEqual(202);
+  expect(all).toBe(300);
+  expect(await refuse(sql, 401)).toBeNull();
+  // The minute after is another one.
+  await endMinute(sql);
+  expect(await refuse(sql, 403, "alice")).toBeNull();
+  const told_after = await sql<{ times: number }[]>`
+    select (parameters ->> 'times')::int as times from migration_guard.audit_log where action = 'refusals.left_out'`;
+  expect(told_after.reduce((sum, { times }) => sum + times, 0)).toBe(280);
 });

@@ -363,11 +363,31 @@ test("what an earlier call left in the session does not hold up its job", async 
   const id = await enqueueBackup(sql, "v10");
   const before = await leftovers(sql);
   // As after a cancel at a bad moment: the job's lock is held, and its view is there.
-  await sql`select pg_advisory_lock(migration_guard.lock_class(), number) from migration_guard.jobs where id = ${id}`;
+  await sql`
+    with locked as (update migration_guard.jobs set worker_lock = 7 where id = ${id} returning worker_lock)
+    select pg_advisory_lock(migration_guard.lock_class(), worker_lock) from locked`;
   await sql`create temporary view migration_guard_tables as select 1 as locked`;
   await work(sql);
   expect(await readJob(sql, id)).toMatchObject({ status: "succeeded" });
   expect(await leftovers(sql)).toEqual(before);
+});
+
+test("a session that holds any advisory lock of the product's class keeps no job from being run or cancelled", async ({ database }) => {
+  const { sql } = database;
+  await createSmall(sql);
+  await backUp(sql, "v10", small);
+  const [first, second] = [await enqueueVerification(sql, "v10"), await enqueueVerification(sql, "v10")];
+  const stranger = database.connect("authenticator");
+  const [{ class: lockClass }] = await sql<[{ class: number }]>`select migration_guard.lock_class() as class`;
+  for (let key = 0; key < 10; key++) await stranger`select pg_advisory_lock(${lockClass}, ${key})`;
+  // As if its worker had been lost: the lock that it had is free, and a stranger takes it.
+  await sql`
+    update migration_guard.jobs set status = 'running', attempts = 1, started_at = now(), worker_lock = 7 where id = ${first}`;
+  await sql`set lock_timeout = '5s'`;
+  await sql`select migration_guard_api.cancel_job(${second}, 'test')`;
+  await work(sql);
+  expect(await readJob(sql, first)).toMatchObject({ status: "succeeded", attempts: 2 });
+  expect(await readJob(sql, second)).toMatchObject({ status: "cancelled" });
 });
 
 test("a worker that must not be timed out refuses a session with a timeout, and changes nothing", async ({ database }) => {

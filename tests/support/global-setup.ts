@@ -24,7 +24,8 @@ declare module "vitest" {
 async function prepareKeys(database: { port: number; database: string }) {
   const sql = connect(database);
   await sql`
-    update migration_guard.limits set max_jobs = 1000000, changes_per_minute = 1000000, refusals_per_minute = 1000000`;
+    update migration_guard.limits set max_jobs = 1000000, changes_per_minute = 1000000, refusals_per_minute = 1000000,
+      anonymous_refusals_per_minute = 1000000`;
   await sql`
     insert into migration_guard.key_roles (name, role, updated_by)
     select name, 'admin', 'setup' from unnest('{test,alice,bob}'::text[]) as name`;

@@ -92,6 +92,8 @@ export type Database = {
           "at": string;
           "hash": string;
           "number": number;
+          "oldest_pending_at": string;
+          "pending": number;
         }[];
       };
       "get_backup": {
@@ -325,12 +327,22 @@ export type Database = {
         }[];
       };
       "verify_audit": {
-        Args: { "actor": string; "expected_hash"?: string };
+        Args: {
+          "actor": string;
+          "expected_hash"?: string;
+          "from_number"?: number;
+          "max_entries"?: number;
+          "previous_hash"?: string;
+        };
         Returns: {
           "entries": number;
           "first_broken": Json;
           "head": string;
           "intact": boolean;
+          "last_hash": string;
+          "next_number": number;
+          "oldest_pending_at": string;
+          "pending": number;
         }[];
       };
       "verify_backup": {

@@ -24,14 +24,18 @@ export function recordRefusals(
     const { status } = c.res;
     if (![401, 403, 409, 429].includes(status)) return;
     const problem = await problemBody(c.res);
-    const guards = (problem?.guards ?? []) as { guard: string; passed: boolean }[];
+    const guards = (problem?.guards ?? []) as { guard: string; passed: boolean; overridden?: boolean }[];
+    const body = c.req.valid("json" as never) as { override?: { guard?: string } } | undefined;
     const parameters = {
       method: c.req.method,
       path: pathPattern(c),
       status,
       code: problem?.code,
       required: problem?.required,
-      guards: problem?.guards && guards.filter(({ passed }) => !passed).map(({ guard }) => guard),
+      guards: problem?.guards &&
+        guards.filter(({ passed, overridden }) => !passed && !overridden).map(({ guard }) => guard),
+      // That it was tried. The reason is kept with what is done.
+      override: body?.override && { guard: body.override.guard },
     };
     const refusal = {
       action: c.var.auditAction ?? findOperation(c)?.auditAction ?? "request",

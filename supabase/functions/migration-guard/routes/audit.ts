@@ -15,7 +15,10 @@ const Entry = z.object({
   }),
   db_user: z.string().openapi({ description: "Whom Postgres itself had let in." }),
   request_id: z.string().nullable(),
-  source: z.string().nullable().openapi({ description: "Address of the client, as the gateway gave it." }),
+  source: z.string().nullable().openapi({
+    description:
+      "The first address of `x-forwarded-for`: the client's, or whatever the client said where a gateway appends to what it is sent.",
+  }),
   version: z.string().nullable(),
   job_id: z.uuid().nullable(),
   action: z.string().openapi({
@@ -67,33 +70,52 @@ const listAudit = createRoute({
   },
 });
 
+const pendingState = {
+  pending: z.int().openapi({ description: "Entries that wait for the chain." }),
+  oldest_pending_at: NullableTimestamp.openapi({
+    description: "Since when the oldest of them does: more than some minutes are a reason to look.",
+  }),
+};
+
 const verifyAudit = createRoute({
   method: "get",
   path: "/v1/audit/verify",
   "x-required-role": "admin",
   tags,
-  summary: "Reckon the whole chain of hashes again, and name the first entry that is not as it was.",
+  summary: "Reckon the chain of hashes again, part by part, and name the first entry that is not as it was.",
   request: {
     query: z.strictObject({
       expected_hash: Hash.optional().openapi({
         description: "A `hash` that was kept elsewhere: the chain must have it, or its end was cut off.",
       }),
+      from_number: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).default(1).openapi({
+        description: "Where to begin: `next_number` of the answer before.",
+      }),
+      previous_hash: Hash.optional().openapi({
+        description: "`last_hash` of the answer before: what must stand before `from_number`.",
+      }),
+      limit: z.coerce.number().int().min(1).max(200_000).default(100_000).openapi({ description: "How many at most." }),
       pretty: Pretty,
     }),
   },
   responses: {
     200: jsonContent(
       z.object({
-        intact: z.boolean(),
-        entries: z.int(),
+        intact: z.boolean().openapi({ description: "Whether what this answer has reckoned is as it was." }),
+        entries: z.int().openapi({ description: "How many it has reckoned." }),
         head: z.string().nullable().openapi({ description: "The newest hash." }),
         first_broken: z.object({
           number: z.int().nullable().openapi({ description: "Place in the chain; null for what is not in it." }),
           entry_id: z.int().nullable(),
           why: z.string(),
         }).nullable(),
+        next_number: z.int().nullable().openapi({
+          description: "Where the next part begins; null after the last one.",
+        }),
+        last_hash: z.string().nullable().openapi({ description: "The last hash of this part." }),
+        ...pendingState,
       }).openapi("AuditVerification"),
-      "Whether the trail is as it was written.",
+      "Whether the trail, or this part of it, is as it was written.",
     ),
     ...problemResponses(),
   },
@@ -107,8 +129,13 @@ const getAuditHead = createRoute({
   summary: "The newest hash of the chain: keep it outside of the database.",
   responses: {
     200: jsonContent(
-      z.object({ number: z.int().nullable(), hash: z.string().nullable(), at: NullableTimestamp }).openapi("AuditHead"),
-      "The newest hash, its number, and the time of its entry; nulls before anything was recorded.",
+      z.object({
+        number: z.int().nullable(),
+        hash: z.string().nullable(),
+        at: NullableTimestamp,
+        ...pendingState,
+      }).openapi("AuditHead"),
+      "The newest hash, its number, and the time of its entry, nulls before anything was recorded; and what waits for the chain.",
     ),
     ...problemResponses(),
   },
@@ -134,7 +161,8 @@ export function audit(app: App) {
   });
 
   app.openapi(verifyAudit, async (c) => {
-    const parameters = { actor: c.var.actor, expected_hash: c.req.valid("query").expected_hash };
+    const { expected_hash, from_number, previous_hash, limit } = c.req.valid("query");
+    const parameters = { actor: c.var.actor, expected_hash, from_number, previous_hash, max_entries: limit };
     const [outcome] = await rpc(c.var.client, "verify_audit", parameters, Verification, verifyLimit);
     return c.json(outcome, 200);
   });

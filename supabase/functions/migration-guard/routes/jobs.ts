@@ -37,6 +37,8 @@ const cancelJob = createRoute({
   path: "/v1/jobs/{id}",
   "x-required-role": "operator",
   "x-audit-action": "cancel",
+  // Whoever has gone too far can always stop.
+  "x-changes": false,
   tags,
   summary: "Cancels a job: a queued one at once, a running one within seconds. All that it has done is undone.",
   request: { params: JobParameter, headers: JobHeaders.pick({ prefer: true }) },
