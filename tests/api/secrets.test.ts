@@ -142,6 +142,7 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
   await call("DELETE", `/v1/jobs/${job.id}`);
   const { json: planAgain } = await succeed("GET", "/v1/backups/v10/cleanup-plan");
   await succeed("DELETE", "/v1/backups/v10", { json: { ...cleanup, token: planAgain.token }, wait });
+  await succeed("POST", "/v1/backups/v10/restore-from-trash");
   await succeed("DELETE", "/v1/keys/night_shift");
   await succeed("GET", "/v1/audit");
   await succeed("GET", "/v1/audit/head");
