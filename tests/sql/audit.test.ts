@@ -380,14 +380,17 @@ test("when an entry was written, and by whom, is what Postgres knows", async ({ 
     .toEqual([{ db_user: "postgres", is_now: true }]);
 });
 
-test("the role in an entry is the one before the act, though the act was to lower it", async ({ database: { sql } }) => {
+test("the role in an entry is the one that the key had when it asked, though it was lowered meanwhile", async ({ database: { sql } }) => {
   await sql`select migration_guard_api.put_key('other', 'admin', 'default')`;
-  await sql`select migration_guard_api.put_key('default', 'viewer', 'default')`;
-  await sql`select migration_guard_api.put_key('default', 'operator', 'other')`;
-  expect(await sql`select actor, role from migration_guard.audit_log where action = 'key.put' order by id`).toEqual([
-    { actor: "default", role: "admin" },
-    { actor: "default", role: "admin" },
+  await sql.begin(async (call) => {
+    await call`select migration_guard.require_change('other', 'admin')`;
+    await call`update migration_guard.key_roles set role = 'viewer' where name = 'other'`;
+    await call`select migration_guard.audit('act', 'other')`;
+  });
+  await sql`select migration_guard.audit('act', 'other')`;
+  expect(await sql`select actor, role from migration_guard.audit_log where action = 'act' order by id`).toEqual([
     { actor: "other", role: "admin" },
+    { actor: "other", role: "viewer" },
   ]);
 });
 
