@@ -125,8 +125,8 @@ test.for([
   await verify(sql, "v10");
   await sql`select migration_guard.confirm_backup('v10', 'All green.', 'test')`;
   await sql`update migration_guard.backups set confirmed_at = now() - interval '15 days'`;
-  const [{ token }] = await sql<[{ token: string }]>`select token from migration_guard.plan_cleanup('v10', 'test')`;
-  await sql`select migration_guard.enqueue_cleanup('v10', 'migration_backup_v10', ${token}, 'test')`;
+  const [{ token }] = await sql<[{ token: string }]>`select token from migration_guard.plan_cleanup('v10', 'default')`;
+  await sql`select migration_guard.enqueue_cleanup('v10', 'migration_backup_v10', ${token}, 'default')`;
   await work(sql);
   expect([...await sql`select to_regnamespace('migration_backup_v10') as left`]).toEqual([{ left: null }]);
   await sql.unsafe(command).simple();
