@@ -12,7 +12,10 @@ import { planRollback, rollBack, tryRollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
-const seed = Number(process.env.HOSTILE_SEED ?? Math.floor(Math.random() * 2 ** 31));
+// A fixed one, so that what fails has a cause in the change at hand; others are for whoever looks for more.
+const seed = Number(process.env.HOSTILE_SEED ?? 892104057);
+/** Other majors are asked for a part: names are no matter of theirs, and each round takes a minute. */
+const isWhole = !process.env.POSTGRES_MAJOR;
 
 async function state(connections: Connections, schema: string) {
   return { catalog: await schemaState(connections, schema), rows: await tableRows(connections.admin, schema) };
@@ -99,7 +102,7 @@ const mayBeSchema = (name: string) => !/^(pg_|migration_|public$|information_sch
 const mayBeRole = (name: string) => mayBeSchema(name) && !/^(none|current_user|postgres|anon)$/.test(name);
 
 // Each round gives every kind of object other names of the list.
-const rounds = Array.from({ length: 6 }, (_, n) => Math.floor(n * hostileNames.length / 6));
+const rounds = Array.from({ length: 6 }, (_, n) => Math.floor(n * hostileNames.length / 6)).slice(0, isWhole ? 6 : 1);
 
 test.each(rounds)(
   "every object can have any hostile name, from number %i of the list on",
@@ -119,12 +122,16 @@ test.each(rounds)(
   },
 );
 
-test.each([0, 1, 2])("hundreds of objects can have random names, round %i", { timeout: 1_200_000 }, async (round) => {
-  console.log(`HOSTILE_SEED=${seed}`);
-  const names = randomNames(2500, seed + 1000 * round);
-  const [schema, ...roles] = names.filter(mayBeRole).slice(0, 6) as [string, ...string[]];
-  await prove(new Names(names.slice(10), 0, 250), schema, roles, 12);
-});
+test.each(isWhole ? [0, 1, 2] : [0])(
+  "hundreds of objects can have random names, round %i",
+  { timeout: 1_200_000 },
+  async (round) => {
+    console.log(`HOSTILE_SEED=${seed}`);
+    const names = randomNames(2500, seed + 1000 * round);
+    const [schema, ...roles] = names.filter(mayBeRole).slice(0, 6) as [string, ...string[]];
+    await prove(new Names(names.slice(10), 0, 250), schema, roles, 12);
+  },
+);
 
 // What was found: names that a pattern took for a part of a statement
 
