@@ -7,6 +7,7 @@ import type postgres from "postgres";
 import { connect, createPlatformRoles, createPlatformSchemas, pushMigrations } from "../../local/database.ts";
 import { freePort } from "../../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../../local/postgres.ts";
+import { prepareKeys } from "./prepare-keys.ts";
 
 /** A Postgres of a test's own, with the product in one database, which the test may kill. */
 export type OwnServer = {
@@ -46,6 +47,7 @@ export async function createOwnServer(
   await admin.end();
   await createPlatformSchemas({ port, database: ownDatabase });
   await pushMigrations({ port, database: ownDatabase });
+  await prepareKeys({ port, database: ownDatabase });
 
   return {
     port,
