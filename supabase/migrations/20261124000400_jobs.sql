@@ -108,7 +108,6 @@ create table migration_guard.backups (
 );
 comment on table migration_guard.backups is 'Every backup that was ever taken, those that were cleaned up included.';
 create unique index one_backup_per_version on migration_guard.backups (version) where removed_at is null and trashed_at is null;
-create index backups_in_trash on migration_guard.backups (purge_after) where removed_at is null and trashed_at is not null;
 
 create table migration_guard.cleanup_tokens (
   -- SHA-256 of the token, in hex; the token itself is shown once and stored nowhere.
