@@ -101,15 +101,10 @@ create function migration_guard.plan_relations(plan migration_guard.plans) retur
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive relations (oid) as (
-    select t.oid from migration_guard.plan_tables(plan) as t where t.oid is not null
-    union
-    select i.inhrelid
-    from relations as r
-    join pg_catalog.pg_class as c on c.oid = r.oid and c.relkind = 'p'
-    join pg_catalog.pg_inherits as i on i.inhparent = r.oid
-  )
-  select r.oid from relations as r
+  select distinct r.oid
+  from migration_guard.plan_tables(plan) as t
+  cross join lateral migration_guard.with_partitions(t.oid) as r (oid)
+  where t.oid is not null
 $$;
 comment on function migration_guard.plan_relations(migration_guard.plans) is
   'The tables of a plan that exist, and their partitions down to the last.';

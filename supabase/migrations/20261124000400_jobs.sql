@@ -161,6 +161,34 @@ end
 $$;
 comment on function migration_guard.get_backup(text) is 'The registered backup of a version. Raises backup_not_found.';
 
+create function migration_guard.assert_nothing_under_way(version text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from migration_guard.jobs as j
+    where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
+      and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
+  ) then
+    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_nothing_under_way(text) is
+  'Raises backup_in_progress when a backup, rollback or cleanup of a version is queued or running.';
+
+create function migration_guard.forget_dropped_backup(version text) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update migration_guard.backups as b
+  set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
+  where b.version = forget_dropped_backup.version and b.removed_at is null and b.trashed_at is null
+$$;
+comment on function migration_guard.forget_dropped_backup(text) is
+  'Registers that the backup of a version is gone, for a caller who has seen that its schema is.';
+
 create function migration_guard.get_job(id uuid) returns migration_guard.jobs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

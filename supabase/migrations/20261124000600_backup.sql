@@ -69,13 +69,7 @@ declare
   plan migration_guard.plans;
 begin
   -- Before the checks, so that a second request waits for nothing and is told what is going on.
-  if exists (
-    select from migration_guard.jobs as j
-    where j.version = migration_guard.normalize_version(enqueue_backup.version)
-      and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
-  ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
-  end if;
+  perform migration_guard.assert_nothing_under_way(version);
   plan := migration_guard.assert_can_back_up(version);
   return migration_guard.enqueue('backup', plan.version, actor, '{}', request_id);
 end
@@ -672,9 +666,7 @@ begin
     perform migration_guard.fail('copy_differs', format('The backup would not stand alone: %s.', outside));
   end if;
   -- An earlier backup whose schema somebody dropped by hand is still registered.
-  update migration_guard.backups as b
-  set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
-  where b.version = plan.version and b.removed_at is null and b.trashed_at is null;
+  perform migration_guard.forget_dropped_backup(plan.version);
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
   insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,

@@ -402,21 +402,14 @@ begin
   if backup.id is null or backup.removed_at is not null or backup.trashed_at is null then
     perform migration_guard.fail('backup_not_found', format('There is no %s of %s in the trash.', coalesce('backup ' || backup_id, 'backup'), wanted));
   end if;
-  if exists (
-    select from migration_guard.jobs as j
-    where j.version = wanted and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
-  ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', wanted));
-  end if;
+  perform migration_guard.assert_nothing_under_way(wanted);
   if to_regnamespace(quote_ident(original)) is not null then
     perform migration_guard.fail('backup_exists', format('The schema %s is there already: clean that backup up first.', original));
   end if;
   if to_regnamespace(quote_ident(backup.schema_name)) is null then
     perform migration_guard.fail('backup_damaged', format('Somebody has dropped or renamed %s.', backup.schema_name));
   end if;
-  update migration_guard.backups as b
-  set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
-  where b.version = wanted and b.removed_at is null and b.trashed_at is null;
+  perform migration_guard.forget_dropped_backup(wanted);
   update migration_guard.backups as b
   set schema_name = original, members = migration_guard.rename_backup_schema(backup, original),
     trashed_at = null, trashed_by = null, purge_after = null
