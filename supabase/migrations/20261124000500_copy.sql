@@ -1,12 +1,12 @@
 -- Chapter 5. Copying one table: how each column is stored, and the checksum that says the copy is whole.
 
 create function migration_guard.stored_columns(relation oid)
-returns table (attnum int, name text, type text, stored_type text, collation_name text, expression text)
+returns table (attnum int, name text, type text, stored_type text, collation_name text, expression text, is_lasting boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive columns as (
-    select a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation
+    select a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation, a.attgenerated = 'v' as is_virtual
     from pg_catalog.pg_attribute as a
     where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
   ),
@@ -20,7 +20,7 @@ as $$
     where t.typtype = 'd'
   ),
   classified as (
-    select c.*, b.is_domain, b.typid as base,
+    select c.*, b.is_domain, b.typid as base, t.typtype = 'e' as is_enum, t.typcategory = 'A' and e.typtype = 'e' as is_enum_array,
       -- Built in, so that no migration can touch it, and with a binary form, so that it can be hashed.
       t.oid < 16384 and t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
         and t.typsend <> 0 and (e.oid is null or e.typsend <> 0)
@@ -53,18 +53,22 @@ as $$
     case
       -- The text that the type's own output function gives: a cast could be somebody's function. num_nulls, since a
       -- composite of nulls is null to `is null`.
+      when c.is_enum then format('textin(enum_out(%I%s))', c.attname, case when c.is_domain then '::' || pg_catalog.format_type(c.base, -1) end)
       when not c.is_built_in then format('case when num_nulls(%1$I) = 0 then format(''%%s'', %1$I) end', c.attname)
       when c.is_domain then format('%I::%s', c.attname, pg_catalog.format_type(c.base, -1))
       else format('%I', c.attname)
     end
     -- The column must not depend on a collation that can be dropped; those below 12000 cannot.
-    || case when c.attcollation >= 12000 then ' collate "default"' else '' end
+    || case when c.attcollation >= 12000 then ' collate "default"' else '' end,
+    (c.is_built_in or c.is_enum or coalesce(c.is_enum_array, false)) and not c.is_virtual
   from classified as c
   order by c.attnum
 $$;
 comment on function migration_guard.stored_columns(oid) is
   'How a backup stores each column of a table: built-in types as they are, domains as what they are made of, and every
-other type as the text of its output function, so that nothing in the copy depends on a type that a migration can change.';
+other type as the text of its output function, so that nothing in the copy depends on a type that a migration can change.
+Lasting is what reads as it does as long as its row is not written anew, but for the labels of enums; a composite type, a
+function of an extension or a virtual column''s expression can be altered beneath a row.';
 
 create function migration_guard.enum_parts(type oid) returns table (enum oid, arrays int, is_plain boolean)
 language sql stable
@@ -122,7 +126,7 @@ comment on function migration_guard.projection(oid) is 'The query that reads a t
 create function migration_guard.checksum_algorithm() returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select 'sum(mix(xor(column hashes)))x2' $$;
+as $$ select 'sums of two mixes of xor(column hashes)' $$;
 comment on function migration_guard.checksum_algorithm() is
   'Name of what checksum_query computes. A checksum is comparable under the same name and server major version only.';
 
@@ -130,54 +134,51 @@ create function migration_guard.checksum_query(source text, names text[], types 
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Each column is hashed with seeds of its own, so that values cannot change places unseen; the hashes of a row are
-  -- joined by xor and hashed again, because sums of what is linear in the columns hide an exchange between rows; the
-  -- sums over all rows depend on no order and, unlike an xor, count duplicates. All of it twice: 128 bits.
-  with direct (type, form, hash) as (
+  -- Each column is hashed with a seed of its own, so that values cannot change places unseen; the hashes of a row are joined
+  -- by xor and mixed again, in two ways, because sums of what is linear in the columns hide an exchange between rows; the
+  -- two sums over all rows depend on no order and, unlike an xor, count duplicates.
+  with direct (type, hash) as (
     -- Types whose own hash covers every byte. That of int8 folds its halves into one: the high one is hashed beside.
     values
-      ('bool', 'r.%I::int4', 'hashint4extended(c%1$s, %2$s)'),
-      ('int2', 'r.%I', 'hashint2extended(c%1$s, %2$s)'),
-      ('int4', 'r.%I', 'hashint4extended(c%1$s, %2$s)'),
-      ('int8', 'r.%I', 'hashint8extended(c%1$s, %2$s) # hashint4extended((c%1$s >> 32)::int4, %3$s)'),
-      ('oid', 'r.%I', 'hashoidextended(c%1$s, %2$s)'),
-      ('uuid', 'r.%I', 'uuid_hash_extended(c%1$s, %2$s)'),
-      ('char', 'r.%I', 'hashcharextended(c%1$s, %2$s)'),
-      ('name', 'r.%I', 'hashnameextended(c%1$s, %2$s)'),
-      ('text', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
-      ('varchar', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
-      ('refcursor', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
-      ('json', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
-      ('xml', 'r.%I::text collate "C"', 'hashtextextended(c%1$s, %2$s)'),
-      ('bytea', 'array[r.%I]', 'hash_array_extended(c%1$s, %2$s)')
+      ('bool', 'hashint4extended(r.%I::int4, %s)'),
+      ('int2', 'hashint2extended(r.%I, %s)'),
+      ('int4', 'hashint4extended(r.%I, %s)'),
+      ('int8', 'hashint8extended(r.%1$I, %2$s) # hashint4extended((r.%1$I >> 32)::int4, %3$s)'),
+      ('oid', 'hashoidextended(r.%I, %s)'),
+      ('uuid', 'uuid_hash_extended(r.%I, %s)'),
+      ('char', 'hashcharextended(r.%I, %s)'),
+      ('name', 'hashnameextended(r.%I, %s)'),
+      ('text', 'hashtextextended(r.%I::text collate "C", %s)'),
+      ('varchar', 'hashtextextended(r.%I::text collate "C", %s)'),
+      ('refcursor', 'hashtextextended(r.%I::text collate "C", %s)'),
+      ('json', 'hashtextextended(r.%I::text collate "C", %s)'),
+      ('xml', 'hashtextextended(r.%I::text collate "C", %s)'),
+      ('bytea', 'hash_array_extended(array[r.%I], %s)')
   ),
   columns as (
-    select c.name, c.number, d.form, d.hash,
+    select c.name, c.number, d.hash,
       case when t.typsend = 0 then 'convert_to(format(''%%s'', r.%I), ''UTF8'')' else t.typsend::regproc || '(r.%I)' end as bytes
     from unnest(names, types) with ordinality as c (name, type, number)
     join pg_catalog.pg_type as t on t.oid = c.type
     left join direct as d on d.type = t.typname and t.typnamespace = 'pg_catalog'::regnamespace
   ),
   -- Columns of all other types, whose equality is not that of their bytes, are hashed together as an array of bytes.
-  forms as (
-    select c.number, format(c.form, c.name) as form, c.hash from columns as c where c.form is not null
+  hashes as (
+    select c.number, format(c.hash, c.name, 2 * c.number, 2 * c.number + 1) as hash from columns as c where c.hash is not null
     union all
-    select 0, format('array[%s]', string_agg(format(c.bytes, c.name), ', ' order by c.number)), 'hash_array_extended(c%1$s, %2$s)'
-    from columns as c where c.form is null
+    select 0, format('hash_array_extended(array[%s], 0)', string_agg(format(c.bytes, c.name), ', ' order by c.number))
+    from columns as c where c.hash is null
     having count(*) > 0
   )
-  -- `offset '0'` keeps Postgres from computing a form or a row's hash where it stands for each time that it is named;
-  -- `offset 0` would keep it from a parallel plan as well.
+  -- `offset '0'` keeps Postgres from computing a row's hash where it stands for each time that it is named; `offset 0` would
+  -- keep it from a parallel plan as well.
   select format($query$
     select count(*), concat_ws(':', count(*),
       coalesce(sum(hashint8extended(h, 0) # hashint4extended((h >> 32)::int4, 1)), 0),
-      coalesce(sum(hashint8extended(g, 2) # hashint4extended((g >> 32)::int4, 3)), 0))
-    from (select %s as h, %s as g from (select %s from (%s) as r offset '0') as c offset '0') as x$query$,
-    coalesce(string_agg(format('coalesce(' || f.hash || ', 0)', f.number, 4 * f.number, 4 * f.number + 1), ' # ' order by f.number), '0::int8'),
-    coalesce(string_agg(format('coalesce(' || f.hash || ', 0)', f.number, 4 * f.number + 2, 4 * f.number + 3), ' # ' order by f.number), '0::int8'),
-    coalesce(string_agg(f.form || ' as c' || f.number, ', ' order by f.number), ''),
-    source)
-  from forms as f
+      coalesce(sum(hashint8extended(h, 2) # hashint4extended((h >> 32)::int4, 3)), 0))
+    from (select %s as h from (%s) as r offset '0') as x$query$,
+    coalesce(string_agg(format('coalesce(%s, 0)', h.hash), ' # ' order by h.number), '0::int8'), source)
+  from hashes as h
 $$;
 comment on function migration_guard.checksum_query(text, text[], oid[]) is
   'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
@@ -370,9 +371,9 @@ begin
       format('The copy of %I.%I is not what was read: %s rows against %s.', source.nspname, source.relname, copy_rows, source_rows));
   end if;
   execute format(
-    'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, columns)
-     select $1, $2, $3, $4, $5, $6, $7, pg_catalog.pg_total_relation_size(%L::regclass),
-       (select coalesce(jsonb_agg(to_jsonb(s) - ''expression'' || jsonb_build_object(''labels'', migration_guard.enum_labels(a.atttypid)) order by s.attnum), ''[]'')
+    'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, source_filenode, columns)
+     select $1, $2, $3, $4, $5, $6, $7, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
+       (select coalesce(jsonb_agg(to_jsonb(s) - ''{expression,is_lasting}''::text[] || jsonb_build_object(''labels'', migration_guard.enum_labels(a.atttypid)) order by s.attnum), ''[]'')
         from migration_guard.stored_columns($1) as s join pg_catalog.pg_attribute as a on a.attrelid = $1 and a.attnum = s.attnum)',
     schema_name, format('%I.%I', schema_name, backup_table))
   using relation, source.nspname, source.relname, backup_table, copy_rows, source_checksum, copy_checksum;

@@ -161,10 +161,12 @@ begin
       source_checksum text not null,
       backup_checksum text not null,
       backup_bytes bigint not null,
+      source_filenode oid,
       columns jsonb not null,
       backed_up_at timestamptz not null default now()
     );
     comment on table %1$I.tables_backup is 'Each table that was copied: where from, where to, how many rows, their checksum, and how each column is stored.';
+    comment on column %1$I.tables_backup.source_filenode is 'The file of the table at the time, which is another when the table was written anew; null for a partitioned one.';
     create table %1$I.backup_metadata (
       backup_id uuid primary key,
       backup_date timestamptz not null,

@@ -13,6 +13,8 @@ create type migration_guard.table_pair as (
   keys jsonb,
   -- The label that each live enum value had, by its OID.
   labels jsonb,
+  -- The file that the table was in.
+  filenode oid,
   -- The live table, or null.
   live oid,
   matched_by text
@@ -69,7 +71,7 @@ begin
         select coalesce(jsonb_object_agg(x.key, x.value), '{}')
         from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
       ) else '{}' end || l.labels,
-      p.live_objid, p.matched_by
+      t.source_filenode, p.live_objid, p.matched_by
     from %1$I.tables_backup as t
     cross join labels as l
     left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
@@ -244,7 +246,8 @@ comment on function migration_guard.comparison_ticks(text, migration_guard.table
   'What makes the rows of either side tick, where there are many of them.';
 
 create function migration_guard.key_comparison_query(
-  schema_name text, pair migration_guard.table_pair, key text[], with_casts boolean, sample_keys int, include_values boolean
+  schema_name text, pair migration_guard.table_pair, key text[], with_casts boolean, sample_keys int, include_values boolean,
+  of_versions text default null
 ) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -278,14 +281,14 @@ as $$
     with changed as (
       select case when l.is_there is null then 'deleted' when b.is_there is null then 'inserted' else 'updated' end as change%s%s
       from (select true as is_there%s%s%s from (%s%s) as r) as l
-      full join (select true as is_there%s%s%s from only %I.%I as r%s) as b on %s
+      %s join (select true as is_there%s%s%s from only %I.%I as r%s) as b on %s
       where l.is_there is null or b.is_there is null%s
     )
     select count(*) filter (where c.change = 'inserted') as inserted, count(*) filter (where c.change = 'updated') as updated,
       count(*) filter (where c.change = 'deleted') as deleted, %s as samples
     from changed as c$query$,
-    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live), t.live,
-    k.copy, f.copy, w.whole, schema_name, pair.backup_table, t.copy, k.joined, f.differs,
+    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live), coalesce(of_versions, t.live),
+    case when of_versions is null then 'full' else 'left' end, k.copy, f.copy, w.whole, schema_name, pair.backup_table, t.copy, k.joined, f.differs,
     case when sample_keys = 0 then 'null::jsonb' else (
       select format('jsonb_build_object(%s)', string_agg(format(
         '%1$L, (select coalesce(jsonb_agg(x.sample), ''[]'') from (select %2$s as sample from changed as c where c.change = %1$L order by %3$s limit %4$s) as x)',
@@ -299,8 +302,9 @@ as $$
       case when include_values and sample_keys > 0 then ', l.whole as l_row, b.whole as b_row' end as shown
   ) as w
 $$;
-comment on function migration_guard.key_comparison_query(text, migration_guard.table_pair, text[], boolean, int, boolean) is
-  'The query that counts the rows of a live table that were inserted, updated and deleted since the backup, by a key.';
+comment on function migration_guard.key_comparison_query(text, migration_guard.table_pair, text[], boolean, int, boolean, text) is
+  'The query that counts the rows of a live table that were inserted, updated and deleted since the backup, by a key; or, of
+the live rows that a condition leaves, those that were inserted and updated.';
 
 create function migration_guard.multiset_comparison_query(
   schema_name text, pair migration_guard.table_pair, with_casts boolean, sample_keys int, include_values boolean
@@ -358,6 +362,17 @@ comment on function migration_guard.sample_row(jsonb) is 'A row as a sample show
 
 -- One table -----------------------------------------------------------------------------------------------------------
 
+create function migration_guard.is_unique(relation oid, attnums int2[]) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_index as i
+    where i.indrelid = relation and i.indisunique and i.indisvalid and i.indpred is null
+      and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ attnums)
+$$;
+comment on function migration_guard.is_unique(oid, int2[]) is 'Whether an index says that no two rows of a table agree in these columns.';
+
 create function migration_guard.usable_key(schema_name text, pair migration_guard.table_pair) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -383,11 +398,7 @@ begin
         (select string_agg(format('r.%I is null', n), ' or ') from unnest(candidate.names) as n)) into is_usable;
       continue when not is_usable;
     end if;
-    if exists (
-      select from pg_index as i
-      where i.indrelid = pair.live and i.indisunique and i.indisvalid and i.indpred is null
-        and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ candidate.live_attnums
-    ) then
+    if migration_guard.is_unique(pair.live, candidate.live_attnums) then
       return candidate.names;
     end if;
     -- The live table may have lost the constraint.
@@ -468,8 +479,131 @@ $$;
 comment on function migration_guard.compare_rows(text, migration_guard.table_pair, text[], boolean, int, boolean) is
   'Counts what has changed in a table, by a key or as a multiset.';
 
+create function migration_guard.why_read_values(backup migration_guard.backups, pair migration_guard.table_pair) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded record;
+begin
+  execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity from %I.backup_metadata as m', backup.schema_name) into recorded;
+  return case
+    when recorded.database_identity is distinct from migration_guard.database_identity() then 'the backup was taken in another database'
+    -- A row's transaction is known by the lower half of its number.
+    when pg_snapshot_xmax(pg_current_snapshot())::text::numeric - pg_snapshot_xmin(recorded.snapshot)::text::numeric not between 0 and 2000000000
+      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+    when pair.matched_by <> 'identity' then 'it is another table of the same name'
+    when (select c.relkind <> 'r' from pg_class as c where c.oid = pair.live) then 'partitions can be attached with their rows'
+    when not migration_guard.has_blocks(pair.live) then 'its storage is no heap'
+    when pg_relation_filenode(pair.live) is distinct from pair.filenode
+      then 'it has been written anew since (truncate, vacuum full, cluster, or an alter table that rewrites)'
+    else (
+      select 'these columns were replaced, or what a value of theirs reads like can change without a change of its row: '
+        || string_agg(format('%I', c.name), ', ' order by c.number)
+      from migration_guard.paired_columns(pair) as c
+      join migration_guard.stored_columns(pair.live) as s on s.attnum = c.live_attnum
+      where c.live_attnum <> (pair.columns -> (c.number - 1) ->> 'attnum')::int or c.is_retyped or c.is_opaque or not s.is_lasting)
+  end;
+end
+$$;
+comment on function migration_guard.why_read_values(migration_guard.backups, migration_guard.table_pair) is
+  'Why the versions of a table''s rows do not prove that they are as they were; null where they do.';
+
+create function migration_guard.oldest_version(backup migration_guard.backups) returns xid
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  oldest xid;
+begin
+  execute format('select pg_snapshot_xmin(m.snapshot::pg_snapshot)::xid from %I.backup_metadata as m', backup.schema_name) into oldest;
+  return oldest;
+end
+$$;
+comment on function migration_guard.oldest_version(migration_guard.backups) is
+  'The oldest transaction that was still running when a backup was taken: all rows of older ones that are there are in it.';
+
+create function migration_guard.compare_versions(
+  backup migration_guard.backups, pair migration_guard.table_pair, key text[], sample_keys int, include_values boolean,
+  units bigint, join_units bigint
+) returns jsonb
+-- Stable, so that all that it reads is of one moment.
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+set synchronize_seqscans = off
+-- For the rows that are new, at most a quarter of them all.
+set work_mem = '64MB'
+as $$
+declare
+  -- A row that is visible now, and that a transaction wrote which had ended before the backup, was visible then: it is one of
+  -- the backup's rows, and as it was. Of a younger one, or one whose number has come round, its values tell.
+  youth constant text := format('age(xmin) <= %s', age(migration_guard.oldest_version(backup)));
+  live_tick constant text := migration_guard.ticking(pair.live, null);
+  live_attnums constant int2[] := array(select p.live_attnum::int2 from migration_guard.paired_columns(pair) as p where p.name = any (key));
+  old_rows bigint;
+  new_rows bigint;
+  deleted bigint;
+  found record;
+begin
+  perform migration_guard.begin_pass('reading@' || pair.live, array[pair.live], units);
+  execute format('select count(*), count(*) filter (where %s) from only %s%s', youth, pair.live::regclass, ' where ' || live_tick)
+    into old_rows, new_rows;
+  old_rows := old_rows - new_rows;
+  perform migration_guard.finish_work(units);
+  if old_rows > pair.row_count or new_rows > pair.row_count / 4 then return null; end if;
+  if new_rows = 0 then
+    select 0::bigint as inserted, 0::bigint as updated, null::jsonb as samples into found;
+  elsif migration_guard.is_unique(pair.live, live_attnums) then
+    perform migration_guard.begin_pass('comparing@' || pair.live,
+      array[pair.live, to_regclass(format('%I.%I', backup.schema_name, pair.backup_table))], join_units);
+    -- As many as were counted: the planner would guess a third of them all.
+    execute migration_guard.key_comparison_query(backup.schema_name, pair, key, true, sample_keys, include_values,
+      format(' where %s limit %s', concat_ws(' and ', youth, live_tick), new_rows)) into found;
+  else
+    return null;
+  end if;
+  -- Those of the backup's rows that are neither there as they were, nor under their key as another version.
+  deleted := pair.row_count - old_rows - (new_rows - found.inserted);
+  if deleted < 0 or (deleted > 0 and sample_keys > 0) then return null; end if;
+  return jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end,
+    'inserted', found.inserted, 'updated', found.updated, 'deleted', deleted,
+    'samples', coalesce(found.samples, '{"inserted": [], "updated": [], "deleted": []}'),
+    'note', migration_guard.comparison_note(pair, key, true));
+end
+$$;
+comment on function migration_guard.compare_versions(migration_guard.backups, migration_guard.table_pair, text[], int, boolean, bigint, bigint) is
+  'Counts what has changed in a table by the versions of its rows: those that are as old as the backup are not read. Null
+where that cannot tell enough: many rows are new, they have no key, or the keys of deleted ones are wanted.';
+
+create function migration_guard.compare_values(
+  schema_name text, pair migration_guard.table_pair, key text[], sample_keys int, include_values boolean, join_units bigint
+) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  copy constant oid := to_regclass(format('%I.%I', schema_name, pair.backup_table));
+  outcome jsonb;
+begin
+  perform migration_guard.begin_pass('trying', array[pair.live, copy], join_units);
+  begin
+    perform migration_guard.begin_step('comparing@' || pair.live);
+    outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
+  exception when others then
+    -- A cast may be missing, or fail at some value; nothing else has a second chance.
+    if not exists (select from migration_guard.paired_columns(pair) as c where c.is_retyped) then raise; end if;
+    perform migration_guard.begin_step('comparing@' || pair.live);
+    outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
+  end;
+  return outcome;
+end
+$$;
+comment on function migration_guard.compare_values(text, migration_guard.table_pair, text[], int, boolean, bigint) is
+  'Joins the rows of a table with those of its copy, by casts where columns have other types, or else by their texts.';
+
 create function migration_guard.compare_table(
-  schema_name text, pair migration_guard.table_pair, sample_keys int, include_values boolean
+  backup migration_guard.backups, pair migration_guard.table_pair, sample_keys int, include_values boolean, is_exact boolean
 ) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -477,12 +611,13 @@ set jit = off
 as $$
 declare
   reading text;
-  copy constant oid := to_regclass(format('%I.%I', schema_name, pair.backup_table));
+  copy constant oid := to_regclass(format('%I.%I', backup.schema_name, pair.backup_table));
   live_bytes constant bigint := migration_guard.table_bytes(pair.live);
   join_bytes constant bigint := live_bytes + migration_guard.table_bytes(copy);
   live_rows bigint;
   live_checksum text;
   key text[];
+  reason text := 'exact';
   outcome jsonb;
 begin
   perform migration_guard.hold_table(pair.live);
@@ -490,25 +625,27 @@ begin
   perform migration_guard.refuse_views(true);
   reading := migration_guard.way_of_reading(pair);
   perform migration_guard.begin_step('comparing@' || pair.live);
-  key := migration_guard.usable_key(schema_name, pair);
-  select r.rows, r.checksum into live_rows, live_checksum from migration_guard.live_checksum(pair) as r;
-  if live_checksum is null then
-    perform migration_guard.finish_work(live_bytes);
+  key := migration_guard.usable_key(backup.schema_name, pair);
+  if not is_exact then
+    reason := migration_guard.why_read_values(backup, pair);
   end if;
-  if (live_rows, live_checksum) is not distinct from (pair.row_count, pair.checksum) then
-    outcome := jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end, 'inserted', 0, 'updated', 0, 'deleted', 0,
-      'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb, 'note', migration_guard.comparison_note(pair, key, true));
-  else
-    perform migration_guard.begin_pass('trying', array[pair.live, copy], join_bytes);
-    begin
-      perform migration_guard.begin_step('comparing@' || pair.live);
-      outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
-    exception when others then
-      -- A cast may be missing, or fail at some value; nothing else has a second chance.
-      if not exists (select from migration_guard.paired_columns(pair) as c where c.is_retyped) then raise; end if;
-      perform migration_guard.begin_step('comparing@' || pair.live);
-      outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
-    end;
+  if reason is null then
+    outcome := migration_guard.compare_versions(backup, pair, key, sample_keys, include_values, live_bytes, join_bytes);
+    if outcome is null then
+      reason := 'many rows may be new, they have no key, or the keys of deleted rows were asked for';
+    end if;
+  end if;
+  if outcome is null then
+    select r.rows, r.checksum into live_rows, live_checksum from migration_guard.live_checksum(pair) as r;
+    if (live_rows, live_checksum) is not distinct from (pair.row_count, pair.checksum) then
+      outcome := jsonb_build_object('compared_by', case when key is null then 'multiset' else 'key' end, 'inserted', 0, 'updated', 0, 'deleted', 0,
+        'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb, 'note', migration_guard.comparison_note(pair, key, true));
+    elsif live_checksum is null then
+      perform migration_guard.finish_work(live_bytes);
+    end if;
+  end if;
+  if outcome is null then
+    outcome := migration_guard.compare_values(backup.schema_name, pair, key, sample_keys, include_values, join_bytes);
   end if;
   perform migration_guard.finish_work(join_bytes);
   perform migration_guard.refuse_views(false);
@@ -516,14 +653,15 @@ begin
   if migration_guard.way_of_reading(pair) is distinct from reading then
     perform migration_guard.fail('types_changed', format('%I.%I was altered while it was compared.', pair.source_schema, pair.source_table));
   end if;
-  return outcome;
+  return outcome || jsonb_build_object('read', case when reason is null then 'row versions' else 'values' end, 'values_read_because', nullif(reason, 'exact'));
 end
 $$;
-comment on function migration_guard.compare_table(text, migration_guard.table_pair, int, boolean) is
-  'What has changed in the rows of a table since the backup. The checksum is enough where nothing has; otherwise the rows are joined.';
+comment on function migration_guard.compare_table(migration_guard.backups, migration_guard.table_pair, int, boolean, boolean) is
+  'What has changed in the rows of a table since the backup. Where the versions of its rows do not tell, or every value is to be
+compared, the checksum is enough for a table that has not changed; otherwise the rows are joined.';
 
 create function migration_guard.row_drift(
-  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false
+  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, is_exact boolean default false
 ) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -546,9 +684,9 @@ begin
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
     where c.oid = coalesce(pair.live, to_regclass(format('%I.%I', pair.source_schema, pair.source_table)));
     if pair.live is not null and live.is_table then
-      outcome := migration_guard.compare_table(backup.schema_name, pair, sample_keys, include_values);
+      outcome := migration_guard.compare_table(backup, pair, sample_keys, include_values, is_exact);
     else
-      outcome := jsonb_build_object('compared_by', null, 'inserted', 0, 'updated', 0, 'deleted', pair.row_count,
+      outcome := jsonb_build_object('compared_by', null, 'read', null, 'values_read_because', null, 'inserted', 0, 'updated', 0, 'deleted', pair.row_count,
         'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb,
         'note', case when live.is_table is false then format('It is gone: %s is no table, and is not read.', live.name) else 'It is gone.' end);
     end if;
@@ -559,9 +697,9 @@ begin
   return tables;
 end
 $$;
-comment on function migration_guard.row_drift(migration_guard.backups, int, boolean) is
+comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, boolean) is
   'For each table of a backup how many rows were inserted, updated and deleted since, with samples of their keys, and with
-values only where they are asked for.';
+values only where they are asked for. Exact is what compares every value, and relies on nothing that Postgres says of its rows.';
 
 create function migration_guard.assert_copy(backup migration_guard.backups, backup_table text) returns void
 language plpgsql stable
@@ -595,7 +733,8 @@ comment on function migration_guard.assert_backup_schema(migration_guard.backups
   'Raises backup_damaged where the schema of a registered backup is not there to be compared.';
 
 create function migration_guard.enqueue_diff(
-  version text, actor text default session_user, request_id text default null, sample_keys int default 0, include_values boolean default false
+  version text, actor text default session_user, request_id text default null, sample_keys int default 0, include_values boolean default false,
+  exact boolean default false
 ) returns migration_guard.jobs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -608,10 +747,10 @@ begin
   end if;
   perform migration_guard.assert_backup_schema(backup);
   return migration_guard.enqueue('diff', backup.version, actor,
-    jsonb_build_object('sample_keys', sample_keys, 'include_values', coalesce(include_values, false)), request_id);
+    jsonb_build_object('sample_keys', sample_keys, 'include_values', coalesce(include_values, false), 'exact', coalesce(exact, false)), request_id);
 end
 $$;
-comment on function migration_guard.enqueue_diff(text, text, text, int, boolean) is
+comment on function migration_guard.enqueue_diff(text, text, text, int, boolean, boolean) is
   'Queues the diff of a backup and what is live. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard.run_diff(job migration_guard.jobs) returns jsonb
@@ -634,7 +773,8 @@ begin
     select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
     from migration_guard.table_pairs(backup.schema_name) as p where p.live is not null));
   select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.schema_drift(backup) as d;
-  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values);
+  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values,
+    coalesce((job.parameters ->> 'exact')::boolean, false));
 
   select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
   from (

@@ -462,7 +462,8 @@ backup_damaged or backup_locked.';
 -- Drift and rollback --------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.diff_backup(
-  version text, sample_keys int, include_values boolean, actor text, request_id text default null, idempotency_key text default null
+  version text, sample_keys int, include_values boolean, actor text, request_id text default null, idempotency_key text default null,
+  exact boolean default false
 ) returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -470,11 +471,11 @@ as $$
   select migration_guard.require_change(actor, case when include_values then 'admin' else 'operator' end);
   select migration_guard.show_job(migration_guard.audited(coalesce(
     migration_guard.repeated_job(actor, idempotency_key, r.request),
-    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values), idempotency_key, r.request)),
-    case when include_values then 'diff.values' else 'diff' end, actor, jsonb_build_object('sample_keys', sample_keys)), actor)
-  from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values) as request) as r;
+    migration_guard.remember_request(migration_guard.enqueue_diff(version, actor, request_id, sample_keys, include_values, exact), idempotency_key, r.request)),
+    case when include_values then 'diff.values' else 'diff' end, actor, jsonb_build_object('sample_keys', sample_keys, 'exact', exact)), actor)
+  from (select jsonb_build_array('diff', migration_guard.normalize_version(version), sample_keys, include_values, exact) as request) as r;
 $$;
-comment on function migration_guard_api.diff_backup(text, int, boolean, text, text, text) is
+comment on function migration_guard_api.diff_backup(text, int, boolean, text, text, text, boolean) is
   'POST /v1/backups/{version}/diff. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard_api.plan_rollback(version text, options jsonb, actor text)

@@ -13,6 +13,8 @@ type TableDrift = {
   now: string | null;
   backup_table: string;
   compared_by: "key" | "multiset" | null;
+  read: "row versions" | "values" | null;
+  values_read_because: string | null;
   inserted: number;
   updated: number;
   deleted: number;
@@ -20,12 +22,12 @@ type TableDrift = {
   note: string | null;
 };
 
-type Asked = { sampleKeys?: number; includeValues?: boolean };
+type Asked = { sampleKeys?: number; includeValues?: boolean; exact?: boolean };
 
 /** The row drift of every table of v10's backup. */
-async function rowDrift(sql: postgres.Sql, { sampleKeys = 0, includeValues = false }: Asked = {}) {
+async function rowDrift(sql: postgres.Sql, { sampleKeys = 0, includeValues = false, exact = false }: Asked = {}) {
   const [drift] = await sql<{ tables: TableDrift[] }[]>`
-    select migration_guard.row_drift(migration_guard.get_backup('v10'), ${sampleKeys}, ${includeValues}) as tables`;
+    select migration_guard.row_drift(migration_guard.get_backup('v10'), ${sampleKeys}, ${includeValues}, ${exact}) as tables`;
   return drift!.tables;
 }
 
@@ -40,8 +42,8 @@ async function driftOf(sql: postgres.Sql, before: string, after: string, asked?:
 const none = { inserted: 0, updated: 0, deleted: 0 };
 
 /** Runs the diff job and gives it back, finished. */
-async function diff(sql: postgres.Sql, { sampleKeys = 0, includeValues = false }: Asked = {}) {
-  await sql`select migration_guard.enqueue_diff('v10', 'test', null, ${sampleKeys}, ${includeValues})`;
+async function diff(sql: postgres.Sql, { sampleKeys = 0, includeValues = false, exact = false }: Asked = {}) {
+  await sql`select migration_guard.enqueue_diff('v10', 'test', null, ${sampleKeys}, ${includeValues}, ${exact})`;
   await work(sql);
   return lastJob(sql);
 }
@@ -129,7 +131,7 @@ describe("a job", () => {
       { key: { id: changed!.id }, before: { id: changed!.id }, after: { name: "Somebody secret" } },
     ]);
     const [job] = await sql`select parameters from migration_guard.jobs order by number desc limit 1`;
-    expect(job!.parameters).toEqual({ sample_keys: 5, include_values: true });
+    expect(job!.parameters).toEqual({ sample_keys: 5, include_values: true, exact: false });
   });
 
   test("is refused without a backup, with samples out of range, and when the schema is gone", async ({ example: { sql } }) => {
@@ -557,6 +559,8 @@ describe("a table", () => {
       now: null,
       backup_table: "t_backup",
       compared_by: null,
+      read: null,
+      values_read_because: null,
       ...none,
       deleted: 2,
       samples: { inserted: [], updated: [], deleted: [] },
@@ -602,5 +606,191 @@ describe("a table", () => {
       deleted: 1,
       note: "It is gone: app.t is no table, and is not read.",
     });
+  });
+});
+
+describe("the versions of rows", () => {
+  const table =
+    "create table t (id int primary key, v text); insert into t select n, 'value ' || n from generate_series(1, 200) as n";
+  /** Without them no row is surely older than the backup: whatever else runs on the server may be older than its rows. */
+  const untilOld = async (sql: postgres.Sql) => {
+    for (;;) {
+      const [{ old }] = await sql<[{ old: boolean }]>`
+        select not exists (select from app.t where age(xmin) <= age(pg_snapshot_xmin(pg_current_snapshot())::xid)) as old`;
+      if (old) return;
+      await sql`select pg_sleep(0.05)`;
+    }
+  };
+  const prepare = async (sql: postgres.Sql, before = table) => {
+    await sql.unsafe(`create schema app; set search_path = app; ${before}`).simple();
+    await untilOld(sql);
+    await backUp(sql, "v10", { schema: "app", tables: "*" });
+  };
+
+  test("tell what has changed without a look at the rest", async ({ database: { sql } }) => {
+    await prepare(sql);
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, read: "row versions", values_read_because: null });
+    await sql.unsafe(`
+      update app.t set v = 'another' where id <= 3; update app.t set v = v where id in (4, 5);
+      delete from app.t where id between 11 and 17; insert into app.t values (201, 'new'), (202, 'new')`).simple();
+    const changed = { inserted: 2, updated: 3, deleted: 7 };
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...changed, compared_by: "key", read: "row versions" });
+    expect((await rowDrift(sql, { exact: true }))[0]).toMatchObject({
+      ...changed,
+      read: "values",
+      values_read_because: null,
+    });
+    const [sampled] = await rowDrift(sql, { sampleKeys: 2 });
+    expect(sampled).toMatchObject({
+      ...changed,
+      read: "values",
+      values_read_because: expect.stringMatching(/deleted rows/),
+    });
+    expect(sampled!.samples.deleted).toEqual([{ id: 11 }, { id: 12 }]);
+  });
+
+  test("are as old as they were when they are frozen", async ({ database: { sql } }) => {
+    await prepare(sql);
+    await sql`update app.t set v = 'another' where id = 1`;
+    await sql`vacuum (freeze) app.t`;
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, updated: 1, read: "row versions" });
+  });
+
+  test("do not hide what a subtransaction writes whose transaction was open during the backup", async ({ database }) => {
+    const { sql } = database;
+    const [writer, other] = [database.connect(), database.connect()];
+    await sql.unsafe(`create schema app; set search_path = app; ${table}; create table other (id int)`).simple();
+    await untilOld(sql);
+    await writer`begin`;
+    await writer`insert into app.other values (1)`;
+    await writer`savepoint inner_one`;
+    await writer`update app.t set v = 'late' where id = 1`;
+    // Its number is lower than that of a transaction which has ended before the backup.
+    await other`insert into app.other values (2)`;
+    await backUp(sql, "v10", { schema: "app", tables: ["t"] });
+    await writer`commit`;
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, updated: 1, read: "row versions" });
+  });
+
+  test("of a table without a key tell what is gone, and leave what is new to the values", async ({ database: { sql } }) => {
+    await prepare(sql, "create table t (v text); insert into t select 'v' from generate_series(1, 50)");
+    await sql`delete from app.t where ctid = any (array(select ctid from app.t limit 3))`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      ...none,
+      deleted: 3,
+      compared_by: "multiset",
+      read: "row versions",
+    });
+    await sql`insert into app.t values ('w')`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      ...none,
+      inserted: 1,
+      deleted: 3,
+      compared_by: "multiset",
+      read: "values",
+    });
+  });
+
+  test.for([
+    ["vacuum full", "vacuum full app.t"],
+    ["cluster", "cluster app.t using t_pkey"],
+    ["an alter table that rewrites", "alter table app.t alter id type bigint; alter table app.t alter id type int"],
+    ["having been unlogged", "alter table app.t set unlogged; alter table app.t set logged"],
+  ])("are not relied on after %s", async ([, statement], { database: { sql } }) => {
+    await prepare(sql);
+    for (const part of statement!.split("; ")) await sql.unsafe(part);
+    await sql`update app.t set v = 'another' where id = 1`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      ...none,
+      updated: 1,
+      read: "values",
+      values_read_because: expect.stringMatching(/written anew/),
+    });
+  });
+
+  test("are not relied on where all rows were truncated and are there again", async ({ database: { sql } }) => {
+    await prepare(sql);
+    await sql.unsafe("create table app.kept as table app.t; truncate app.t; insert into app.t table app.kept").simple();
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, read: "values" });
+  });
+
+  test("are not relied on where partitions come with rows that are older than the backup", async ({ database: { sql } }) => {
+    await prepare(
+      sql,
+      `create table old (id int primary key, v text); insert into old values (1, 'a'); create table parted (id int primary key, v text) partition by range (id);
+       create table t partition of parted for values from (100) to (200); insert into t values (100, 'b')`,
+    );
+    await sql`alter table app.parted attach partition app.old for values from (1) to (100)`;
+    const parted = (await rowDrift(sql)).find(({ table }) => table === "app.parted");
+    expect(parted).toMatchObject({
+      ...none,
+      inserted: 1,
+      read: "values",
+      values_read_because: expect.stringMatching(/partitions/),
+    });
+  });
+
+  test.for<[string, string, string, number]>([
+    [
+      "a composite type",
+      "create type pair as (a int, b int); create table t (id int primary key, v pair); insert into t values (1, '(1,2)')",
+      "alter type app.pair drop attribute b",
+      1,
+    ],
+    [
+      "a column that was dropped and made again",
+      "create table t (id int primary key, v text); insert into t values (1, 'a')",
+      "alter table app.t drop v; alter table app.t add v text",
+      1,
+    ],
+    [
+      "the name of another object",
+      "create table other (); create table t (id int primary key, v regclass); insert into t values (1, 'other')",
+      "alter table app.other rename to another",
+      1,
+    ],
+  ])(
+    "are not relied on for %s, which changes beneath its rows",
+    async ([, before, after, updated], { database: { sql } }) => {
+      await prepare(sql, before);
+      await sql.unsafe(after).simple();
+      const drift = (await rowDrift(sql)).find(({ table }) => table === "app.t");
+      expect(drift).toMatchObject({
+        ...none,
+        updated,
+        read: "values",
+        values_read_because: expect.stringMatching(/: v$/),
+      });
+    },
+  );
+
+  test("are not relied on in another database, nor when their numbers may have come round", async ({ database }) => {
+    const { sql } = database;
+    await prepare(sql);
+    await sql`update migration_backup_v10.backup_metadata set database_identity = '1/2'`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      ...none,
+      read: "values",
+      values_read_because: expect.stringMatching(/another database/),
+    });
+    await sql`
+      update migration_backup_v10.backup_metadata
+      set database_identity = migration_guard.database_identity(), snapshot = '5000000000:5000000000:'`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      ...none,
+      read: "values",
+      values_read_because: expect.stringMatching(/thousand million/),
+    });
+  });
+
+  test("do not show what was done to a file behind Postgres's back: an exact diff does", async ({ database }) => {
+    const { sql } = database;
+    await prepare(sql);
+    // What a backup has recorded is another than what is there, though no row is new: as damage would look.
+    await sql`update migration_backup_v10.tables_backup set backup_checksum = '200:1:2'`;
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, read: "row versions" });
+    await sql`update migration_backup_v10.t_backup set v = 'damaged' where id = 7`;
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, read: "row versions" });
+    expect((await rowDrift(sql, { exact: true }))[0]).toMatchObject({ ...none, updated: 1, read: "values" });
   });
 });

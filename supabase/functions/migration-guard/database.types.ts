@@ -72,6 +72,7 @@ export type Database = {
       "diff_backup": {
         Args: {
           "actor": string;
+          "exact"?: boolean;
           "idempotency_key"?: string;
           "include_values": boolean;
           "request_id"?: string;

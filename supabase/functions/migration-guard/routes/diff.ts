@@ -15,6 +15,10 @@ const DiffBody = z.strictObject({
     description:
       "Whether the samples hold whole rows, which is an admin's to ask and to see. They are stored in the job, with who asked for them; other keys find `values_hidden` in its result, and keys alone.",
   }),
+  exact: z.boolean().default(false).openapi({
+    description:
+      "Whether every value is compared. Otherwise a row that Postgres has not written anew since the backup counts as unchanged without being read, where that is certain; `read` and `values_read_because` tell for each table which it was. Damage that did not come by SQL is only found by an exact diff.",
+  }),
 }).openapi("DiffBody");
 
 const diffBackup = createRoute({
