@@ -320,7 +320,7 @@ set search_path = pg_catalog, pg_temp
 as $$ select case when kind = 'rollback' then 'rows' when kind in ('cleanup', 'purge') then 'statements' else 'bytes' end $$;
 comment on function migration_guard.progress_unit(text) is 'What a kind of job counts its work in.';
 
-create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint)
+create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint, label text default null)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -331,7 +331,7 @@ begin
     create temporary sequence migration_guard_shown minvalue 0;
   end if;
   -- All of these end with the transaction.
-  perform set_config('migration_guard.progress_job', job.number::text, true);
+  perform set_config('migration_guard.progress_job', coalesce(label, job.number::text), true);
   perform set_config('migration_guard.progress_unit', migration_guard.progress_unit(job.kind), true);
   perform set_config('migration_guard.progress_step', step, true);
   perform set_config('migration_guard.progress_done', least(done, total)::text, true);
@@ -340,9 +340,10 @@ begin
   perform migration_guard.show_progress();
 end
 $$;
-comment on function migration_guard.report_progress(migration_guard.jobs, text, bigint, bigint) is
+comment on function migration_guard.report_progress(migration_guard.jobs, text, bigint, bigint, text) is
   'Shows where the running job stands: a step, and how many units of work of how many are done. A step is a word, or a word
-and @ and the OID of a table, or the number of a statement, + and its units of work.';
+and @ and the OID of a table, or the number of a statement, + and its units of work. The label of what is shown is the job''s
+number, or help/ and that number.';
 
 create function migration_guard.begin_step(step text) returns void
 language plpgsql volatile
@@ -500,7 +501,7 @@ as $$
 begin
   return (select coalesce(
     case
-      when s.number is null then w.text
+      when s.number is null or s.word = 'snapshot' then w.text
       when s.word = 'statement' then (
         select left(p.statements ->> (s.number - 1)::int, 200) from migration_guard.rollback_plans as p
         where p.plan_hash = job.parameters ->> 'plan_hash' and p.backup_id::text = job.parameters ->> 'backup_id')
@@ -512,6 +513,7 @@ begin
   left join (values
     ('trying', 'reading the catalog'),
     ('catalog', 'reading the catalog'),
+    ('snapshot', 'reading the catalog'),
     ('metadata', 'recording the metadata'),
     ('checks', 'checking what was recorded'),
     ('dropping', 'dropping the copy'),
@@ -557,6 +559,19 @@ comment on function migration_guard.done_within(migration_guard.jobs, text, bool
   'Units of work that are done of the present step, as Postgres tells; null between two steps, and where it should be building
 an index and is not: then it has just ended, or is about to begin.';
 
+create function migration_guard.done_by_helper(job_number int, total bigint) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    -- What it does is to read all tables, which is a third of a backup's work.
+    select coalesce(max(case when starts_with(h.shown, '=') then total / 3 else substring(h.shown from '^[0-9]+')::bigint end), 0)
+    from migration_guard.helpers_of(job_number) as h);
+end
+$$;
+comment on function migration_guard.done_by_helper(int, bigint) is 'Units of work of a backup that a helper has done.';
+
 create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
 -- Volatile, to see at its second look what has been committed since the first.
 language plpgsql volatile
@@ -594,7 +609,10 @@ begin
       'step', migration_guard.step_text(job, shown.step), 'done', d.done, 'total', nullif(shown.total, 0), 'unit', migration_guard.progress_unit(job.kind),
       'percent', coalesce(floor(100.0 * d.done / nullif(shown.total, 0)), 0),
       'eta_seconds', case when d.done > 0 then greatest(ceil(extract(epoch from clock_timestamp() - shown.xact_start) * (shown.total - d.done) / d.done), 0) end)
-    from (select least(shown.done + coalesce(within, 0), shown.total) as done) as d);
+    from (
+      select least(shown.done + coalesce(within, 0) + case when job.kind = 'backup' then migration_guard.done_by_helper(job.number, shown.total) else 0 end,
+        shown.total) as done
+    ) as d);
 end
 $$;
 comment on function migration_guard.job_progress(migration_guard.jobs) is

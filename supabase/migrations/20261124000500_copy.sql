@@ -326,7 +326,7 @@ $$;
 comment on function migration_guard.assert_still_named(oid, text, text) is
   'Raises copy_differs unless a table goes by a name at this moment.';
 
-create function migration_guard.copy_table(schema_name text, relation oid, units bigint) returns void
+create function migration_guard.copy_table(schema_name text, relation oid, units bigint, is_helped boolean) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Compiling the expressions of hundreds of columns takes longer than evaluating them.
@@ -340,8 +340,6 @@ declare
   backup_table text;
   source_rows bigint;
   source_checksum text;
-  copy_rows bigint;
-  copy_checksum text;
 begin
   select n.nspname, c.relname into source
   from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -355,32 +353,86 @@ begin
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
   perform migration_guard.assert_may_be_read(array[relation]);
   perform migration_guard.refuse_views(true);
-  select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
+  if not is_helped then
+    select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
+  end if;
   perform migration_guard.begin_pass('copying@' || relation, array[relation], units);
   execute format('create table %I.%I as %s%s', schema_name, backup_table, migration_guard.projection(relation),
     ' where ' || migration_guard.ticking(relation, null));
   perform migration_guard.finish_work(units);
   perform migration_guard.refuse_views(false);
-  select r.rows, r.checksum into copy_rows, copy_checksum
-  from migration_guard.copy_checksum(format('%I.%I', schema_name, backup_table)::regclass, 'proving@' || relation, units) as r;
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
-
-  if (source_rows, source_checksum) is distinct from (copy_rows, copy_checksum) then
-    perform migration_guard.fail(
-      'copy_differs',
-      format('The copy of %I.%I is not what was read: %s rows against %s.', source.nspname, source.relname, copy_rows, source_rows));
-  end if;
   execute format(
     'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, source_filenode, columns)
-     select $1, $2, $3, $4, $5, $6, $7, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
+     select $1, $2, $3, $4, $5, $6, $6, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
        (select coalesce(jsonb_agg(to_jsonb(s) - ''{expression,is_lasting}''::text[] || jsonb_build_object(''labels'', migration_guard.enum_labels(a.atttypid)) order by s.attnum), ''[]'')
         from migration_guard.stored_columns($1) as s join pg_catalog.pg_attribute as a on a.attrelid = $1 and a.attnum = s.attnum)',
     schema_name, format('%I.%I', schema_name, backup_table))
-  using relation, source.nspname, source.relname, backup_table, copy_rows, source_checksum, copy_checksum;
+  using relation, source.nspname, source.relname, backup_table, source_rows, source_checksum;
   execute format('comment on table %I.%I is %L', schema_name, backup_table,
     format('Rows of %I.%I as they were when the backup was taken.', source.nspname, source.relname));
 end
 $$;
-comment on function migration_guard.copy_table(text, oid, bigint) is
-  'Copies a table into a backup schema, reads the copy back, and records both checksums: three times so many units of work.
-Raises copy_differs.';
+comment on function migration_guard.copy_table(text, oid, bigint, boolean) is
+  'Copies a table into a backup schema, and records its checksum, unless a helper reads it: that many units of work each.';
+
+create function migration_guard.prove_copy(schema_name text, relation oid, units bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set jit = off
+set synchronize_seqscans = off
+as $$
+declare
+  recorded record;
+  copy_rows bigint;
+  copy_checksum text;
+begin
+  execute format('select * from %I.tables_backup as t where t.source_oid = $1', schema_name) into recorded using relation;
+  select r.rows, r.checksum into copy_rows, copy_checksum
+  from migration_guard.copy_checksum(format('%I.%I', schema_name, recorded.backup_table)::regclass, 'proving@' || relation, units) as r;
+  if recorded.source_checksum is not null and (recorded.row_count, recorded.source_checksum) is distinct from (copy_rows, copy_checksum) then
+    perform migration_guard.fail(
+      'copy_differs',
+      format('The copy of %I.%I is not what was read: %s rows against %s.', recorded.source_schema, recorded.source_table, copy_rows, recorded.row_count));
+  end if;
+  execute format('update %I.tables_backup as t set row_count = $2, backup_checksum = $3 where t.source_oid = $1', schema_name)
+    using relation, copy_rows, copy_checksum;
+end
+$$;
+comment on function migration_guard.prove_copy(text, oid, bigint) is
+  'Reads a copy back, and records its checksum: so many units of work. Raises copy_differs where it is not that of the table.';
+
+create function migration_guard.prove_sources(schema_name text, job_number int, sizes jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set jit = off
+set synchronize_seqscans = off
+as $$
+declare
+  digest constant text := migration_guard.digest_of_helper(job_number);
+  tables jsonb;
+  recorded record;
+  source record;
+begin
+  execute format('select jsonb_agg(jsonb_build_array(t.source_oid, t.row_count, t.backup_checksum)) from %I.tables_backup as t', schema_name) into tables;
+  if migration_guard.sources_digest(coalesce(tables, '[]')) is distinct from digest then
+    -- The helper is gone, or has found something else: what that is must be seen here.
+    for recorded in execute format('select * from %I.tables_backup as t order by t.source_schema, t.source_table', schema_name) loop
+      perform migration_guard.assert_still_named(recorded.source_oid, recorded.source_schema, recorded.source_table);
+      perform migration_guard.assert_may_be_read(array[recorded.source_oid]);
+      perform migration_guard.refuse_views(true);
+      select r.rows, r.checksum into source
+      from migration_guard.source_checksum(recorded.source_oid, 'reading@' || recorded.source_oid, (sizes ->> recorded.source_oid::text)::bigint) as r;
+      perform migration_guard.refuse_views(false);
+      if (source.rows, source.checksum) is distinct from (recorded.row_count, recorded.backup_checksum) then
+        perform migration_guard.fail(
+          'copy_differs',
+          format('The copy of %I.%I is not what was read: %s rows against %s.', recorded.source_schema, recorded.source_table, recorded.row_count, source.rows));
+      end if;
+    end loop;
+  end if;
+  execute format('update %I.tables_backup as t set source_checksum = t.backup_checksum', schema_name);
+end
+$$;
+comment on function migration_guard.prove_sources(text, int, jsonb) is
+  'Compares the copies with what a helper has read, or else with the tables, which are read again. Raises copy_differs.';

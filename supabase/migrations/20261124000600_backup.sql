@@ -157,9 +157,9 @@ begin
       source_schema text not null,
       source_table text not null,
       backup_table text not null,
-      row_count bigint not null,
-      source_checksum text not null,
-      backup_checksum text not null,
+      row_count bigint,
+      source_checksum text,
+      backup_checksum text,
       backup_bytes bigint not null,
       source_filenode oid,
       columns jsonb not null,
@@ -642,6 +642,7 @@ declare
   relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
   sizes constant bigint[] := array(select migration_guard.table_bytes(r) from unnest(relations) as r);
   total constant bigint := 3 * (select coalesce(sum(s), 0) from unnest(sizes) as s);
+  is_helped boolean;
   manifest text;
   outside text;
   bytes bigint;
@@ -650,11 +651,22 @@ begin
   perform migration_guard.assert_locked(relations);
   perform migration_guard.create_backup_schema(schema_name);
   -- Before the rows, because it may meet a lock on any table of the schema, and what fails had better fail early.
-  perform migration_guard.report_progress(job, 'catalog', 0, total);
+  perform migration_guard.report_progress(job,
+    coalesce(migration_guard.snapshot_step(nullif(current_setting('migration_guard.snapshot', true), '')), 'catalog'), 0, total);
   perform migration_guard.record_objects(schema_name, plan);
+  perform pg_stat_clear_snapshot();
+  is_helped := exists (select from migration_guard.helpers_of(job.number));
   for n in 1..cardinality(relations) loop
-    perform migration_guard.copy_table(schema_name, relations[n], sizes[n]);
+    perform migration_guard.copy_table(schema_name, relations[n], sizes[n], is_helped);
+    continue when is_helped;
+    perform migration_guard.prove_copy(schema_name, relations[n], sizes[n]);
   end loop;
+  if is_helped then
+    perform migration_guard.prove_copy(schema_name, relations[n], sizes[n]) from generate_series(1, cardinality(relations)) as n;
+    perform migration_guard.prove_sources(schema_name, job.number, (select jsonb_object_agg(r.oid, r.size) from unnest(relations, sizes) as r (oid, size)));
+  end if;
+  execute format(
+    'alter table %I.tables_backup alter row_count set not null, alter source_checksum set not null, alter backup_checksum set not null', schema_name);
   perform migration_guard.report_progress(job, 'metadata', total, total);
   perform migration_guard.assert_unchanged(schema_name, plan);
   perform migration_guard.create_catalog_views(schema_name);

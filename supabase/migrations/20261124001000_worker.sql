@@ -372,6 +372,7 @@ begin
   perform migration_guard.end_idle_workers();
   perform migration_guard.end_abandoned_jobs();
   perform pg_cancel_backend(w.pid) from migration_guard.workers_of(job) as w;
+  perform pg_cancel_backend(h.pid) from migration_guard.helpers_of(job.number) as h;
   return migration_guard.get_job(job.id);
 end
 $$;
@@ -448,6 +449,8 @@ begin
         when query_canceled or others then
           lock_failure := sqlstate;
       end;
+      -- Not in a block that catches errors, where nothing can be exported.
+      perform pg_catalog.set_config('migration_guard.snapshot', pg_catalog.pg_export_snapshot(), true);
     else
       commit;
       set local lock_timeout = '10s';

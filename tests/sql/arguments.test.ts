@@ -86,4 +86,4 @@ test("no argument that REST takes leads to an error that is not the product's", 
     }
   }
   expect(faults).toEqual([]);
-});
+}, 600_000);
