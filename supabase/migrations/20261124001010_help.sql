@@ -177,7 +177,7 @@ begin
       digest := migration_guard.read_sources(job_number);
       commit;
     end
-    $body$$create$, wanted.snapshot);
+    $body$ $create$, wanted.snapshot);
   call pg_temp.migration_guard_help(wanted.job_number, digest);
   drop procedure pg_temp.migration_guard_help(pg_catalog.int4, pg_catalog.text);
   commit;
