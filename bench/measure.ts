@@ -1,4 +1,5 @@
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type postgres from "postgres";
@@ -170,7 +171,7 @@ function backupRuns(options: RoundOptions): Record<string, Run> {
     runs[`pg_dump ${format.join(" ")}`] = {
       before: () => settle(admin),
       run: () => pgDump({ ...own, tables: liveTables, format, file, signal }),
-      after: async () => rmSync(file, { recursive: true }),
+      after: () => rm(file, { recursive: true }),
     };
   }
   return runs;

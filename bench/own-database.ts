@@ -26,7 +26,7 @@ export async function startOwnDatabase(options: {
   const dataDirectory = join(options.folder, "postgres");
   const port = await freePort();
   const database = "postgres";
-  let postgres: Postgres | undefined;
+  let postgres: Postgres | undefined = undefined;
   const own: OwnDatabase = {
     port,
     database,

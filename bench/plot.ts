@@ -1,160 +1,194 @@
 import { Resvg } from "@resvg/resvg-js";
 import { init } from "echarts";
-import { type Figure, isBytes, line, type Ratio } from "./figures.ts";
+import { type Figure, line, type Ratio } from "./figures.ts";
 import { shortCount, shortRatio } from "./report.ts";
 
-/** What is drawn beside each job: its line first. */
-const panels = [
-  { title: "Backup", names: ["backup", "create table as"], dumps: ["pg_dump -Fd -j2 -Z0", "pg_dump -Fc"] },
-  { title: "Verify", names: ["verify", "count the copies"], dumps: [] },
+/** Lines of a panel: the job's, what compares more, and what the peers take. */
+type Panel = { title: string; jobs: string[]; peers: string[] };
+const panels: Panel[] = [
+  { title: "Backup", jobs: ["backup"], peers: ["create table as", "pg_dump -Fd -j2 -Z0", "pg_dump -Fc"] },
+  { title: "Verify", jobs: ["verify"], peers: ["count the copies"] },
+  { title: "Diff, nothing changed", jobs: ["diff, unchanged", "diff, unchanged, exact"], peers: ["count both sides"] },
   {
-    title: "Diff, nothing changed",
-    names: ["diff, unchanged", "diff, unchanged, exact", "count both sides"],
-    dumps: [],
-  },
-  {
-    title: "Diff, 1 % changed",
-    names: ["diff, 1 % changed", "diff, 1 % changed, exact", "count both, 1 % changed", "except all, both ways"],
-    dumps: [],
+    title: "Diff, 1 % of the rows changed",
+    jobs: ["diff, 1 % changed", "diff, 1 % changed, exact"],
+    peers: ["count both, 1 % changed", "except all, both ways"],
   },
 ];
-const colors = { job: "#0b7a5b", peers: ["#6b7280", "#b45309", "#4f46e5"], missed: "#c0262d", ink: "#1f2937" };
-const font = "DejaVu Sans, Verdana, sans-serif";
-const width = 1240;
-const panel = { top: 96, height: 250, left: 62, width: 236, gap: 62 };
-const rowHeight = 16;
 
-/** Draws the lines of the jobs and their peers over the rows, and below each ratio beside its target. */
+const ink = "#1f2937";
+const faint = "#e5e7eb";
+const colors = { job: "#0b7a5b", peers: ["#6b7280", "#4f46e5", "#b45309"], met: "#0b7a5b", missed: "#c0262d" };
+/** Of the sizes, the fewest rows first. */
+const symbols = ["circle", "diamond", "triangle", "rect", "pin", "arrow"];
+const fontFamily = "DejaVu Sans, Verdana, sans-serif";
+
+const width = 1280;
+const margin = 64;
+const panelWidth = 240;
+const panelHeight = 250;
+const panelTop = 82;
+const rowHeight = 30;
+
+/** Draws the time of each job and its peers over the rows, and below that every ratio as a part of its target. */
 export function drawPlot({ figures, ratios, postgres, sizes }: {
   figures: Figure[];
   ratios: Ratio[];
   postgres: string;
   sizes: number[];
 }): { svg: string; png: Uint8Array } {
-  const judged = ratios.filter(({ target }) => target !== undefined);
-  const below = panel.top + panel.height + 170;
-  const height = below + judged.length * rowHeight + 80;
-  const chart = init(null, null, { renderer: "svg", ssr: true, width, height });
-  const lines = panels.map((each, index) => linePanel({ ...each, index, figures, postgres, sizes }));
-  const targets = targetPanel(judged, below, lines.length);
-  const all = [...lines, targets];
+  const drawn = panels.map((panel, index) => linePanel({ panel, index, figures, postgres, sizes }));
+  const top = panelTop + panelHeight + 210;
+  const targets = targetPanel({ ratios, sizes, top, index: panels.length });
+  const all = [...drawn, targets];
+  const chart = init(null, null, { renderer: "svg", ssr: true, width, height: top + targets.grid.height + 64 });
   chart.setOption({
     animation: false,
     backgroundColor: "#ffffff",
-    textStyle: { fontFamily: font, color: colors.ink },
-    title: all.flatMap(({ titles }) => titles),
+    textStyle: { fontFamily, color: ink },
+    title: all.map(({ title }) => title),
     grid: all.map(({ grid }) => grid),
     xAxis: all.map(({ xAxis }) => xAxis),
     yAxis: all.map(({ yAxis }) => yAxis),
-    legend: lines.flatMap(({ legend }) => legend),
-    series: all.flatMap(({ series }) => series),
+    legend: all.map(({ legend }) => legend),
+    series: all.flatMap(({ series }): object[] => series),
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
-  const picture = new Resvg(svg, { fitTo: { mode: "width", value: 2 * width }, font: { loadSystemFonts: true } });
-  return { svg, png: picture.render().asPng() };
+  const png = new Resvg(svg, { fitTo: { mode: "width", value: 2 * width } }).render().asPng();
+  return { svg, png };
 }
 
-const title = (text: string, left: number, top: number, size = 14) => ({
-  text,
-  left,
-  top,
-  padding: 0,
-  textStyle: { fontFamily: font, fontSize: size, fontWeight: "bold" as const, color: colors.ink },
+const heading = (text: string, left: number, top: number) => ({
+  ...{ text, left, top, padding: 0 },
+  textStyle: { fontFamily, fontSize: 15, fontWeight: "bold", color: ink },
 });
 
-function linePanel({ title: heading, names, dumps, index, figures, postgres, sizes }: {
-  title: string;
-  names: string[];
-  dumps: string[];
+const legendText = { fontFamily, fontSize: 12, color: ink };
+
+function linePanel({ panel, index, figures, postgres, sizes }: {
+  panel: Panel;
   index: number;
   figures: Figure[];
   postgres: string;
   sizes: number[];
 }) {
-  const left = panel.left + index * (panel.width + panel.gap);
-  // A dump may have been taken of another Postgres.
-  const drawn = [
-    ...names.map((name) => ({ label: name, name, of: postgres })),
-    ...dumps.flatMap((name) => {
-      const of = figures.find((figure) => figure.name === name)?.postgres;
-      return of === undefined ? [] : [{ label: of === postgres ? name : `${name} (Postgres ${of})`, name, of }];
-    }),
-  ].map((each) => ({ ...each, points: line(figures, each.of, each.name).map(([rows, ms]) => [rows, ms / 1000]) }))
-    .filter(({ points }) => points.length > 0);
-  const times = drawn.flatMap(({ points }) => points.map(([, seconds]) => seconds!));
+  const left = margin + index * (panelWidth + 62);
+  const lines = [...panel.jobs, ...panel.peers].flatMap((name) => {
+    // A peer that does not read this Postgres was measured on another.
+    const own = line(figures, postgres, name);
+    const other = figures.find((figure) => figure.name === name)?.postgres;
+    if (other === undefined) return [];
+    const points = own.length > 0 ? own : line(figures, other, name);
+    const label = own.length > 0 ? name : `${name} (Postgres ${other})`;
+    const isJob = panel.jobs.includes(name);
+    const color = isJob ? colors.job : colors.peers[panel.peers.indexOf(name)];
+    return [{
+      ...{ type: "line", name: label, xAxisIndex: index, yAxisIndex: index, color },
+      data: points.map(([rows, ms]) => [rows, ms / 1000]),
+      symbol: isJob ? "circle" : "emptyCircle",
+      symbolSize: 7,
+      lineStyle: { color, width: isJob ? 2.5 : 1.5, type: name.endsWith("exact") ? "dashed" : "solid" },
+    }];
+  });
+  const seconds = lines.flatMap(({ data }) => data.map(([, value]) => value!));
   return {
-    titles: [title(heading, left, 62)],
-    grid: { left, top: panel.top, width: panel.width, height: panel.height, containLabel: false },
+    title: heading(panel.title, left, panelTop - 58),
+    grid: { left, top: panelTop, width: panelWidth, height: panelHeight },
     xAxis: {
-      type: "log" as const,
-      gridIndex: index,
-      min: sizes[0]! / 1.3,
-      max: sizes.at(-1)! * 1.3,
-      name: "rows",
-      nameLocation: "middle" as const,
-      nameGap: 26,
-      axisLabel: { customValues: sizes, formatter: (rows: number) => shortCount(rows) },
+      ...{ type: "log", gridIndex: index, min: sizes[0]! / 1.4, max: sizes.at(-1)! * 1.4 },
+      ...{ name: "rows", nameLocation: "middle", nameGap: 28, nameTextStyle: { fontFamily } },
+      axisLine: { lineStyle: { color: ink } },
+      axisLabel: { customValues: sizes, formatter: shortCount, color: ink, fontFamily },
       axisTick: { customValues: sizes },
       splitLine: { show: false },
     },
     yAxis: {
-      type: "log" as const,
-      gridIndex: index,
-      name: "seconds",
-      nameGap: 10,
-      nameTextStyle: { align: "right" as const },
-      min: 10 ** Math.floor(Math.log10(Math.min(...times, 1))),
-      max: 10 ** Math.ceil(Math.log10(Math.max(...times, 1))),
-      axisLabel: { formatter: (seconds: number) => String(Number(seconds.toPrecision(1))) },
+      ...{ type: "log", gridIndex: index, name: "seconds", nameGap: 12 },
+      nameTextStyle: { align: "left", padding: [0, 0, 0, -34], fontFamily },
+      min: 10 ** Math.floor(Math.log10(Math.min(1, ...seconds))),
+      max: 10 ** Math.ceil(Math.log10(Math.max(1, ...seconds))),
+      axisLabel: { formatter: (value: number) => String(Number(value.toPrecision(1))), color: ink, fontFamily },
+      splitLine: { lineStyle: { color: faint } },
     },
-    legend: [{
-      data: drawn.map(({ label }) => `${label}${"\u200b".repeat(index)}`),
-      orient: "vertical" as const,
-      left: left - 8,
-      top: panel.top + panel.height + 44,
-      itemWidth: 22,
-      itemGap: 4,
-      selectedMode: false,
-      textStyle: { fontFamily: font, fontSize: 11, color: colors.ink },
-    }],
-    series: drawn.map(({ label, name, points }) => {
-      const isJob = /^(backup|verify|diff)/.test(name);
-      const color = isJob ? colors.job : colors.peers[
-        drawn.filter((d) => d.name === name || !/^(backup|verify|diff)/.test(d.name)).findIndex((d) =>
-          d.name === name
-        ) % 3
-      ]!;
-      return {
-        type: "line" as const,
-        name: `${label}${"\u200b".repeat(index)}`,
-        xAxisIndex: index,
-        yAxisIndex: index,
-        data: points,
-        symbol: isJob ? "circle" : "emptyCircle",
-        symbolSize: 7,
-        color,
-        lineStyle: {
-          color,
-          width: isJob ? 2.5 : 1.5,
-          type: name.endsWith("exact") ? "dashed" as const : "solid" as const,
-        },
-      };
-    }),
+    legend: {
+      data: lines.map(({ name }) => name),
+      ...{ orient: "vertical", left: left - 6, top: panelTop + panelHeight + 44, itemWidth: 26, itemGap: 6 },
+      textStyle: legendText,
+    },
+    series: lines,
   };
 }
 
-/** Each ratio as a part of its target, with the spread of the rounds. Left of the line at 1 a target is met. */
-function targetPanel(judged: Ratio[], top: number, index: number) {
-  const left = 400;
-  const label = (r: Ratio) =>
-    `${r.name} / ${r.peer}, ${shortCount(r.rows)}${isBytes(r.name) ? "" : ""}   ≤ ${shortRatio(r.target!)}`;
-  const height = judged.length * rowHeight;
+/** Each ratio as a part of its target, and how far it went in the rounds: left of the line a target is met. */
+function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: number[]; top: number; index: number }) {
+  const judged = ratios.filter(({ target }) => target !== undefined);
+  const rows = [...new Set(judged.map(label))];
+  const left = 390;
+  const parts = judged.flatMap(({ ratio, spread, target }) => [ratio, ...spread].map((value) => value / target!));
+  const [least, most] = [Math.min(0.5, ...parts), Math.max(2, ...parts)].map((part) => Math.log2(part));
+  const first = Math.floor(least!);
+  const ticks = Array.from({ length: Math.ceil(most!) - first + 1 }, (_, nth) => 2 ** (first + nth));
+  const axes = { xAxisIndex: index, yAxisIndex: index };
+  const series = sizes.map((size, nth) => {
+    const own = judged.filter((ratio) => ratio.rows === size);
+    // Sizes beside each other in a row.
+    const offset = (nth - (sizes.length - 1) / 2) * Math.min(7, rowHeight / (sizes.length + 1));
+    const part = (
+      ratio: Ratio,
+      value: number,
+    ) => [value / ratio.target!, rows.indexOf(label(ratio)) + offset / rowHeight];
+    return {
+      ...{ type: "scatter", name: `${shortCount(size)} rows`, color: ink, symbol: symbols[nth % symbols.length] },
+      ...{ ...axes, symbolSize: 9 },
+      data: own.map((ratio) => ({
+        value: part(ratio, ratio.ratio),
+        itemStyle: { color: ratio.isMet ? colors.met : colors.missed },
+      })),
+      markLine: {
+        ...{ symbol: "none", silent: true },
+        data: [
+          ...own.map((ratio) => {
+            const lineStyle = { color: ratio.isMet ? colors.met : colors.missed, type: "solid", width: 1.5 };
+            return ratio.spread.map((value) => ({ coord: part(ratio, value), lineStyle, label: { show: false } }));
+          }),
+          ...(nth === 0
+            ? [{ xAxis: 1, lineStyle: { color: ink, type: "dashed", width: 1.5 }, label: { show: false } }]
+            : []),
+        ],
+      },
+    };
+  });
   return {
-    titles: [title("Ratios as parts of their targets", panel.left, top - 34)],
-    grid: { left, top, width: width - left - 110, height },
-    xAxis: {},
-    yAxis: {},
-    series: [],
+    title: heading("Ratios as parts of their targets: left of the line is met", margin - 34, top - 48),
+    grid: { left, top, width: width - left - margin, height: Math.max(rows.length, 1) * rowHeight },
+    xAxis: {
+      ...{ type: "log", gridIndex: index, logBase: 2, min: ticks[0], max: ticks.at(-1) },
+      axisLine: { onZero: false, lineStyle: { color: ink } },
+      axisLabel: { customValues: ticks, formatter: shortPart, color: ink, fontFamily },
+      axisTick: { customValues: ticks },
+      splitLine: { lineStyle: { color: faint } },
+    },
+    yAxis: {
+      ...{ type: "value", gridIndex: index, inverse: true, min: -0.5, max: Math.max(rows.length, 1) - 0.5 },
+      axisLabel: {
+        customValues: rows.map((_, row) => row),
+        formatter: (row: number) => rows[row] ?? "",
+        color: ink,
+        fontFamily,
+      },
+      axisTick: { show: false },
+      splitLine: { show: false },
+    },
+    legend: {
+      data: series.map(({ name }) => name),
+      ...{ left: left + 300, top: top - 48, itemGap: 18 },
+      textStyle: legendText,
+    },
+    series,
   };
 }
+
+const shortPart = (part: number) => part < 1 ? `1/${1 / part}` : String(part);
+
+const label = ({ name, peer, target }: Ratio) => `${name} / ${peer} ≤ ${shortRatio(target!)}`;
