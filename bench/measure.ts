@@ -7,7 +7,7 @@ import { connect } from "../local/database.ts";
 import { superuser } from "../local/postgres.ts";
 import { type Figure, percentile } from "./figures.ts";
 import { interleave, type Run } from "./interleave.ts";
-import { backupSchema, dropBackup, type Kind, queueJob, version } from "./jobs.ts";
+import { backupSchema, dropBackup, type JobResult, type Kind, type QueuedJob, queueJob, version } from "./jobs.ts";
 import { fillTables, type OwnDatabase, runScript } from "./own-database.ts";
 import { countRows, createTablesAs, exceptAllQueries, pgDump } from "./peers.ts";
 import { type SeenLocks, watchLocks } from "./watch-locks.ts";
@@ -72,7 +72,7 @@ export async function measure(options: MeasureOptions): Promise<Measured> {
         }
       }
     }
-    return { figures, locks: locks.seen() };
+    return { figures, locks: await locks.stop() };
   } finally {
     await locks.stop().catch(() => undefined);
     await Promise.all([admin, watcher, peer, writer, ...workers].map((sql) => sql.end()));
@@ -102,7 +102,8 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
   // Who reads new rows first marks them as committed, for all who read them later.
   await countRows(peer, copies);
   if (has("verify")) {
-    const runs = { "verify": jobRun(options, "verify"), "count the copies": count(copies) };
+    const isWhole = ({ checks }: JobResult) => checks!.every(({ status }) => status === "OK");
+    const runs = { "verify": jobRun(options, "verify", isWhole), "count the copies": count(copies) };
     Object.assign(figures, await interleave(round, runs));
   }
   if (has("diff")) {
@@ -133,20 +134,31 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
 /** Nothing of what came before is left to be written when a run begins. */
 const settle = (admin: postgres.Sql) => admin`checkpoint`;
 
-function jobRun({ admin, workers }: RoundOptions, kind: Kind, parameters?: Record<string, boolean>): Run {
-  let run: () => Promise<void>;
+function jobRun(
+  { admin, workers }: RoundOptions,
+  kind: Kind,
+  expect?: (result: JobResult) => boolean,
+  parameters?: Record<string, boolean>,
+): Run {
+  let job: QueuedJob;
   return {
     before: async () => {
-      run = await queueJob(workers, kind, parameters);
+      job = await queueJob(workers, kind, parameters);
       await settle(admin);
     },
-    run: () => run(),
+    run: () => job.run(),
+    after: async () => {
+      const result = await job.result();
+      if (expect?.(result) === false) throw new Error(`The ${kind} job has found: ${JSON.stringify(result)}`);
+    },
   };
 }
 
-function diffRuns(options: RoundOptions, state: string): Record<string, Run> {
-  const runs = { [`diff, ${state}`]: jobRun(options, "diff") };
-  if (options.exact) runs[`diff, ${state}, exact`] = jobRun(options, "diff", { exact: true });
+function diffRuns(options: RoundOptions, state: "unchanged" | "1 % changed"): Record<string, Run> {
+  const expect = ({ summary }: JobResult) =>
+    Object.values(summary!.rows).every((count) => (count > 0) === (state === "1 % changed"));
+  const runs = { [`diff, ${state}`]: jobRun(options, "diff", expect) };
+  if (options.exact) runs[`diff, ${state}, exact`] = jobRun(options, "diff", expect, { exact: true });
   return runs;
 }
 
@@ -191,10 +203,11 @@ async function measureWriters(options: RoundOptions, backupTime: number): Promis
   const { writeUntil } = await startWriter(options.writer);
   const [idle, busy]: [number[], number[]] = [[], []];
   for (let watched = 0; watched < leastWriting; watched += backupTime) {
-    const { before, run } = jobRun(options, "backup");
+    const { before, run, after } = jobRun(options, "backup");
     await before!();
     idle.push(...await writeUntil(sleep(backupTime)));
     busy.push(...await writeUntil(run()));
+    await after!();
     await dropBackup(options.workers[0]!);
   }
   return {

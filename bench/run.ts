@@ -83,6 +83,8 @@ async function measureAll(): Promise<{ postgres: string; measured: Measured }> {
   const older = readablePostgres();
   console.error(`${why}: it is ${older ? `measured on Postgres ${older}` : "left out"}.`);
   if (older === undefined) return { postgres, measured };
+  // One server at a time.
+  await own.remove();
   const beside = await measurePgDumpOn(older);
   const locks = strongestOf(measured.locks, beside.locks);
   return { postgres, measured: { figures: [...measured.figures, ...beside.figures], locks } };

@@ -10,9 +10,8 @@ const modes = [
 export type SeenLocks = { samples: number; strongest: string | undefined };
 
 export type LockWatch = {
-  /** What was seen until now: how often a lock was, and the strongest. */
-  seen: () => SeenLocks;
-  stop: () => Promise<void>;
+  /** Ends the watch, and tells how often a lock was seen, and the strongest. */
+  stop: () => Promise<SeenLocks>;
 };
 
 /** What two watches have seen together. */
@@ -43,11 +42,13 @@ export function watchLocks(sql: postgres.Sql, pids: number[], tables: string[]):
       await sleep(20);
     }
   })();
+  // It is told to whoever stops it.
+  watching.catch(() => undefined);
   return {
-    seen: () => ({ samples, strongest: modes[strongest] }),
     stop: async () => {
       isOver = true;
       await watching;
+      return { samples, strongest: modes[strongest] };
     },
   };
 }
