@@ -286,6 +286,8 @@ async function beginLongJob(version: string) {
     // The cancel's.
     if (error.code !== "57014") throw error;
   });
+  // Told to whoever disposes of it: at a signal nobody does.
+  working.catch(() => undefined);
   return {
     id,
     version,

@@ -1,7 +1,7 @@
 import { Resvg } from "@resvg/resvg-js";
 import { init } from "echarts";
 import { type Figure, line, type Ratio } from "./figures.ts";
-import { shortCount, shortRatio } from "./report.ts";
+import { atMost, shortCount } from "./report.ts";
 
 /** Lines of a panel: the job's, what compares more, and what the peers take. */
 type Panel = { title: string; jobs: string[]; peers: string[] };
@@ -191,4 +191,4 @@ function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: nu
 
 const shortPart = (part: number) => part < 1 ? `1/${1 / part}` : String(part);
 
-const label = ({ name, peer, target }: Ratio) => `${name} / ${peer} ≤ ${shortRatio(target!)}`;
+const label = ({ name, peer, target }: Ratio) => `${name} / ${peer} ${atMost(target!)}`;

@@ -13,10 +13,13 @@ export function shortFigure(name: string, value: number): string {
   return value < 1000 ? `${value.toPrecision(3)} ms` : `${(value / 1000).toPrecision(3)} s`;
 }
 
-/** A target, or a ratio beside it: what is small is better read as a fraction. */
-export function shortRatio(ratio: number): string {
-  return ratio < 0.4 ? `1/${Number((1 / ratio).toPrecision(3))}` : ratio.toFixed(2);
-}
+/** What is small is better read as a fraction. */
+const isSmall = (ratio: number) => ratio < 0.4;
+const fraction = (ratio: number) => `1/${Number((1 / ratio).toPrecision(3))}`;
+const shortRatio = (ratio: number) => isSmall(ratio) ? fraction(ratio) : ratio.toFixed(2);
+
+/** A target. */
+export const atMost = (target: number) => `≤ ${isSmall(target) ? fraction(target) : target}`;
 
 /** What is held on a protected table: nothing that keeps anybody from writing, and something, or nobody has looked. */
 export const locksAreMet = ({ strongest }: SeenLocks) => strongest === "AccessShareLock";
@@ -24,18 +27,17 @@ export const locksAreMet = ({ strongest }: SeenLocks) => strongest === "AccessSh
 /** The table of a run, in Markdown. */
 export function report({ ratios, growths, locks }: { ratios: Ratio[]; growths: Growth[]; locks: SeenLocks }): string {
   const verdict = (isMet: boolean, target?: number) => target === undefined ? "" : isMet ? "met" : "MISSED";
-  const atMost = (target?: number) => target === undefined ? "" : `≤ ${shortRatio(target)}`;
   const cells = [
     ["what", "beside", "Postgres", "rows", "it", "the other", "ratio", "in the rounds", "target", ""],
     Array.from({ length: 10 }, () => "---"),
     ...ratios.map((r) => [
       ...[r.name, r.peer, r.postgres, shortCount(r.rows), shortFigure(r.name, r.value)],
       ...[shortFigure(r.peer, r.peerValue), shortRatio(r.ratio), r.spread.map(shortRatio).join(" .. ")],
-      ...[atMost(r.target), verdict(r.isMet, r.target)],
+      ...[r.target === undefined ? "" : atMost(r.target), verdict(r.isMet, r.target)],
     ]),
     ...growths.map(({ name, exponent, target, isMet }) => [
       ...[name, "the number of rows: exponent", "", "", "", "", exponent.toFixed(2), ""],
-      ...[`≤ ${target}`, verdict(isMet, target)],
+      ...[atMost(target), verdict(isMet, target)],
     ]),
     [
       ...[
