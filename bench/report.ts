@@ -10,7 +10,8 @@ export function shortCount(rows: number): string {
 /** A figure with its unit. */
 export function shortFigure(name: string, value: number): string {
   if (isBytes(name)) return `${(value / 2 ** 20).toFixed(0)} MB`;
-  return value < 1000 ? `${value.toPrecision(3)} ms` : `${(value / 1000).toPrecision(3)} s`;
+  const [number, unit] = value < 1000 ? [value, "ms"] : [value / 1000, "s"];
+  return `${number.toFixed(number < 10 ? 2 : number < 100 ? 1 : 0)} ${unit}`;
 }
 
 /** What is small is better read as a fraction. */

@@ -35,7 +35,7 @@ const help =
   `Measures backup, verification and diff beside what does the same without the product: in turns, in several rounds, on a
 Postgres of its own in a temporary folder, which it removes. Prints a table, and draws it.
 
-  npm run bench                                   with 200000, 2000000 and 8000000 rows: an hour, and 40 GB of disk
+  npm run bench                                   with 200000, 2000000 and 8000000 rows: an hour, and 20 GB of disk
   npm run bench -- --rows=200000,2000000          with so many
   npm run bench -- --rounds=3                     so many times; the figures are medians
   npm run bench -- --only=verify,diff             some of ${measures.join(", ")}
