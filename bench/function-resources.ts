@@ -5,11 +5,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { connect, createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "../local/database.ts";
+import { connect } from "../local/database.ts";
 import { freePort } from "../local/edge-runtime.ts";
 import { secretKeys } from "../local/keys.ts";
-import { type Postgres, removeData, startPostgres } from "../local/postgres.ts";
 import { type Stack, startStack } from "../local/stack.ts";
+import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
 import { processUsage } from "./process-usage.ts";
 
 const targets = {
@@ -24,7 +24,6 @@ const rowsPerMegabyte = 128;
 const longestWait = 120;
 
 const example = join(import.meta.dirname, "..", "examples", "coordinator-to-curator");
-const database = "postgres";
 
 const help =
   `Measures the process of the function, in Deno: its memory through the backup of a large table, and its CPU time per
@@ -46,7 +45,7 @@ const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
 const lines: Line[] = [];
 /** Size of the large table, as Postgres has it. */
 let tableSize = "";
-let postgres: Postgres | undefined;
+let own: OwnDatabase | undefined;
 let stack: Stack | undefined;
 let cleaning: Promise<void> | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -67,25 +66,16 @@ try {
 
 async function start() {
   step("Starting Postgres");
-  const port = await freePort();
-  postgres = await startPostgres({
-    dataDirectory: join(folder, "postgres"),
-    port,
-    settings: {
-      fsync: "off",
-      synchronous_commit: "off",
-      full_page_writes: "off",
-      wal_level: "minimal",
-      max_wal_senders: "0",
-    },
-  });
-  await createPlatformRoles(port);
-  await createPlatformSchemas({ port, database });
-  await pushMigrations({ port, database });
-  await loadExample({ port, database });
+  const settings = {
+    fsync: "off",
+    synchronous_commit: "off",
+    full_page_writes: "off",
+    wal_level: "minimal",
+    max_wal_senders: "0",
+  };
+  own = await startOwnDatabase({ folder, settings, onRemovable: (database) => own = database });
   step(`Making a table of ${options.rows} rows of 8 kB`);
-  const sql = connect({ port, database });
-  await sql`update migration_guard.limits set max_jobs = 1000, changes_per_minute = 100000`;
+  const sql = connect(own);
   // Neither compressed nor moved out of line: it is as large on disk as it is said to be.
   await sql.unsafe(`
     create table public.large (
@@ -100,7 +90,7 @@ async function start() {
   tableSize = `${Math.round(size!.bytes / 2 ** 20)} MB`;
   await sql.end();
   step("Starting REST and the Edge Function");
-  stack = await startStack({ port: await freePort(), databasePort: port, database });
+  stack = await startStack({ port: await freePort(), databasePort: own.port, database: own.database });
 }
 
 async function measure() {
@@ -229,7 +219,7 @@ async function measureRequests(pid: number) {
 }
 
 async function migrate(migration: string) {
-  const sql = connect({ port: postgres!.port, database });
+  const sql = connect(own!);
   await sql.unsafe(migration);
   await sql.end();
 }
@@ -271,7 +261,7 @@ async function measureLongRequests(pid: number) {
 async function beginLongJob(version: string) {
   await expectCall("PUT", `/v1/plans/${version}`, { json: { tables: ["held"] } });
   const idempotencyKey = "bench";
-  const sql = connect({ port: postgres!.port, database, max: 1 });
+  const sql = connect({ ...own!, max: 1 });
   const [job] = await sql.begin(async (sql) => {
     const jobs = await sql<{ id: string }[]>`
       select id from migration_guard_api.create_backup(${version}, 'default', null, ${idempotencyKey})`;
@@ -296,6 +286,8 @@ async function beginLongJob(version: string) {
     // The cancel's.
     if (error.code !== "57014") throw error;
   });
+  // Told to whoever disposes of it: at a signal nobody does.
+  working.catch(() => undefined);
   return {
     id,
     version,
@@ -378,8 +370,7 @@ function step(text: string) {
 function cleanUp(): Promise<void> {
   cleaning ??= (async () => {
     await stack?.stop().catch(() => undefined);
-    await postgres?.stop().catch(() => undefined);
-    removeData(join(folder, "postgres"));
+    await own?.remove();
     rmSync(folder, { recursive: true, force: true });
   })();
   return cleaning;

@@ -1,0 +1,50 @@
+import type postgres from "postgres";
+
+export const version = "v10";
+export const backupSchema = "migration_backup_v10";
+
+export type Kind = "backup" | "verify" | "diff";
+
+export type JobResult = {
+  /** Of a verification. */
+  checks?: { status: string }[];
+  /** Of a diff. */
+  summary?: { rows: Record<string, number> };
+};
+
+export type QueuedJob = {
+  /** Has the job run by all workers at once: each is a session that calls `work()`. */
+  run: () => Promise<void>;
+  /** What it has found. Throws where it did not succeed. */
+  result: () => Promise<JobResult>;
+};
+
+/** Queues a job. */
+export async function queueJob(
+  workers: postgres.Sql[],
+  kind: Kind,
+  parameters: Record<string, boolean> = {},
+): Promise<QueuedJob> {
+  const sql = workers[0]!;
+  const enqueue = { backup: "enqueue_backup", verify: "enqueue_verification", diff: "enqueue_diff" }[kind];
+  const [queued] = await sql<{ id: string }[]>`
+    select id from ${sql(`migration_guard.${enqueue}`)}(${version}, 'bench')`;
+  const { id } = queued!;
+  await sql`update migration_guard.jobs set parameters = parameters || ${sql.json(parameters)} where id = ${id}`;
+  return {
+    run: async () => {
+      await Promise.all(workers.map((worker) => worker`call migration_guard.work()`.simple()));
+    },
+    result: async () => {
+      const [job] = await sql<{ status: string; error: unknown; result: JobResult }[]>`
+        select status, error, result from migration_guard.jobs where id = ${id}`;
+      if (job!.status === "succeeded") return job!.result;
+      throw new Error(`The ${kind} job is ${job!.status}: ${JSON.stringify(job!.error)}`);
+    },
+  };
+}
+
+/** Drops the backup. The product finds that it is gone, and lets another be taken. */
+export async function dropBackup(sql: postgres.Sql): Promise<void> {
+  await sql.unsafe(`drop schema if exists ${backupSchema} cascade`);
+}

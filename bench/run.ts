@@ -1,0 +1,200 @@
+// `npm run bench`: the jobs of the product beside what does the same without it, at several numbers of rows.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { connect } from "../local/database.ts";
+import { whyNoPgDump } from "../tests/support/pg-dump.ts";
+import { growths, ratios } from "./figures.ts";
+import { type Measure, measure, type Measured, measures } from "./measure.ts";
+import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
+import { drawPlot } from "./plot.ts";
+import { locksAreMet, report } from "./report.ts";
+import { strongestOf } from "./watch-locks.ts";
+
+const root = join(import.meta.dirname, "..");
+
+/** What an instance of the platform has, and what keeps the bench's own doings out of what is measured. */
+const settings = {
+  wal_level: "logical",
+  shared_buffers: "1GB",
+  maintenance_work_mem: "256MB",
+  // No checkpoint but the bench's own, between runs.
+  max_wal_size: "64GB",
+  checkpoint_timeout: "1d",
+  // The bench vacuums, between runs.
+  autovacuum: "off",
+  // The machine's disk is not what is measured: files are written as far as the system's cache.
+  fsync: "off",
+};
+
+const help =
+  `Measures backup, verification and diff beside what does the same without the product: in turns, in several rounds, on a
+Postgres of its own in a temporary folder, which it removes. Prints a table, and draws it.
+
+  npm run bench                                   with 200000, 2000000 and 8000000 rows: an hour, and 20 GB of disk
+  npm run bench -- --rows=200000,2000000          with so many
+  npm run bench -- --rounds=3                     so many times; the figures are medians
+  npm run bench -- --only=verify,diff             some of ${measures.join(", ")}
+  npm run bench -- --workers=1                    with one session that runs jobs, instead of two
+  npm run bench -- --exact                        diffs that compare every value, too
+  npm run bench -- --json=FILE                    writes every figure there
+  npm run bench -- --out=FOLDER                   draws bench.svg and bench.png there, instead of bench/results
+  npm run bench -- --docs                         draws docs/performance.svg, too
+
+Where the installed pg_dump is older than the usual Postgres, it is measured on a second one that it reads. Exits with 1 when a
+target is missed.`;
+
+const options = readOptions();
+const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
+const ended = new AbortController();
+let own: OwnDatabase | undefined;
+let cleaning: Promise<void> | undefined;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => cleanUp().then(() => process.exit(1)));
+}
+
+try {
+  const { postgres, measured } = await measureAll();
+  process.exitCode = publish(postgres, measured) ? 0 : 1;
+} catch (error) {
+  if (!cleaning) console.error(error);
+  process.exitCode = 1;
+} finally {
+  await cleanUp();
+}
+
+async function measureAll(): Promise<{ postgres: string; measured: Measured }> {
+  step("Starting Postgres");
+  own = await startOwnDatabase({ folder, settings, onRemovable: (database) => own = database });
+  const postgres = await serverMajor(own);
+  const why = options.only.includes("pg_dump") ? whyNoPgDump(Number(postgres)) : undefined;
+  const only = options.only.filter((measure) => why === undefined || measure !== "pg_dump");
+  const { sizes, rounds, workers, exact } = options;
+  const of = { own, postgres, folder, sizes, rounds, workers, exact, onStep: step, signal: ended.signal };
+  const measured = only.length === 0
+    ? { figures: [], locks: { samples: 0, strongest: undefined } }
+    : await measure({ ...of, only });
+  if (why === undefined) return { postgres, measured };
+
+  const older = readablePostgres();
+  console.error(`${why}: it is ${older ? `measured on Postgres ${older}` : "left out"}.`);
+  if (older === undefined) return { postgres, measured };
+  // One server at a time.
+  await own.remove();
+  const beside = await measurePgDumpOn(older);
+  const locks = strongestOf(measured.locks, beside.locks);
+  return { postgres, measured: { figures: [...measured.figures, ...beside.figures], locks } };
+}
+
+async function serverMajor(own: OwnDatabase): Promise<string> {
+  const sql = connect(own);
+  const [version] = await sql<{ major: string }[]>`
+    select (current_setting('server_version_num')::int / 10000)::text as major`;
+  await sql.end();
+  return version!.major;
+}
+
+/** The newest major of those that can be installed which pg_dump reads. */
+function readablePostgres(): string | undefined {
+  const majors = readdirSync(join(root, "local", "postgres")).sort((a, b) => Number(b) - Number(a));
+  return majors.find((major) => whyNoPgDump(Number(major)) === undefined);
+}
+
+/** Runs this program again, on another major. */
+async function measurePgDumpOn(major: string): Promise<Measured> {
+  const json = join(folder, "pg_dump.json");
+  const child = spawn(process.execPath, [
+    join(root, "local", "run.mjs"),
+    `--postgres=${major}`,
+    import.meta.filename,
+    "--only=pg_dump",
+    `--rows=${options.sizes.join(",")}`,
+    `--rounds=${options.rounds}`,
+    `--workers=${options.workers}`,
+    `--json=${json}`,
+    `--out=${join(folder, "pg_dump")}`,
+  ], { stdio: ["ignore", "ignore", "inherit"], signal: ended.signal });
+  await once(child, "close");
+  // It exits with 1 for a missed target, too.
+  if (!existsSync(json)) throw new Error(`The bench on Postgres ${major} has failed: see above.`);
+  return JSON.parse(readFileSync(json, "utf8"));
+}
+
+/** Prints, writes and draws what was measured. Gives whether every target is met. */
+function publish(postgres: string, { figures, locks }: Measured): boolean {
+  const compared = { ratios: ratios(figures), growths: growths(figures, postgres), locks };
+  const { sizes, rounds, workers } = options;
+  console.log(
+    `Postgres ${postgres}, ${availableParallelism()} cores, ${workers} worker${workers === 1 ? "" : "s"}, ` +
+      `medians of ${rounds}: ${Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(", ")}\n`,
+  );
+  console.log(report(compared));
+  if (options.json) writeFileSync(options.json, JSON.stringify({ settings, workers, figures, ...compared }, null, 2));
+  const { svg, png } = drawPlot({ figures, ratios: compared.ratios, postgres, sizes });
+  mkdirSync(options.out, { recursive: true });
+  writeFileSync(join(options.out, "bench.svg"), svg);
+  writeFileSync(join(options.out, "bench.png"), png);
+  if (options.docs) writeFileSync(join(root, "docs", "performance.svg"), svg);
+  return [...compared.ratios, ...compared.growths].every(({ isMet }) => isMet) && locksAreMet(locks);
+}
+
+function step(text: string) {
+  console.error(`${text} …`);
+}
+
+function cleanUp(): Promise<void> {
+  cleaning ??= (async () => {
+    ended.abort();
+    await own?.remove();
+    rmSync(folder, { recursive: true, force: true });
+  })();
+  return cleaning;
+}
+
+/** What the command line says. Ends the process when that is not understood. */
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        rows: { type: "string", default: "200000,2000000,8000000" },
+        rounds: { type: "string", default: "3" },
+        only: { type: "string", default: measures.join(",") },
+        workers: { type: "string", default: "2" },
+        exact: { type: "boolean", default: false },
+        json: { type: "string" },
+        out: { type: "string", default: join(import.meta.dirname, "results") },
+        docs: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+    if (values.help) {
+      console.log(help);
+      process.exit(0);
+    }
+    const only = values.only.split(",") as Measure[];
+    const unknown = only.find((name) => !measures.includes(name));
+    if (unknown !== undefined) throw new Error(`--only=${unknown}: it takes some of ${measures.join(", ")}.`);
+    return {
+      ...values,
+      only,
+      sizes: values.rows.split(",").map((text) => count("rows", text, 4000, 100_000_000)).sort((a, b) => a - b),
+      rounds: count("rounds", values.rounds, 1, 100),
+      workers: count("workers", values.workers, 1, 8),
+    };
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${help}`);
+    process.exit(1);
+  }
+}
+
+function count(name: string, text: string, least: number, most: number): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < least || number > most) {
+    throw new Error(`--${name}=${text}: it takes whole numbers from ${least} to ${most}.`);
+  }
+  return number;
+}
