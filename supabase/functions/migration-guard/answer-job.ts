@@ -31,7 +31,7 @@ export const jobResponses = {
 
 /** Has a new job run, and answers with it: finished when that comes in the time that the request gives, or as it is then. */
 export async function answerJob(c: Context<AppEnv>, job: Job) {
-  const work = c.var.pokeWorker("new");
+  const work = c.var.pokeWorker(job.kind === "backup" ? "backup" : "other");
   const wait = waitSeconds(c.req.header("prefer"));
   if (wait > 0) c.header("preference-applied", `wait=${wait}`);
   const latest = await waitForJob(c, job, work, Date.now() + wait * 1000);

@@ -37,12 +37,12 @@ import { rollback } from "./routes/rollback.ts";
 import type { Client } from "./rpc.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
-import { createWorker, type Worker } from "./worker.ts";
+import { createWorker, type NewJob, type Worker } from "./worker.ts";
 
 export type AppEnv = {
   Variables: Authenticated & RequestIdVariables & {
     worker: Worker;
-    pokeWorker: (job?: "new") => Promise<void> | undefined;
+    pokeWorker: (job?: NewJob) => Promise<void> | undefined;
     webhooks: Environment["webhooks"];
     /** What the audit trail calls a request that is more than its operation usually is. */
     auditAction?: string;
@@ -96,7 +96,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     };
     c.set("worker", worker);
     c.set("webhooks", environment.webhooks);
-    c.set("pokeWorker", (job?: "new") => {
+    c.set("pokeWorker", (job?: NewJob) => {
       const work = worker.poke(job);
       if (work) waitUntil(work.then(sendWebhooks));
       else sendWebhooksAgain();

@@ -7,12 +7,15 @@ export type Worker = {
   /**
    * Starts the database's worker. The promise is settled when nothing is queued any more, or the call has failed: then
    * the job stays queued, and the next poke, from wherever it comes, has it run. Nothing where a call has begun lately,
-   * unless there is a new job: that has a call of its own while the others are at work on theirs.
+   * unless there is a new job: that has a call of its own while the others are at work on theirs, and a backup a second
+   * one that helps.
    */
-  poke: (job?: "new") => Promise<void> | undefined;
+  poke: (job?: NewJob) => Promise<void> | undefined;
   /** Whether the database lets this function in directly. */
   isReachable: () => Promise<boolean>;
 };
+
+export type NewJob = "backup" | "other";
 
 /** SQLSTATE of `statement_timeout_not_lifted`. */
 const timeoutNotLifted = "MG016";
@@ -108,19 +111,32 @@ export function createWorker(databaseUrl: string): Worker {
     }
   }
 
+  /** Nothing depends on it: what a helper does not do, the worker does. */
+  async function help() {
+    try {
+      await withConnection(async (sql) => {
+        await deadline(sql`set statement_timeout = 0`.simple(), answerLimit);
+        await sql`call migration_guard.help()`.simple();
+      });
+    } catch (error) {
+      console.error(JSON.stringify({ level: "info", event: "help_failed", code: codeOf(error) }));
+    }
+  }
+
   return {
     poke: (job) => {
       const recent = [...calls].filter(({ since }) => Date.now() - since < oldCall);
-      if (calls.size === maxCalls || recent.length > 0 && job !== "new") {
+      if (calls.size === maxCalls || recent.length > 0 && !job) {
         for (const call of calls) call.isPokedAgain = true;
         return undefined;
       }
       const current = createCall();
       calls.add(current);
-      return work(current).finally(() => {
+      const working = work(current).finally(() => {
         current.connected(false);
         calls.delete(current);
       });
+      return job === "backup" ? Promise.all([working, help()]).then(() => {}) : working;
     },
     isReachable: async () => {
       // A call that is at work, or about to be, knows.
