@@ -126,7 +126,7 @@ comment on function migration_guard.projection(oid) is 'The query that reads a t
 create function migration_guard.checksum_algorithm() returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select 'sums of two mixes of xor(column hashes)' $$;
+as $$ select 'sums of mix(xor(column hashes)), folded and high half' $$;
 comment on function migration_guard.checksum_algorithm() is
   'Name of what checksum_query computes. A checksum is comparable under the same name and server major version only.';
 
@@ -135,8 +135,9 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Each column is hashed with a seed of its own, so that values cannot change places unseen; the hashes of a row are joined
-  -- by xor and mixed again, in two ways, because sums of what is linear in the columns hide an exchange between rows; the
-  -- two sums over all rows depend on no order and, unlike an xor, count duplicates.
+  -- by xor and mixed again, because sums of what is linear in the columns hide an exchange between rows; the sums over all
+  -- rows depend on no order and, unlike an xor, count duplicates. One is of both halves of a row's hash, folded into one, and
+  -- the other of the high half: together they tell all of it.
   with direct (type, hash) as (
     -- Types whose own hash covers every byte. That of int8 folds its halves into one: the high one is hashed beside.
     values
@@ -174,8 +175,7 @@ as $$
   -- keep it from a parallel plan as well.
   select format($query$
     select count(*), concat_ws(':', count(*),
-      coalesce(sum(hashint8extended(h, 0) # hashint4extended((h >> 32)::int4, 1)), 0),
-      coalesce(sum(hashint8extended(h, 2) # hashint4extended((h >> 32)::int4, 3)), 0))
+      coalesce(sum(hashint8extended(h, 0)), 0), coalesce(sum(hashint4extended((h >> 32)::int4, 1)), 0))
     from (select %s as h from (%s) as r offset '0') as x$query$,
     coalesce(string_agg(format('coalesce(%s, 0)', h.hash), ' # ' order by h.number), '0::int8'), source)
   from hashes as h
@@ -326,6 +326,31 @@ $$;
 comment on function migration_guard.assert_still_named(oid, text, text) is
   'Raises copy_differs unless a table goes by a name at this moment.';
 
+create function migration_guard.copy_query(relation oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when t.ticking is null then migration_guard.projection(relation)
+    when c.relkind = 'p' then concat(migration_guard.projection(relation), ' where ', t.ticking)
+    -- The rows come from as many processes as take part, to one that writes them: there they tick.
+    else format('select %s from (select %sctid from only %I.%I offset ''0'') as r (%splace) where case when pg_catalog.hashtid(r.place) & 31 = 0 then migration_guard.parallel_tick(r.place) else true end',
+      s.outer_list, s.inner_list, n.nspname, c.relname, s.names)
+  end
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  cross join (select migration_guard.ticking(relation, null) as ticking) as t
+  cross join (
+    select string_agg(format('r.c%s as %I', s.attnum, s.name), ', ' order by s.attnum) as outer_list,
+      string_agg(s.expression || ', ', '' order by s.attnum) as inner_list,
+      string_agg(format('c%s, ', s.attnum), '' order by s.attnum) as names
+    from migration_guard.stored_columns(relation) as s
+  ) as s
+  where c.oid = relation
+$$;
+comment on function migration_guard.copy_query(oid) is
+  'The query that reads a table in the form in which a backup stores it, and shows how far it is where that takes long.';
+
 create function migration_guard.copy_table(schema_name text, relation oid, units bigint, is_helped boolean) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -333,6 +358,8 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 -- A place in a table tells how much of it has been read only where the reading begins at its beginning.
 set synchronize_seqscans = off
+-- Each row must reach the process that writes it, which the planner takes for dearer than it is.
+set parallel_tuple_cost = 0
 as $$
 declare
   reserved constant text[] := '{objects_backup,dependencies_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
@@ -357,15 +384,15 @@ begin
     select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
   end if;
   perform migration_guard.begin_pass('copying@' || relation, array[relation], units);
-  execute format('create table %I.%I as %s%s', schema_name, backup_table, migration_guard.projection(relation),
-    ' where ' || migration_guard.ticking(relation, null));
+  execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.copy_query(relation));
   perform migration_guard.finish_work(units);
   perform migration_guard.refuse_views(false);
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
   execute format(
     'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, source_filenode, columns)
      select $1, $2, $3, $4, $5, $6, $6, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
-       (select coalesce(jsonb_agg(to_jsonb(s) - ''{expression,is_lasting}''::text[] || jsonb_build_object(''labels'', migration_guard.enum_labels(a.atttypid)) order by s.attnum), ''[]'')
+       (select coalesce(jsonb_agg(to_jsonb(s) - ''{expression,is_lasting}''::text[] || jsonb_build_object(''labels'',
+          case when a.atttypid < 16384 then ''{}'' else migration_guard.enum_labels(a.atttypid) end) order by s.attnum), ''[]'')
         from migration_guard.stored_columns($1) as s join pg_catalog.pg_attribute as a on a.attrelid = $1 and a.attnum = s.attnum)',
     schema_name, format('%I.%I', schema_name, backup_table))
   using relation, source.nspname, source.relname, backup_table, source_rows, source_checksum;
