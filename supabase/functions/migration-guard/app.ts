@@ -8,7 +8,8 @@ import { prettyJSON } from "hono/pretty-json";
 import { requestId, type RequestIdVariables } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import { timing } from "hono/timing";
-import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
+import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
+import { createClients } from "./clients.ts";
 import { corsHeaders } from "./cors-headers.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import { documentLimits } from "./document-limits.ts";
@@ -34,7 +35,6 @@ import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
 import { rollback } from "./routes/rollback.ts";
-import type { Client } from "./rpc.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type Worker } from "./worker.ts";
@@ -67,6 +67,7 @@ const webhookPause = 10_000;
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
   const url = `${environment.url}/functions/v1/${name}`;
   const worker = createWorker(environment.databaseUrl);
+  const clients = createClients(environment);
   const app: App = new OpenAPIHono<AppEnv>({
     // The gateway keeps the function's name in the path, some versions of the CLI do not.
     getPath: (request) =>
@@ -80,8 +81,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   app.use(logRequest);
   app.use(requestId());
   app.use(contextStorage());
-  let client: Client | undefined;
-  app.use(recordRefusals(operationOf, () => client ??= createClient(environment), waitUntil));
+  app.use(recordRefusals(operationOf, clients.get, waitUntil));
   app.use(secureHeaders());
   app.use(timing());
   app.use(prettyJSON());
@@ -115,7 +115,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       new Problem("method_not_allowed", { detail: `The path takes ${methods.join(", ")}.` })
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
-  app.use(except(["/health", "/openapi.json"], authenticate(environment)));
+  app.use(except(["/health", "/openapi.json"], authenticate(environment, clients)));
   app.use(requireRole(operationOf));
   // What takes no body does not read one, whatever it is.
   const takesNoBody = (c: Context) => !operationOf(c)?.takesBody;

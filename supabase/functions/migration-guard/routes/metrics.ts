@@ -27,7 +27,7 @@ export function metrics(app: App) {
       labels: { component: "function", version: productVersion },
       value: 1,
     });
-    const { text, contentType } = await renderMetrics(samples);
+    const { text, contentType } = renderMetrics(samples);
     return c.text(text, 200, { "content-type": contentType });
   });
 }
