@@ -117,11 +117,13 @@ async function measure() {
 
 async function measureIdle(pid: number) {
   step("Looking at it while it is idle");
+  // It loads the rest of itself when it is first asked for more than whether it runs.
+  await expectCall("GET", "/v1/plans");
   const seconds = 5;
   const before = processUsage(pid);
   await sleep(seconds * 1000);
   const after = processUsage(pid);
-  lines.push({ what: "Start, until it answers: CPU", figure: `${before.cpu} ms` });
+  lines.push({ what: "Start, with the first answer from the database: CPU", figure: `${before.cpu} ms` });
   lines.push({ what: "Idle: memory", figure: `${after.memory.toFixed(0)} MB` });
   lines.push({ what: "Idle: CPU", figure: `${((after.cpu - before.cpu) / seconds).toFixed(1)} ms a second` });
 }
