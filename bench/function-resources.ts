@@ -117,7 +117,7 @@ async function measure() {
 
 async function measureIdle(pid: number) {
   step("Looking at it while it is idle");
-  // It loads the rest of itself when it is first asked for more than whether it runs.
+  // Most of it is loaded with the first request that is for more than its health.
   await expectCall("GET", "/v1/plans");
   const seconds = 5;
   const before = processUsage(pid);
