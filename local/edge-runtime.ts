@@ -18,12 +18,18 @@ export type EdgeRuntimeOptions = {
   allowNet: string[] | "all";
   /** A module that is run before the function's own. */
   preload?: string;
+  /** The module that serves; the function's own unless told otherwise. */
+  module?: string;
+  /** What is asked until it answers, and how many milliseconds apart. */
+  probe?: { path: string; headers?: Record<string, string>; pause: number };
   onLog?: (text: string) => void;
 };
 
 export type EdgeRuntime = {
   /** Base URL of the process; the gateway keeps the function's name in the path. */
   url: string;
+  /** The environment that it was given. */
+  env: Record<string, string>;
   pid: number;
   stop: () => Promise<void>;
 };
@@ -34,7 +40,10 @@ export type EdgeRuntime = {
  *
  * @throws When the process ends before it listens: with its output.
  */
-export async function startEdgeRuntime({ env, allowNet, preload, onLog }: EdgeRuntimeOptions): Promise<EdgeRuntime> {
+export async function startEdgeRuntime(options: EdgeRuntimeOptions): Promise<EdgeRuntime> {
+  const { env, allowNet, preload, onLog } = options;
+  const { module = join(functionDirectory, "index.ts"), probe = { path: "/migration-guard/health", pause: 30 } } =
+    options;
   const port = await freePort();
   const address = `127.0.0.1:${port}`;
   const child = spawn(deno, [
@@ -51,7 +60,7 @@ export async function startEdgeRuntime({ env, allowNet, preload, onLog }: EdgeRu
     // The function asks for variables of its own, which may not be set either.
     `--allow-env=${[...Object.keys(env), "MIGRATION_GUARD_*", "ALLOWED_ORIGINS", "PG*"].join(",")}`,
     ...(preload ? [`--preload=${preload}`] : []),
-    join(functionDirectory, "index.ts"),
+    module,
   ], {
     cwd: root,
     detached: true,
@@ -77,15 +86,17 @@ export async function startEdgeRuntime({ env, allowNet, preload, onLog }: EdgeRu
   process.on("exit", killAtExit);
 
   const url = `http://${address}`;
-  while (!(await fetch(`${url}/migration-guard/health`).catch(() => undefined))?.ok) {
+  const ask = () => fetch(url + probe.path, { headers: probe.headers ?? {} }).catch(() => undefined);
+  while (!(await ask())?.ok) {
     if (child.exitCode !== null || child.signalCode !== null) {
       process.off("exit", killAtExit);
       throw new Error(`The Edge Function did not start:\n${log}`);
     }
-    await sleep(30);
+    await sleep(probe.pause);
   }
   return {
     url,
+    env,
     pid: child.pid!,
     stop: async () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");

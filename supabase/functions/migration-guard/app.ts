@@ -4,17 +4,16 @@ import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { contextStorage } from "hono/context-storage";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import { prettyJSON } from "hono/pretty-json";
-import { requestId, type RequestIdVariables } from "hono/request-id";
-import { secureHeaders } from "hono/secure-headers";
-import { timing } from "hono/timing";
-import { authenticate, type Authenticated, createClient, keyNames } from "./authenticate.ts";
+import type { RequestIdVariables } from "hono/request-id";
+import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
+import { createClients } from "./clients.ts";
 import { corsHeaders } from "./cors-headers.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
 import { documentLimits } from "./document-limits.ts";
 import type { Environment } from "./environment.ts";
-import { logRequest } from "./log-request.ts";
+import { essentials } from "./essentials.ts";
 import { findOperation } from "./operations.ts";
+import { pathOf } from "./path-of.ts";
 import { problemOf } from "./problem-of.ts";
 import { Problem } from "./problems.ts";
 import { recordRefusals } from "./record-refusals.ts";
@@ -34,7 +33,6 @@ import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
 import { rollback } from "./routes/rollback.ts";
-import type { Client } from "./rpc.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type NewJob, type Worker } from "./worker.ts";
@@ -67,24 +65,18 @@ const webhookPause = 10_000;
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
   const url = `${environment.url}/functions/v1/${name}`;
   const worker = createWorker(environment.databaseUrl);
+  const clients = createClients(environment);
   const app: App = new OpenAPIHono<AppEnv>({
-    // The gateway keeps the function's name in the path, some versions of the CLI do not.
-    getPath: (request) =>
-      new URL(request.url).pathname.replace(/^(\/functions\/v1)?\/migration-guard(?=\/|$)/, "") || "/",
+    getPath: pathOf,
     defaultHook: (result) => {
       if (!result.success) throw invalidRequest(result.error.issues);
     },
   });
 
   const operationOf = findOperation(app);
-  app.use(logRequest);
-  app.use(requestId());
+  app.use(...essentials);
   app.use(contextStorage());
-  let client: Client | undefined;
-  app.use(recordRefusals(operationOf, () => client ??= createClient(environment), waitUntil));
-  app.use(secureHeaders());
-  app.use(timing());
-  app.use(prettyJSON());
+  app.use(recordRefusals(operationOf, clients.get, waitUntil));
   let webhooksSentAt = -Infinity;
   app.use(async (c, next) => {
     const sendWebhooks = () => {
@@ -103,7 +95,6 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       return work;
     });
     await next();
-    c.header("cache-control", "no-store");
     // What failed before is tried again by whoever looks, and what another isolate's worker left behind is sent.
     if (c.var.client && /^\/(ready|v1\/jobs)(\/|$)/.test(c.req.path)) sendWebhooksAgain();
   });
@@ -115,7 +106,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
       new Problem("method_not_allowed", { detail: `The path takes ${methods.join(", ")}.` })
         .toResponse(c.var.requestId, { allow: methods.join(", ") }),
   }));
-  app.use(except(["/health", "/openapi.json"], authenticate(environment)));
+  app.use(except(["/health", "/openapi.json"], authenticate(environment, clients)));
   app.use(requireRole(operationOf));
   // What takes no body does not read one, whatever it is.
   const takesNoBody = (c: Context) => !operationOf(c)?.takesBody;

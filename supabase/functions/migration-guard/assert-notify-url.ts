@@ -1,7 +1,7 @@
 import { deadline } from "deno-std/async/deadline.js";
 import type { Environment } from "./environment.ts";
 import { Problem } from "./problems.ts";
-import { type Lookup, resolveWebhookHost } from "./resolve-webhook-host.ts";
+import type { Lookup } from "./resolve-webhook-host.ts";
 import { WebhookFailure } from "./webhook-failure.ts";
 
 /** Milliseconds for the resolution of a name. */
@@ -29,6 +29,7 @@ export async function assertNotifyUrl(
   const url = new URL(notifyUrl);
   if (allowPrivate) return;
   if (url.protocol !== "https:") throw refused("is an https URL: what it tells must not be read on the way.");
+  const { resolveWebhookHost } = await import("./resolve-webhook-host.ts");
   await deadline(resolveWebhookHost(url, { allowPrivate, lookup }), nameLimit).catch((error) => {
     if (error instanceof WebhookFailure && error.code === "address_not_public") {
       throw refused(`leads to an address that is not public: ${url.hostname} does, and nothing is sent there.`);

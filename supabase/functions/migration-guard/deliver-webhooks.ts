@@ -3,7 +3,6 @@ import { z } from "zod";
 import type { Environment } from "./environment.ts";
 import { logError } from "./log-error.ts";
 import { type Client, rpc } from "./rpc.ts";
-import { sendWebhook } from "./send-webhook.ts";
 import { WebhookFailure } from "./webhook-failure.ts";
 
 /** How many are sent side by side. */
@@ -43,6 +42,8 @@ export async function deliverWebhooks(
 
   /** Seconds until the next attempt, null where none is needed. */
   async function attempt({ attempt, ...webhook }: z.output<typeof Due>): Promise<number | null> {
+    // What signs and sends is loaded when there is something to send.
+    const { sendWebhook } = await import("./send-webhook.ts");
     const outcome: { status?: number; failure?: string } = await sendWebhook(webhook, { secret: secret!, allowPrivate })
       .then(
         (status) => ({ status }),

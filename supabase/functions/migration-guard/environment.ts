@@ -1,5 +1,4 @@
 import type { JSONWebKeySet } from "jose";
-import { z } from "zod";
 
 /** What the platform gives a function through its environment, and what may be set besides. */
 export type Environment = {
@@ -24,93 +23,111 @@ export type Environment = {
   allowedOrigins: string[] | "*";
 };
 
-const json = <T extends z.ZodType>(schema: T) =>
-  z.string().default("").transform((text, context) => {
-    try {
-      return text === "" ? {} : JSON.parse(text) as unknown;
-    } catch {
-      context.addIssue({ code: "custom", message: "is not JSON" });
-      return z.NEVER;
-    }
-  }).pipe(schema);
+/** What is wrong with the text of a variable, without the text. */
+class Fault extends Error {}
+
+function json(text: string): unknown {
+  try {
+    return text === "" ? {} : JSON.parse(text);
+  } catch {
+    throw new Fault("is not JSON");
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Keys by name; one that is empty is no key. */
-const keys = json(
-  z.record(z.string(), z.string()).transform((byName) =>
-    Object.fromEntries(Object.entries(byName).filter(([, key]) => key !== ""))
-  ),
-);
+function keys(text: string): Record<string, string> {
+  const byName = json(text);
+  if (!isObject(byName)) throw new Fault("is no object");
+  const entries = Object.entries(byName).map(([name, key]): [string, string] => {
+    if (typeof key !== "string") throw new Fault("has a key that is no text");
+    return [name, key];
+  });
+  return Object.fromEntries(entries.filter(([, key]) => key !== ""));
+}
+
+/** A set of keys, or the bare list of them; an object without a list has none. */
+function keySet(text: string): JSONWebKeySet {
+  const set = json(text);
+  const isList = (list: unknown): list is JSONWebKeySet["keys"] =>
+    Array.isArray(list) && list.every((key) => isObject(key) && typeof key.kty === "string");
+  if (isList(set)) return { keys: set };
+  if (!isObject(set)) throw new Fault("is no set of keys");
+  return { keys: isList(set.keys) ? set.keys : [] };
+}
+
+function url(text: string): string {
+  if (text === "") throw new Fault("is missing");
+  if (!URL.canParse(text)) throw new Fault("is no URL");
+  return text;
+}
 
 /** The driver decodes user and password, which fails where a `%` stands for itself. */
-const isDecodable = (url: string) => {
+function decodableUrl(text: string): string {
   try {
-    return decodeURIComponent(url) !== "";
+    decodeURIComponent(text);
   } catch {
-    return false;
+    throw new Fault("has a % that is not percent-encoded");
   }
-};
+  return url(text);
+}
 
 /** The form that the Standard Webhooks specification gives a symmetric secret. */
-const isWebhookSecret = (text: string) => {
+function webhookSecret(text: string): string | undefined {
+  if (text === "") return undefined;
   const [, base64] = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? [];
-  if (base64 === undefined || base64.length % 4 !== 0) return false;
-  const bytes = atob(base64).length;
-  return bytes >= 24 && bytes <= 64;
-};
+  const bytes = base64 === undefined || base64.length % 4 !== 0 ? 0 : atob(base64).length;
+  if (bytes < 24 || bytes > 64) throw new Fault("is whsec_ and 24 to 64 bytes in base64");
+  return text;
+}
+
+function isTrue(text: string): boolean {
+  if (!["", "true", "false"].includes(text)) throw new Fault("is true or false");
+  return text === "true";
+}
 
 /** `*`, or what browsers send as `Origin`, with commas between. */
-const origins = z.string().default("").transform((text, context): string[] | "*" => {
+function origins(text: string): string[] | "*" {
   if (text.trim() === "*") return "*";
   const list = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
   if (list.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) return list;
-  context.addIssue({
-    code: "custom",
-    message: "is * alone, or origins with commas between, each of scheme, host and port if need be, without a path",
-  });
-  return z.NEVER;
-});
-
-const variables = z.object({
-  SUPABASE_URL: z.url(),
-  SUPABASE_DB_URL: z.url().refine(isDecodable, "has a % that is not percent-encoded"),
-  SUPABASE_SECRET_KEYS: keys,
-  SUPABASE_PUBLISHABLE_KEYS: keys,
-  SUPABASE_SERVICE_ROLE_KEY: z.string().optional(),
-  SUPABASE_JWKS: json(z.union([
-    z.object({ keys: z.array(z.looseObject({ kty: z.string() })) }),
-    z.array(z.looseObject({ kty: z.string() })).transform((list) => ({ keys: list })),
-    z.object({}).transform(() => ({ keys: [] })),
-  ])),
-  MIGRATION_GUARD_WEBHOOK_SECRET: z.string().refine(isWebhookSecret, "is whsec_ and 24 to 64 bytes in base64")
-    .optional(),
-  MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS: z.enum(["true", "false"]).default("false"),
-  ALLOWED_ORIGINS: origins,
-});
+  throw new Fault(
+    "is * alone, or origins with commas between, each of scheme, host and port if need be, without a path",
+  );
+}
 
 /**
- * Reads the environment through `get`.
+ * Reads the environment through `get`. By hand, since it is read before anything is answered, and to load zod takes as long as all
+ * that is loaded until then.
  *
  * @throws When a variable is missing or malformed: names it, and never shows its value.
  */
 export function readEnvironment(get: (name: string) => string | undefined): Environment {
-  const names = Object.keys(variables.shape);
-  const parsed = variables.safeParse(Object.fromEntries(names.map((name) => [name, get(name) || undefined])));
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-    throw new Error(`The function's environment is not complete. ${faults.join("; ")}`);
+  const faults: string[] = [];
+  function read<T>(name: string, parse: (text: string) => T): T {
+    try {
+      return parse(get(name) ?? "");
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      faults.push(`${name}: ${error.message}`);
+      return undefined as T;
+    }
   }
-  const { data } = parsed;
-  return {
-    url: data.SUPABASE_URL.replace(/\/$/, ""),
-    databaseUrl: data.SUPABASE_DB_URL,
-    secretKeys: data.SUPABASE_SECRET_KEYS,
-    publishableKeys: data.SUPABASE_PUBLISHABLE_KEYS,
-    serviceRoleKey: data.SUPABASE_SERVICE_ROLE_KEY,
-    jwks: data.SUPABASE_JWKS,
+  const environment: Environment = {
+    url: read("SUPABASE_URL", (text) => url(text).replace(/\/$/, "")),
+    databaseUrl: read("SUPABASE_DB_URL", decodableUrl),
+    secretKeys: read("SUPABASE_SECRET_KEYS", keys),
+    publishableKeys: read("SUPABASE_PUBLISHABLE_KEYS", keys),
+    serviceRoleKey: get("SUPABASE_SERVICE_ROLE_KEY") || undefined,
+    jwks: read("SUPABASE_JWKS", keySet),
     webhooks: {
-      secret: data.MIGRATION_GUARD_WEBHOOK_SECRET,
-      allowPrivate: data.MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS === "true",
+      secret: read("MIGRATION_GUARD_WEBHOOK_SECRET", webhookSecret),
+      allowPrivate: read("MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS", isTrue),
     },
-    allowedOrigins: data.ALLOWED_ORIGINS,
+    allowedOrigins: read("ALLOWED_ORIGINS", origins),
   };
+  if (faults.length > 0) throw new Error(`The function's environment is not complete. ${faults.join("; ")}`);
+  return environment;
 }

@@ -1,11 +1,20 @@
-import { createApp } from "./app.ts";
+import { createEarlyApp } from "./early-app.ts";
 import { readEnvironment } from "./environment.ts";
 
 /** The platform keeps an isolate alive for what it is told to wait for; elsewhere there is nothing to tell. */
 declare const EdgeRuntime: { waitUntil(promise: Promise<unknown>): void } | undefined;
 
-const app = createApp(readEnvironment((name) => Deno.env.get(name)), {
-  waitUntil: (promise) => typeof EdgeRuntime === "undefined" ? undefined : EdgeRuntime.waitUntil(promise),
-});
+const environment = readEnvironment((name) => Deno.env.get(name));
+const early = createEarlyApp(environment);
 
-Deno.serve(app.fetch);
+async function loadApp() {
+  const { createApp } = await import("./app.ts");
+  return createApp(environment, {
+    waitUntil: (promise) => typeof EdgeRuntime === "undefined" ? undefined : EdgeRuntime.waitUntil(promise),
+  });
+}
+
+let app: ReturnType<typeof loadApp> | undefined;
+
+// Whether the function runs is answered without the rest of it, which takes several times as long to load.
+Deno.serve(async (request) => await early(request) ?? (await (app ??= loadApp())).fetch(request));

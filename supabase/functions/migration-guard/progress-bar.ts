@@ -10,7 +10,8 @@ const barColumns = 16;
 
 type Progress = Job["progress"];
 
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+/** Made when it is first needed: that takes as long as to load a library. */
+let compact: Intl.NumberFormat | undefined;
 
 /**
  * The progress of a job as one line of 79 columns.
@@ -27,7 +28,8 @@ export function progressBar({ kind, version, progress }: Job, note: string = pro
 
 function amount({ done, total, unit }: Progress): string {
   if (total === null && done === 0) return "";
-  const figure = (value: number) => unit === "bytes" ? formatBytes(value) : compact.format(value);
+  compact ??= new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+  const figure = (value: number) => unit === "bytes" ? formatBytes(value) : compact!.format(value);
   const figures = total === null ? figure(done) : `${figure(done)} of ${figure(total)}`;
   return unit && unit !== "bytes" ? `${figures} ${unit}` : figures;
 }

@@ -15,7 +15,7 @@ import type { Client } from "./rpc.ts";
  */
 export function recordRefusals(
   findOperation: FindOperation,
-  client: () => Client,
+  client: () => Promise<Client>,
   waitUntil: (promise: Promise<unknown>) => void,
 ) {
   const record = refusalRecorder();
@@ -44,7 +44,7 @@ export function recordRefusals(
       job_id: jobIdOf(c) ?? undefined,
       parameters: JSON.parse(JSON.stringify(parameters)),
     };
-    const recorded = async () => await record(c.var.client ?? client(), refusal);
+    const recorded = async () => await record(c.var.client ?? await client(), refusal);
     waitUntil(
       recorded().catch((error) =>
         logError("refusal_not_recorded", { code: error instanceof Problem ? error.code : String(error) })

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import { routePath } from "hono/route";
 import type { AppEnv } from "./app.ts";
-import { Version } from "./schemas.ts";
+import { versionPattern } from "./version-pattern.ts";
 
 /** The path as `/openapi.json` has it; null for one that does not exist, which may be anything. */
 export function pathPattern(c: Context<AppEnv>): string | null {
@@ -12,8 +12,9 @@ export function pathPattern(c: Context<AppEnv>): string | null {
 /** The version that a request is about, in the spelling of the jobs. */
 export function versionOf(c: Context<AppEnv>): string | null {
   const body = c.req.valid("json" as never) as { version?: unknown } | undefined;
-  const version = Version.safeParse(/^\/v1\/(?:plans|backups)\/([^/]+)/.exec(c.req.path)?.[1] ?? body?.version).data;
-  return version?.replace(/^v\d+$/, "$&.0") ?? null;
+  const version = /^\/v1\/(?:plans|backups)\/([^/]+)/.exec(c.req.path)?.[1] ?? body?.version;
+  if (typeof version !== "string" || !versionPattern.test(version)) return null;
+  return version.replace(/^v\d+$/, "$&.0");
 }
 
 /** The job whose id is in the path. */

@@ -1,12 +1,9 @@
 import { z } from "@hono/zod-openapi";
 import { Role } from "./roles.ts";
+import { versionPattern } from "./version-pattern.ts";
 
-/** One spelling of the forms that a version has; the database has the last word. */
 export const Version = z.string()
-  .regex(
-    /^(v(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5}))?|[0-9]{14})$/,
-    "reads v10, v10.0, v10.1 or is a 14-digit timestamp",
-  )
+  .regex(versionPattern, "reads v10, v10.0, v10.1 or is a 14-digit timestamp")
   .openapi({
     description: "Version of the migration: `v10` (the same as `v10.0`), `v10.1`, or a 14-digit Supabase timestamp.",
     example: "v10.0",

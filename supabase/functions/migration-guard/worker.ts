@@ -1,6 +1,6 @@
 import { deadline } from "deno-std/async/deadline.js";
 import { delay } from "deno-std/async/delay.js";
-import postgres from "postgres";
+import type postgres from "postgres";
 
 /** Sees to it that queued jobs are run. */
 export type Worker = {
@@ -43,8 +43,10 @@ export function createWorker(databaseUrl: string): Worker {
   let idle: postgres.Sql | undefined;
   const calls = new Set<Call>();
 
-  const open = () =>
-    postgres(databaseUrl, {
+  async function open() {
+    // Most isolates run no job: the driver is loaded by those that do.
+    const { default: postgres } = await import("postgres");
+    return postgres(databaseUrl, {
       max: 1,
       prepare: false,
       fetch_types: false,
@@ -54,11 +56,13 @@ export function createWorker(databaseUrl: string): Worker {
       onnotice: () => {},
       ...(ssl ? { ssl } : {}),
     });
+  }
 
   /** Lends the connection that is idle, or a new one; one that has failed is not used again. */
   async function withConnection<T>(use: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-    const sql = idle ?? open();
+    const lent = idle;
     idle = undefined;
+    const sql = lent ?? await open();
     try {
       const result = await use(sql);
       if (idle) sql.end();

@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
+import { healthy } from "../healthy.ts";
 import { jsonContent } from "../schemas.ts";
-import { productVersion } from "../version.ts";
 
 const getHealth = createRoute({
   method: "get",
@@ -15,5 +15,5 @@ const getHealth = createRoute({
 });
 
 export function health(app: App) {
-  app.openapi(getHealth, (c) => c.json({ status: "ok" as const, version: productVersion }, 200));
+  app.openapi(getHealth, (c) => c.json(healthy, 200));
 }

@@ -1,6 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
-import { parseMigration } from "../derive/parse-migration.ts";
 import { migrationText } from "../migration-text.ts";
 import { Problem } from "../problems.ts";
 import { rpc } from "../rpc.ts";
@@ -62,6 +61,7 @@ export function plansDerive(app: App) {
     const { schema } = c.req.valid("query");
     const text = await migrationText(c.req);
     if (text === "") throw new Problem("invalid_request", { detail: "The body is the text of the migration file." });
+    const { parseMigration } = await import("../derive/parse-migration.ts");
     const { touches, warnings } = await parseMigration(text, schema);
     const parameters = { version, schema, touches, actor: c.var.actor };
     const found = await rpc(c.var.client, "derive_plan", parameters, DerivedPlan, searchLimit);

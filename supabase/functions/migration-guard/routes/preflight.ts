@@ -1,8 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { App } from "../app.ts";
-import { rpc } from "../rpc.ts";
 import { boundBodies } from "../derive/bound-bodies.ts";
-import { parseMigration } from "../derive/parse-migration.ts";
+import { rpc } from "../rpc.ts";
 import { migrationText } from "../migration-text.ts";
 import { jsonContent, migrationBody, Pretty, problemResponses, VersionParameter } from "../schemas.ts";
 
@@ -53,9 +52,14 @@ export function preflight(app: App) {
   app.openapi(preflightPlan, async (c) => {
     const { version, schema } = await rpc(c.var.client, "get_plan", c.req.valid("param"), PlanOfFile);
     const text = await migrationText(c.req);
-    const migration = text === "" ? {} : boundBodies(await parseMigration(text, schema));
+    const migration = text === "" ? {} : await read(text, schema);
     const parameters = { version, actor: c.var.actor, ...migration };
     const [answer] = await rpc(c.var.client, "preflight_plan", parameters, z.tuple([Preflight]), preflightLimit);
     return c.json({ version, ...answer }, 200);
   });
+}
+
+async function read(text: string, schema: string) {
+  const { parseMigration } = await import("../derive/parse-migration.ts");
+  return boundBodies(await parseMigration(text, schema));
 }

@@ -1,0 +1,4 @@
+import { productVersion } from "./version.ts";
+
+/** The answer of `GET /health`. */
+export const healthy = { status: "ok" as const, version: productVersion };
