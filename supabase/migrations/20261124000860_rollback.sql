@@ -460,7 +460,7 @@ $$;
 comment on function migration_guard.all_rollback_statements(text, jsonb) is
   'The statements of a rollback in order, from what the planner has decided.';
 
-create function migration_guard.decide_rollback(backup_schema text, options jsonb) returns void
+create function migration_guard.decide_rollback(backup_schema text, options jsonb, differing oid[] default '{}') returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
@@ -468,7 +468,7 @@ as $$
 begin
   perform migration_guard.collect_rollback_objects(backup_schema);
   perform migration_guard.assert_tables_named(options);
-  perform migration_guard.choose_modes(options);
+  perform migration_guard.choose_modes(options, differing);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_rebuilt(options);
@@ -479,10 +479,10 @@ begin
   perform migration_guard.choose_waiting_names();
 end
 $$;
-comment on function migration_guard.decide_rollback(text, jsonb) is
+comment on function migration_guard.decide_rollback(text, jsonb, oid[]) is
   'Fills the planner''s tables: what stays, what goes, and what is made again. Raises invalid_parameter.';
 
-create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user)
+create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user, differing oid[] default '{}')
 returns table (plan_hash text, possible boolean, statements jsonb, new_objects jsonb, cannot_undo jsonb, left_as_is jsonb, tables jsonb, notes jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -497,7 +497,7 @@ begin
   if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
     perform migration_guard.fail('backup_damaged', format('The schema %s is not there, or not whole.', backup.schema_name));
   end if;
-  perform migration_guard.decide_rollback(backup.schema_name, parsed);
+  perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
   select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
       'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
       'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
@@ -515,7 +515,8 @@ begin
   from pg_temp.migration_guard_objects as o
   where o.is and not o.was and (o.parent_id is null or not exists (
     select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
-  tables := migration_guard.rollback_tables(backup.schema_name, parsed);
+  -- They are counted for whoever reads the plan.
+  tables := migration_guard.rollback_tables(backup.schema_name, parsed, plan_rollback.actor is not null);
   notes := migration_guard.rollback_notes(statements);
   delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
   insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
@@ -524,9 +525,10 @@ begin
   return next;
 end
 $$;
-comment on function migration_guard.plan_rollback(text, jsonb, text) is
+comment on function migration_guard.plan_rollback(text, jsonb, text, oid[]) is
   'The statements that lead back to a backup, and what stands in the way. Changes nothing but that the key has drawn it;
-without an actor nobody has. Raises backup_not_found, backup_damaged or invalid_parameter.';
+without an actor nobody has, and deleted rows are not counted. Tables that
+are known to differ from their copies are not read to find that out. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard.estimated_rows(table_name text) returns bigint
 language plpgsql stable
@@ -567,7 +569,7 @@ end
 $$;
 comment on function migration_guard.assumed_catalog() is 'SHA-256 over the live catalog that a plan was drawn on.';
 
-create function migration_guard.rollback_tables(backup_schema text, options jsonb) returns jsonb
+create function migration_guard.rollback_tables(backup_schema text, options jsonb, with_deleted boolean) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -589,7 +591,7 @@ begin
     order by (t.old).identity
   loop
     deleted := null;
-    if copied.is and copied.has_key and copied.mode = 'restore' and migration_guard.may_be_read(copied.objid) then
+    if with_deleted and copied.is and copied.has_key and copied.mode = 'restore' and migration_guard.may_be_read(copied.objid) then
       -- By the names and types of today.
       begin
         perform migration_guard.refuse_views(true);
@@ -607,9 +609,9 @@ begin
   return result;
 end
 $$;
-comment on function migration_guard.rollback_tables(text, jsonb) is
-  'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored: rows of the backup that are
-there no more, and would come back; null where its rows have no key.';
+comment on function migration_guard.rollback_tables(text, jsonb, boolean) is
+  'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored, where it is asked for: rows of
+the backup that are there no more, and would come back; null where its rows have no key.';
 
 create function migration_guard.rollback_notes(statements jsonb) returns jsonb
 language plpgsql stable
@@ -740,7 +742,8 @@ begin
     jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id,
       -- How much work it is: of the statements, and of reading the copies.
       'work', (select coalesce(sum(migration_guard.statement_work(s)), 0) from jsonb_array_elements(plan.statements) as s),
-      'rows', (select coalesce(sum((t ->> 'backup_rows')::bigint), 0) from jsonb_array_elements(plan.tables) as t)), request_id);
+      'rows', (select coalesce(sum((t ->> 'backup_rows')::bigint), 0) from jsonb_array_elements(plan.tables) as t),
+      'differing', (select coalesce(jsonb_agg(c.source_oid::bigint), '[]') from pg_temp.migration_guard_copies as c where c.mode = 'restore')), request_id);
 end
 $$;
 comment on function migration_guard.enqueue_rollback(text, text, jsonb, boolean, text, text) is
@@ -1122,7 +1125,7 @@ comment on function migration_guard.statements_to_run(text, jsonb, jsonb) is
 create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set check_function_bodies = off set synchronize_seqscans = off
+set check_function_bodies = off set synchronize_seqscans = off set jit = off
 as $$
 declare
   -- Of each lock that was found, since when it is held at most, and which ones statements were expected to take.
@@ -1139,6 +1142,8 @@ declare
   counts jsonb;
   s record;
 begin
+  -- Rows are joined with their copies in as much memory as an index is built in.
+  perform set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', true);
   for s in select * from migration_guard.statements_to_run(backup_schema, options, planned) loop
     -- Counted when nobody can write any more.
     if counts is null and s.phase > 0 then
@@ -1347,7 +1352,8 @@ declare
   tables jsonb;
   ended timestamptz;
 begin
-  select p.* into plan from migration_guard.plan_rollback(backup.version, options, null) as p;
+  select p.* into plan from migration_guard.plan_rollback(backup.version, options, null,
+    array(select d::oid from jsonb_array_elements_text(job.parameters -> 'differing') as d)) as p;
   perform migration_guard.refuse_changed_plan(job.parameters ->> 'plan_hash', plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
   perform set_config('migration_guard.actor', job.actor, true);
