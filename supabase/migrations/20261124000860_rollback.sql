@@ -396,7 +396,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^create temporary table|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -1079,7 +1079,7 @@ declare
   parts text[];
   condition text;
 begin
-  if statement !~ '^(insert|delete) ' then
+  if statement !~ '^(insert|delete|create temporary table) ' then
     return statement;
   end if;
   -- A name or a text that is no plain word could look like anything.
@@ -1088,8 +1088,8 @@ begin
   end if;
   parts := coalesce(
     regexp_match(statement, format('^(insert into .* from %s)()$', table_pattern)),
-    -- The rows that go, to where they are kept.
-    regexp_match(statement, format('^(insert into .* from [(]select .* from %s)([)] as s left join .*)$', table_pattern)),
+    -- The rows that differ, and those that go to where they are kept.
+    regexp_match(statement, format('^((?:insert into|create temporary table) .* from [(]select .* from %s)([)] as s (?:left |full )?join .*)$', table_pattern)),
     regexp_match(statement, format('^(insert into .* from %s) where ((?:not )?exists [(].*[)]|num_nonnulls[(].*)$', table_pattern)),
     regexp_match(statement, format('^(delete from %s using .*) where (.*)$', table_pattern)));
   condition := migration_guard.ticking(to_regclass(parts[2]), parts[3]);
@@ -1101,7 +1101,7 @@ begin
 end
 $$;
 comment on function migration_guard.ticking_statement(text, bigint) is
-  'A statement that copies, keeps, deletes or puts back the rows of a large table, with a condition that is always true and shows
+  'A statement that compares, copies, keeps, deletes or puts back the rows of a large table, with a condition that is always true and shows
 how far it is; any other as it is.';
 
 create function migration_guard.statements_to_run(backup_schema text, options jsonb, planned jsonb)
