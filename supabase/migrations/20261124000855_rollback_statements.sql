@@ -875,6 +875,8 @@ begin
     format('create temporary table %s on commit drop as select s.migration_guard_table as part, s.migration_guard_place as place, b.ctid as copy from %s full join %I.%I as b on %s '
       || 'where s.%6$I is null or b.%6$I is null or row(%7$s)::record *<> row(%8$s)::record',
       changed, p.live, backup_schema, backup_table, p.same_key, p.first_key, p.s_columns, p.b_columns),
+    -- So that Postgres goes to the places of a few, and does not read all again.
+    format('analyze pg_temp.%s', changed),
     format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), case when d.copy is null then ''inserted'' else ''updated'' end, %s '
       || 'from %s join pg_temp.%s as d on (s.migration_guard_table, s.migration_guard_place) = (d.part, d.place)',
       discarded, p.names, p.s_columns, p.live, changed),
