@@ -110,7 +110,11 @@ async function createDatabase(name: string, rows: number) {
   await admin.unsafe(`create database ${name} template postgres owner postgres`);
   await admin.end();
   await runPsql(name, ["-c", `set bench.rows = ${rows}`, "-f", join(import.meta.dirname, "rows.sql")], superuser);
-  await runPsql(name, ["-c", "insert into auth.users (id) select id from public.profiles on conflict do nothing"], superuser);
+  await runPsql(
+    name,
+    ["-c", "insert into auth.users (id) select id from public.profiles on conflict do nothing"],
+    superuser,
+  );
 }
 
 async function dropDatabase(name: string) {
@@ -141,13 +145,20 @@ async function workOff(sql: postgres.Sql) {
 async function queueRollback(sql: postgres.Sql, data: "keep" | "restore") {
   const [drawn] = await sql`
     select plan_hash, statements from migration_guard.plan_rollback(${version}, ${sql.json({ data })}, 'default')`;
-  await sql`select migration_guard.enqueue_rollback(${version}, ${drawn!.plan_hash}, ${sql.json({ data })}, false, 'default')`;
+  await sql`select migration_guard.enqueue_rollback(${version}, ${drawn!.plan_hash}, ${
+    sql.json({ data })
+  }, false, 'default')`;
   return drawn!.statements as { statement: string }[];
 }
 
 /** The rollback that keeps rows, and its own statements by hand, in turns for each size. */
 async function measureKeep() {
-  const databases = options.rows.map((rows) => ({ rows, name: `keep_${rows}`, job: [] as number[], hand: [] as number[] }));
+  const databases = options.rows.map((rows) => ({
+    rows,
+    name: `keep_${rows}`,
+    job: [] as number[],
+    hand: [] as number[],
+  }));
   for (const { name, rows } of databases) {
     await createDatabase(name, rows);
     await takeBackup(name);
@@ -180,7 +191,11 @@ async function measureKeep() {
   }
   const [smallest, largest] = [databases[0]!, databases.at(-1)!];
   if (smallest !== largest) {
-    addVerdict(`keep: ${largest.rows} rows to ${smallest.rows}`, median(largest.job) / median(smallest.job), targets.growth);
+    addVerdict(
+      `keep: ${largest.rows} rows to ${smallest.rows}`,
+      median(largest.job) / median(smallest.job),
+      targets.growth,
+    );
   }
   for (const { name } of databases) await dropDatabase(name);
 }
@@ -190,14 +205,23 @@ function migrate(database: string) {
 }
 
 function runPsql(database: string, args: string[], user?: string) {
-  return run("psql", ["-X", "-q", "-v", "ON_ERROR_STOP=1", ...args, databaseUrl({ port: server!.port, database, user })]);
+  return run("psql", [
+    "-X",
+    "-q",
+    "-v",
+    "ON_ERROR_STOP=1",
+    ...args,
+    databaseUrl({ port: server!.port, database, user }),
+  ]);
 }
 
 /** For how many milliseconds a lock that keeps readers or writers out was held on any table of the app, as somebody else sees it. */
 async function measureLocks(database: string, work: () => Promise<unknown>): Promise<number> {
   const sql = open(database);
   const relations = (await sql`
-    select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')`).map(({ oid }) => oid);
+    select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')`).map(({ oid }) =>
+    oid
+  );
   let isOver = false;
   const working = work().finally(() => isOver = true);
   let first: number | undefined;
@@ -265,7 +289,9 @@ async function checkRestored(database: string, restored: { table: string; rows: 
   await withSession(database, async (sql) => {
     for (const { table, rows } of restored) {
       const [{ count }] = await sql.unsafe<[{ count: number }]>(`select count(*)::int as count from ${table}`);
-      if (count !== rows) throw new Error(`${table} has ${count} rows after pg_restore, and ${rows} after the rollback.`);
+      if (count !== rows) {
+        throw new Error(`${table} has ${count} rows after pg_restore, and ${rows} after the rollback.`);
+      }
     }
   });
 }
@@ -273,7 +299,9 @@ async function checkRestored(database: string, restored: { table: string; rows: 
 // deno-lint-ignore no-explicit-any
 function statementsOf(result: any): string {
   return result.statements.filter((s: { milliseconds: number }) => s.milliseconds > 50)
-    .map((s: { milliseconds: number; rows: number | null; statement: string }) => `${s.milliseconds} ms, ${s.rows ?? "no"} rows: ${s.statement.slice(0, 90)}`)
+    .map((s: { milliseconds: number; rows: number | null; statement: string }) =>
+      `${s.milliseconds} ms, ${s.rows ?? "no"} rows: ${s.statement.slice(0, 90)}`
+    )
     .join("\n");
 }
 
@@ -325,9 +353,13 @@ function print() {
   printTable([
     ["ratio of medians", "figure", "target", ""],
     ["---", "---", "---", "---"],
-    ...verdicts.map(({ what, figure, target, isMet }) => [what, figure.toFixed(2), `at most ${target}`, isMet ? "met" : "MISSED"]),
+    ...verdicts.map((
+      { what, figure, target, isMet },
+    ) => [what, figure.toFixed(2), `at most ${target}`, isMet ? "met" : "MISSED"]),
   ]);
-  if (options.json) writeFileSync(options.json, JSON.stringify({ rounds: options.rounds, lines, verdicts }, undefined, 2) + "\n");
+  if (options.json) {
+    writeFileSync(options.json, JSON.stringify({ rounds: options.rounds, lines, verdicts }, undefined, 2) + "\n");
+  }
 }
 
 function printTable(cells: string[][]) {
@@ -375,8 +407,13 @@ function readOptions() {
       return Number(major);
     };
     version("psql");
-    if (parts.includes("restore") && Math.min(version("pg_dump"), version("pg_restore")) < Number(process.env.POSTGRES_MAJOR ?? 17)) {
-      throw new Error("pg_dump is older than the Postgres that is to be measured: see below for another one, or --only=keep.");
+    if (
+      parts.includes("restore") &&
+      Math.min(version("pg_dump"), version("pg_restore")) < Number(process.env.POSTGRES_MAJOR ?? 17)
+    ) {
+      throw new Error(
+        "pg_dump is older than the Postgres that is to be measured: see below for another one, or --only=keep.",
+      );
     }
     return {
       parts,
