@@ -90,6 +90,7 @@ async function start() {
     settings: {
       shared_buffers: "512MB",
       max_wal_size: "8GB",
+      track_commit_timestamp: "on",
       ...(options.fsync ? {} : { fsync: "off" }),
     },
   });
@@ -164,23 +165,21 @@ async function measureKeep() {
     await takeBackup(name);
     await migrate(name);
   }
-  const script = join(folder, "by-hand.sql");
   for (let round = 0; round <= options.rounds; round++) {
     for (const { name, rows, job, hand } of databases) {
       step(`Keep, ${rows} rows, round ${round} of ${options.rounds}`);
-      const jobMilliseconds = await measureLocks(name, () =>
-        withSession(name, async (sql) => {
-          const statements = await queueRollback(sql, "keep");
-          writeFileSync(script, `begin;\n${statements.map(({ statement }) => `${statement};\n`).join("")}commit;\n`);
-          await workOff(sql);
-        }));
+      const { statements, milliseconds } = await withSession(name, async (sql) => {
+        const statements = await queueRollback(sql, "keep");
+        await workOff(sql);
+        return { statements, milliseconds: await locksOfJob(sql) };
+      });
       await migrate(name);
-      const handMilliseconds = await measureLocks(name, () => runPsql(name, ["-f", script]));
+      const byHand = await locksByHand(name, statements.map(({ statement }) => statement));
       await migrate(name);
       // The first round fills caches.
       if (round > 0) {
-        job.push(jobMilliseconds);
-        hand.push(handMilliseconds);
+        job.push(milliseconds);
+        hand.push(byHand);
       }
     }
   }
@@ -215,32 +214,28 @@ function runPsql(database: string, args: string[], user?: string) {
   ]);
 }
 
-/** For how many milliseconds a lock that keeps readers or writers out was held on any table of the app, as somebody else sees it. */
-async function measureLocks(database: string, work: () => Promise<unknown>): Promise<number> {
-  const sql = open(database);
-  const relations = (await sql`
-    select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')`).map(({ oid }) =>
-    oid
-  );
-  let isOver = false;
-  const working = work().finally(() => isOver = true);
-  let first: number | undefined;
-  let free: number | undefined;
-  do {
-    const [{ at, is_held }] = await sql<[{ at: number; is_held: boolean }]>`
-      select extract(epoch from clock_timestamp())::float8 * 1000 as at, exists (
-        select from pg_locks as l
-        where l.relation = any (${relations}) and l.granted and l.database = (select d.oid from pg_database as d where d.datname = current_database())
-          and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) as is_held`;
-    if (is_held) {
-      first ??= at;
-      free = undefined;
-    } else if (first !== undefined) free ??= at;
-  } while (!isOver || (first !== undefined && free === undefined));
-  await working;
-  await sql.end();
-  if (first === undefined) throw new Error("No lock was seen.");
-  return free! - first;
+/** For how many milliseconds the last job has locked any table for readers or writers: by its own record, and until its commit. */
+async function locksOfJob(sql: postgres.Sql): Promise<number> {
+  const [{ milliseconds }] = await sql<[{ milliseconds: number }]>`
+    select (
+        select max((l ->> 'held_milliseconds')::float8) from jsonb_array_elements(j.result -> 'locks') as l
+        where l ->> 'mode' in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      ) + extract(epoch from pg_xact_commit_timestamp(j.xmin) - j.finished_at)::float8 * 1000 as milliseconds
+    from migration_guard.jobs as j order by j.number desc limit 1`;
+  return milliseconds;
+}
+
+/** The same of statements that psql runs in one transaction, the first of which is a lock: from before it to the commit. */
+async function locksByHand(database: string, statements: string[]): Promise<number> {
+  const script = join(folder, "by-hand.sql");
+  const begin = "begin; select pg_current_xact_id(), extract(epoch from clock_timestamp()) * 1000";
+  writeFileSync(script, [begin, ...statements, "commit"].map((statement) => `${statement};\n`).join(""));
+  const [transaction, begun] = (await runPsql(database, ["-At", "-f", script])).split("\n")[0]!.split("|");
+  return await withSession(database, async (sql) => {
+    const [{ ended }] = await sql<[{ ended: number }]>`
+      select extract(epoch from pg_xact_commit_timestamp(${transaction!}::xid))::float8 * 1000 as ended`;
+    return ended - Number(begun);
+  });
 }
 
 /** The rollback that puts 1 % of the rows back, and pg_restore of all of them, in turns for each size. */
@@ -314,16 +309,19 @@ async function withSession<T>(database: string, use: (sql: postgres.Sql) => Prom
   }
 }
 
-/** @throws When the program is missing or fails, with what it wrote. */
-async function run(program: string, args: string[]) {
+/** @returns What it writes. @throws When the program is missing or fails, with its errors. */
+async function run(program: string, args: string[]): Promise<string> {
   const child = spawn(program, args, {
-    stdio: ["ignore", "ignore", "pipe"],
+    stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PGOPTIONS: "-c statement_timeout=0" },
   });
+  let output = "";
   let errors = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => output += text);
   child.stderr.setEncoding("utf8").on("data", (text: string) => errors += text);
   const [code] = await once(child, "close");
   if (code !== 0) throw new Error(`${program} has failed:\n${errors}`);
+  return output;
 }
 
 function median(values: number[]): number {
