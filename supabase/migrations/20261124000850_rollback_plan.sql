@@ -150,7 +150,7 @@ end
 $$;
 comment on function migration_guard.restores(oid) is 'Whether the rows of a recorded table are to be put back and are not those of the backup already.';
 
-create function migration_guard.choose_modes(options jsonb) returns void
+create function migration_guard.choose_modes(options jsonb, differing oid[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -167,7 +167,7 @@ begin
     select c.source_oid, c.checksum, t.objid
     from pg_temp.migration_guard_copies as c
     join pg_temp.migration_guard_objects as t on (t.old).objid = c.source_oid and t.kind = 'table' and t.is
-    where c.mode = 'restore' and has_table_privilege(t.objid, 'select') and migration_guard.may_be_read(t.objid) and not exists (
+    where c.mode = 'restore' and c.source_oid <> all (differing) and has_table_privilege(t.objid, 'select') and migration_guard.may_be_read(t.objid) and not exists (
       select from pg_temp.migration_guard_objects as x
       where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
       -- Nor has one that has lost a partition.
@@ -182,7 +182,7 @@ begin
   end loop;
 end
 $$;
-comment on function migration_guard.choose_modes(jsonb) is
+comment on function migration_guard.choose_modes(jsonb, oid[]) is
   'Tells of each copied table whether its rows are to be put back.';
 
 create function migration_guard.keep_new_objects(options jsonb) returns void

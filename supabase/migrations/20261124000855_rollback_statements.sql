@@ -724,7 +724,7 @@ type under the name.';
 create function migration_guard.row_columns(table_id bigint)
 returns table (
   name text, live_name text, stored text, stored_type text, old_value text, kept_value text, is_key boolean, is_written boolean, has_copy boolean, number int,
-  key_collation text, is_readded boolean
+  is_readded boolean
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -742,7 +742,6 @@ begin
     (c.old).signature ->> 'generated' = '',
     s.copied is not null,
     (c.old).objsubid,
-    (c.old).parts ->> 'collation',
     -- The recorded column was dropped, and another of its name added.
     coalesce(c.is and c.matched_by = 'name' and t.matched_by = 'identity', false)
   from pg_temp.migration_guard_objects as t
@@ -849,35 +848,41 @@ declare
   table_name text;
   kind text;
   discarded text;
+  changed constant text := 'migration_guard_changed_' || table_id;
 begin
   select (t.old).identity, (t.old).signature ->> 'kind', format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name))
   into table_name, kind, discarded
   from pg_temp.migration_guard_objects as t where t.id = table_id;
+  -- Both are read whole and joined once, which tells the places of the rows that differ; all else is done by these.
   return query
   with parts as (
-    select string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number) as stored,
+    select format('(select %s from %s as t) as s',
+        concat_ws(', ', 't.tableoid as migration_guard_table, t.ctid as migration_guard_place', string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number)), r.source) as live,
       string_agg(quote_ident(k.name), ', ' order by c.number) as names,
-      string_agg(format('(%s) = d.%I', c.stored, k.name), ' and ') filter (where c.is_key) as is_discarded,
-      string_agg(format('(%s) = b.%I', c.stored, c.name), ' and ') filter (where c.is_key) as is_there,
       string_agg(format('s.%1$I = b.%1$I', c.name), ' and ') filter (where c.is_key) as same_key,
-      string_agg(format('d.%I = b.%I', k.name, c.name) || coalesce(' collate ' || c.key_collation, ''), ' and ') filter (where c.is_key) as was_there,
       string_agg(quote_ident(c.name), ', ' order by c.number) filter (where c.is_written) as written,
       string_agg(c.old_value, ', ' order by c.number) filter (where c.is_written) as copied,
       string_agg(format('s.%I', c.name), ', ' order by c.number) as s_columns,
       string_agg(format('b.%I', c.name), ', ' order by c.number) as b_columns,
       min(c.name) filter (where c.is_key) as first_key,
-      case kind when 'p' then '' else 'only ' end || table_name as source
+      r.source
     from migration_guard.row_columns(table_id) as c
     cross join lateral migration_guard.discarded_column(discarded, c.name, c.stored_type) as k (name)
+    cross join (select case kind when 'p' then '' else 'only ' end || table_name as source) as r
+    group by r.source
   )
   select unnest(array[
-    format('insert into %1$s (discarded_at, discarded_by, discarded_because, %2$s) select now(), migration_guard.discarding_actor(), case when b.%3$I is null then ''inserted'' else ''updated'' end, %4$s '
-      || 'from (select %5$s from %6$s as t) as s left join %7$I.%8$I as b on %9$s where b.%3$I is null or row(%4$s)::record *<> row(%10$s)::record',
-      discarded, p.names, p.first_key, p.s_columns, p.stored, p.source, backup_schema, backup_table, p.same_key, p.b_columns),
-    format('delete from %s as t using %s as d where d.discarded_at = now() and %s', p.source, discarded, p.is_discarded),
-    format('insert into %s (%s) overriding system value select %s from %I.%I as b where %s', table_name, p.written, p.copied, backup_schema, backup_table,
-      case when leave_deleted then format('exists (select from %s as d where d.discarded_at = now() and %s)', discarded, p.was_there)
-        else format('not exists (select from %s as t where %s)', p.source, p.is_there) end)])
+    format('create temporary table %s on commit drop as select s.migration_guard_table as part, s.migration_guard_place as place, b.ctid as copy from %s full join %I.%I as b on %s '
+      || 'where s.%6$I is null or b.%6$I is null or row(%7$s)::record *<> row(%8$s)::record',
+      changed, p.live, backup_schema, backup_table, p.same_key, p.first_key, p.s_columns, p.b_columns),
+    -- So that Postgres goes to the places of a few, and does not read all again.
+    format('analyze pg_temp.%s', changed),
+    format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), case when d.copy is null then ''inserted'' else ''updated'' end, %s '
+      || 'from %s join pg_temp.%s as d on (s.migration_guard_table, s.migration_guard_place) = (d.part, d.place)',
+      discarded, p.names, p.s_columns, p.live, changed),
+    format('delete from %s as t using pg_temp.%s as d where (t.tableoid, t.ctid) = (d.part, d.place)', p.source, changed),
+    format('insert into %s (%s) overriding system value select %s from %I.%I as b where exists (select from pg_temp.%s as d where d.copy = b.ctid%s)',
+      table_name, p.written, p.copied, backup_schema, backup_table, changed, case when leave_deleted then ' and d.place is not null' else '' end)])
   from parts as p;
 end
 $$;

@@ -396,7 +396,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^create temporary table|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -460,7 +460,7 @@ $$;
 comment on function migration_guard.all_rollback_statements(text, jsonb) is
   'The statements of a rollback in order, from what the planner has decided.';
 
-create function migration_guard.decide_rollback(backup_schema text, options jsonb) returns void
+create function migration_guard.decide_rollback(backup_schema text, options jsonb, differing oid[] default '{}') returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
@@ -468,7 +468,7 @@ as $$
 begin
   perform migration_guard.collect_rollback_objects(backup_schema);
   perform migration_guard.assert_tables_named(options);
-  perform migration_guard.choose_modes(options);
+  perform migration_guard.choose_modes(options, differing);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_rebuilt(options);
@@ -479,10 +479,10 @@ begin
   perform migration_guard.choose_waiting_names();
 end
 $$;
-comment on function migration_guard.decide_rollback(text, jsonb) is
+comment on function migration_guard.decide_rollback(text, jsonb, oid[]) is
   'Fills the planner''s tables: what stays, what goes, and what is made again. Raises invalid_parameter.';
 
-create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user)
+create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user, differing oid[] default '{}')
 returns table (plan_hash text, possible boolean, statements jsonb, new_objects jsonb, cannot_undo jsonb, left_as_is jsonb, tables jsonb, notes jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -497,7 +497,7 @@ begin
   if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
     perform migration_guard.fail('backup_damaged', format('The schema %s is not there, or not whole.', backup.schema_name));
   end if;
-  perform migration_guard.decide_rollback(backup.schema_name, parsed);
+  perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
   select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
       'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
       'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
@@ -515,7 +515,8 @@ begin
   from pg_temp.migration_guard_objects as o
   where o.is and not o.was and (o.parent_id is null or not exists (
     select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
-  tables := migration_guard.rollback_tables(backup.schema_name, parsed);
+  -- They are counted for whoever reads the plan.
+  tables := migration_guard.rollback_tables(backup.schema_name, parsed, plan_rollback.actor is not null);
   notes := migration_guard.rollback_notes(statements);
   delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
   insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
@@ -524,9 +525,10 @@ begin
   return next;
 end
 $$;
-comment on function migration_guard.plan_rollback(text, jsonb, text) is
+comment on function migration_guard.plan_rollback(text, jsonb, text, oid[]) is
   'The statements that lead back to a backup, and what stands in the way. Changes nothing but that the key has drawn it;
-without an actor nobody has. Raises backup_not_found, backup_damaged or invalid_parameter.';
+without an actor nobody has, and deleted rows are not counted. Tables that
+are known to differ from their copies are not read to find that out. Raises backup_not_found, backup_damaged or invalid_parameter.';
 
 create function migration_guard.estimated_rows(table_name text) returns bigint
 language plpgsql stable
@@ -567,7 +569,7 @@ end
 $$;
 comment on function migration_guard.assumed_catalog() is 'SHA-256 over the live catalog that a plan was drawn on.';
 
-create function migration_guard.rollback_tables(backup_schema text, options jsonb) returns jsonb
+create function migration_guard.rollback_tables(backup_schema text, options jsonb, with_deleted boolean) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -589,7 +591,7 @@ begin
     order by (t.old).identity
   loop
     deleted := null;
-    if copied.is and copied.has_key and copied.mode = 'restore' and migration_guard.may_be_read(copied.objid) then
+    if with_deleted and copied.is and copied.has_key and copied.mode = 'restore' and migration_guard.may_be_read(copied.objid) then
       -- By the names and types of today.
       begin
         perform migration_guard.refuse_views(true);
@@ -607,9 +609,9 @@ begin
   return result;
 end
 $$;
-comment on function migration_guard.rollback_tables(text, jsonb) is
-  'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored: rows of the backup that are
-there no more, and would come back; null where its rows have no key.';
+comment on function migration_guard.rollback_tables(text, jsonb, boolean) is
+  'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored, where it is asked for: rows of
+the backup that are there no more, and would come back; null where its rows have no key.';
 
 create function migration_guard.rollback_notes(statements jsonb) returns jsonb
 language plpgsql stable
@@ -740,7 +742,8 @@ begin
     jsonb_build_object('plan_hash', plan.plan_hash, 'options', wanted, 'rehearse', coalesce(rehearse, false), 'backup_id', backup.id,
       -- How much work it is: of the statements, and of reading the copies.
       'work', (select coalesce(sum(migration_guard.statement_work(s)), 0) from jsonb_array_elements(plan.statements) as s),
-      'rows', (select coalesce(sum((t ->> 'backup_rows')::bigint), 0) from jsonb_array_elements(plan.tables) as t)), request_id);
+      'rows', (select coalesce(sum((t ->> 'backup_rows')::bigint), 0) from jsonb_array_elements(plan.tables) as t),
+      'differing', (select coalesce(jsonb_agg(c.source_oid::bigint), '[]') from pg_temp.migration_guard_copies as c where c.mode = 'restore')), request_id);
 end
 $$;
 comment on function migration_guard.enqueue_rollback(text, text, jsonb, boolean, text, text) is
@@ -762,6 +765,28 @@ $$;
 comment on function migration_guard.comparable_entries(migration_guard.catalog_entry[]) is
   'Objects under their kind and identity with all that is to be said of them in words: equal for catalogs that are the same.';
 
+create function migration_guard.described_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return query
+  select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
+    coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, null::jsonb, null::text, null::jsonb
+  from migration_guard.catalog_objects as o
+  where (o.schema_name = any (schema_names) or o.objid = any (ids) or o.parent = any (ids))
+    and not migration_guard.is_reserved_schema(o.schema_name)
+    and not exists (
+      select from pg_depend as e
+      where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent)));
+end
+$$;
+comment on function migration_guard.described_entries(text[], oid[]) is
+  'As live_entries, but for the signatures, which say nothing that the words do not: what is read while others wait.';
+
 create function migration_guard.compared_catalog(backup_schema text, kept oid[])
 returns table (kind text, object text, before text, after text)
 language plpgsql stable
@@ -769,20 +794,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   recorded constant migration_guard.catalog_entry[] := array(select r.entry from migration_guard.recorded_entries(backup_schema) as r);
+  elsewhere text[];
   plan_schema text;
   live migration_guard.catalog_entry[];
 begin
   execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
+  elsewhere := array(select distinct x.schema_name from unnest(recorded) as x where x.schema_name <> plan_schema);
   live := array(
-    select l from migration_guard.live_entries(array[plan_schema], array(select x.objid from unnest(recorded) as x where x.schema_name <> plan_schema)) as l
+    select l from migration_guard.described_entries(array[plan_schema], array(select x.objid from unnest(recorded) as x where x.schema_name <> plan_schema)) as l
     where l.objid <> all (kept) and (l.parent is null or l.parent <> all (kept))
       and (l.schema_name = plan_schema or exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)));
   -- What was dropped and made again elsewhere has another OID.
-  live := live || array(
-    select l from migration_guard.live_entries(
-      array(select distinct x.schema_name from unnest(recorded) as x where x.schema_name <> plan_schema), '{}') as l
-    where exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)
-      and not exists (select from unnest(live) as y where y.kind = l.kind and y.identity = l.identity));
+  if elsewhere <> '{}' then
+    live := live || array(
+      select l from migration_guard.described_entries(elsewhere, '{}') as l
+      where exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)
+        and not exists (select from unnest(live) as y where y.kind = l.kind and y.identity = l.identity));
+  end if;
   return query
   select coalesce(o.kind, n.kind), coalesce(o.identity, n.identity), o.content, n.content
   from migration_guard.comparable_entries(recorded) as o
@@ -1010,20 +1038,28 @@ comment on function migration_guard.run_rollback_statement(text, text, bigint, b
 
 -- The job -----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard.held_locks() returns table (relation oid, mode text)
-language sql volatile
+create function migration_guard.held_locks(known jsonb default '{}') returns table (relation oid, mode text)
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select l.relation, l.mode
-  from pg_locks as l
-  join pg_class as c on c.oid = l.relation
+begin
+  return query
+  with strong as materialized (
+    select l.relation, l.mode
+    from pg_locks as l
+    where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
+      and l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      and not known ? format('%s %s', l.relation, l.mode)
+  )
+  select s.relation, s.mode
+  from strong as s
+  join pg_class as c on c.oid = s.relation and c.relkind in ('r', 'p', 'm', 'v', 'f')
   join pg_namespace as n on n.oid = c.relnamespace
-  where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
-    and l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-    and c.relkind in ('r', 'p', 'm', 'v', 'f') and not migration_guard.is_reserved_schema(n.nspname)
+  where not migration_guard.is_reserved_schema(n.nspname);
+end
 $$;
-comment on function migration_guard.held_locks() is
-  'Locks of this transaction that others may wait for, on tables and views.';
+comment on function migration_guard.held_locks(jsonb) is
+  'Locks of this transaction that others may wait for, on tables and views, but for those that are known.';
 
 create function migration_guard.statement_work(statement jsonb) returns bigint
 language sql immutable
@@ -1043,14 +1079,17 @@ declare
   parts text[];
   condition text;
 begin
+  if statement !~ '^(insert|delete|create temporary table) ' then
+    return statement;
+  end if;
   -- A name or a text that is no plain word could look like anything.
   if regexp_replace(statement, $words$"[a-zA-Z0-9_$]+"|'[a-z%]*( [a-z]+)?'$words$, '', 'g') ~ $quotes$["']$quotes$ then
     return statement;
   end if;
   parts := coalesce(
     regexp_match(statement, format('^(insert into .* from %s)()$', table_pattern)),
-    -- The rows that go, to where they are kept.
-    regexp_match(statement, format('^(insert into .* from [(]select .* from %s)([)] as s left join .*)$', table_pattern)),
+    -- The rows that differ, and those that go to where they are kept.
+    regexp_match(statement, format('^((?:insert into|create temporary table) .* from [(]select .* from %s)([)] as s (?:left |full )?join .*)$', table_pattern)),
     regexp_match(statement, format('^(insert into .* from %s) where ((?:not )?exists [(].*[)]|num_nonnulls[(].*)$', table_pattern)),
     regexp_match(statement, format('^(delete from %s using .*) where (.*)$', table_pattern)));
   condition := migration_guard.ticking(to_regclass(parts[2]), parts[3]);
@@ -1062,52 +1101,85 @@ begin
 end
 $$;
 comment on function migration_guard.ticking_statement(text, bigint) is
-  'A statement that copies, keeps, deletes or puts back the rows of a large table, with a condition that is always true and shows
+  'A statement that compares, copies, keeps, deletes or puts back the rows of a large table, with a condition that is always true and shows
 how far it is; any other as it is.';
+
+create function migration_guard.statements_to_run(backup_schema text, options jsonb, planned jsonb)
+returns table (step int, phase int, statement text, "on" text, table_id bigint, effect text, expected_lock text, units bigint, is_last boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select a.step, a.phase, a.statement, a."on", o.id, migration_guard.statement_effect(a.statement), a."on" || ' ' || migration_guard.statement_lock(a.statement),
+    migration_guard.statement_work(p.value), a.step = max(a.step) over ()
+  from migration_guard.all_rollback_statements(backup_schema, options) as a
+  join jsonb_array_elements(planned) as p on (p.value ->> 'step')::int = a.step
+  left join pg_temp.migration_guard_objects as o on o.was and o.kind = 'table' and (o.old).identity = a."on"
+  order by a.step;
+end
+$$;
+comment on function migration_guard.statements_to_run(text, jsonb, jsonb) is
+  'The statements of a rollback with all that is to be known of each before the first one locks anything.';
 
 create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set check_function_bodies = off set synchronize_seqscans = off
+set check_function_bodies = off set synchronize_seqscans = off set jit = off
 as $$
 declare
-  units bigint;
-  begun timestamptz;
-  rows bigint;
+  -- Of each lock that was found, since when it is held at most, and which ones statements were expected to take.
   held jsonb := '{}';
+  expected text[] := '{}';
   taken jsonb;
-  ran jsonb := '[]';
+  begun timestamptz;
+  looked timestamptz;
+  shown timestamptz := '-infinity';
+  -- Units of work of the statements since then.
+  unfinished bigint := 0;
+  rows bigint;
+  ran jsonb[] := '{}';
   counts jsonb;
   s record;
 begin
-  for s in
-    select a.*, (select o.id from pg_temp.migration_guard_objects as o where o.was and o.kind = 'table' and (o.old).identity = a."on") as table_id
-    from migration_guard.all_rollback_statements(backup_schema, options) as a order by a.step
-  loop
+  -- Rows are joined with their copies in as much memory as an index is built in.
+  perform set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', true);
+  for s in select * from migration_guard.statements_to_run(backup_schema, options, planned) loop
     -- Counted when nobody can write any more.
     if counts is null and s.phase > 0 then
       counts := migration_guard.rebuilt_counts();
     end if;
-    units := (select migration_guard.statement_work(p) from jsonb_array_elements(planned) as p where (p ->> 'step')::bigint = s.step);
-    perform migration_guard.begin_step(format('statement@%s+%s', s.step, migration_guard.unshown_units(units)));
     begun := clock_timestamp();
-    rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, units);
-    perform migration_guard.finish_work(units);
-    -- Since when each lock is held.
-    select coalesce(jsonb_object_agg(format('%s %s', l.relation, l.mode), begun), '{}') into taken
-    from migration_guard.held_locks() as l where not held ? format('%s %s', l.relation, l.mode);
-    held := held || taken;
-    ran := ran || jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when migration_guard.statement_effect(s.statement) = 'rows' then rows end,
-      'milliseconds', round(extract(epoch from clock_timestamp() - begun) * 1000, 1), 'locks', (
-        select coalesce(jsonb_agg(jsonb_build_object('relation', split_part(k, ' ', 1)::oid::regclass::text, 'mode', split_part(k, ' ', 2))), '[]')
-        from jsonb_object_keys(taken) as k));
+    looked := coalesce(looked, begun);
+    -- What takes no time is not shown one by one; what may wait, or works on rows, is.
+    if s.phase = 0 or s.units > 1 or begun > shown + interval '0.1 seconds' then
+      perform migration_guard.finish_work(unfinished);
+      unfinished := 0;
+      perform migration_guard.begin_step(format('statement@%s+%s', s.step, migration_guard.unshown_units(s.units)));
+      shown := begun;
+    end if;
+    rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
+    unfinished := unfinished + s.units;
+    taken := '[]';
+    -- Postgres lists the locks of everybody to whoever looks for his own.
+    if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
+      select coalesce(jsonb_agg(jsonb_build_object('relation', l.relation::regclass::text, 'mode', l.mode)), '[]'),
+        held || coalesce(jsonb_object_agg(format('%s %s', l.relation, l.mode), looked), '{}')
+      into taken, held
+      from migration_guard.held_locks(held) as l;
+      expected := expected || case when taken <> '[]' then s.expected_lock end;
+      looked := null;
+    end if;
+    ran := array_append(ran, jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when s.effect = 'rows' then rows end,
+      'milliseconds', round(extract(epoch from clock_timestamp() - begun) * 1000, 1), 'locks', taken));
   end loop;
+  perform migration_guard.finish_work(unfinished);
   return jsonb_build_object('statements', ran, 'held', held, 'counts', coalesce(counts, '{}'));
 end
 $$;
 comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb, jsonb) is
-  'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks it took; and
-how many rows the tables had that it has made anew.';
+  'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks were found after
+it; and how many rows the tables had that it has made anew.';
 
 create function migration_guard.assert_catalog_is_back(backup_schema text) returns jsonb
 language plpgsql volatile
@@ -1220,12 +1292,14 @@ declare
   discarded regclass;
   total bigint;
   added bigint;
+  has_any boolean := false;
   counts jsonb := '{}';
 begin
   for discarded in
     select c.oid::regclass from pg_class as c
     where c.relnamespace = to_regnamespace(quote_ident(backup.schema_name)) and c.relkind = 'r' and c.relname ~ '_discarded$' order by c.relname
   loop
+    has_any := true;
     execute format('select count(*), count(*) filter (where d.discarded_at = now()) from %s as d', discarded) into total, added;
     if total = 0 then
       execute format('drop table %s', discarded);
@@ -1234,6 +1308,8 @@ begin
       counts := counts || jsonb_build_object(discarded::text, added);
     end if;
   end loop;
+  -- Without any the schema is as it was.
+  if not has_any then return counts; end if;
   perform migration_guard.close_schema(backup.schema_name);
   update migration_guard.backups as b set members = array(select c.identity from migration_guard.schema_contents(backup.schema_name) as c order by c.identity)
   where b.id = backup.id;
@@ -1276,11 +1352,15 @@ declare
   tables jsonb;
   ended timestamptz;
 begin
-  select p.* into plan from migration_guard.plan_rollback(backup.version, options, null) as p;
+  select p.* into plan from migration_guard.plan_rollback(backup.version, options, null,
+    array(select d::oid from jsonb_array_elements_text(job.parameters -> 'differing') as d)) as p;
   perform migration_guard.refuse_changed_plan(job.parameters ->> 'plan_hash', plan.plan_hash, plan.statements);
   perform migration_guard.refuse_impossible(plan.possible, plan.cannot_undo);
   perform set_config('migration_guard.actor', job.actor, true);
   perform set_config('lock_timeout', '5s', true);
+  -- A session plans a query when it first runs it: not while others wait.
+  perform from migration_guard.compared_catalog(backup.schema_name, '{}');
+  perform from migration_guard.held_locks();
   ran := migration_guard.run_rollback_statements(job, backup.schema_name, options, plan.statements);
   perform migration_guard.begin_step('proof');
   catalog := migration_guard.assert_catalog_is_back(backup.schema_name);
