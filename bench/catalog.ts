@@ -23,7 +23,8 @@ const exponentTarget = 1.05;
 const moduleObjects = 97;
 const sharedObjects = 3;
 
-const help = `Measures catalog work on schemas of several sizes without rows: a backup, its diff, its rollback plan where nothing
+const help =
+  `Measures catalog work on schemas of several sizes without rows: a backup, its diff, its rollback plan where nothing
 is to do and after some renames, and pg_dump --schema-only of the same schema, in turns. Starts a Postgres of its own in a
 temporary folder, and removes it. It is of the newest major that the installed pg_dump reads, 17 at most.
 
@@ -144,11 +145,16 @@ async function runJob(
   type: "backup" | "diff",
   measure: (work: Work, run: () => Promise<void>) => Promise<void>,
 ) {
-  await inSession(database, (sql) =>
-    type === "backup"
-      ? sql`select migration_guard.enqueue_backup('v1.0', 'bench')`
-      : sql`select migration_guard.enqueue_diff('v1.0', 'bench')`);
-  await measure(type, () => inSession(database, (sql) => sql`call migration_guard.work()`.simple()));
+  await inSession(
+    database,
+    (sql) =>
+      type === "backup"
+        ? sql`select migration_guard.enqueue_backup('v1.0', 'bench')`
+        : sql`select migration_guard.enqueue_diff('v1.0', 'bench')`,
+  );
+  await measure(type, async () => {
+    await inSession(database, (sql) => sql`call migration_guard.work()`.simple());
+  });
   return await inSession(database, async (sql) => {
     const [job] = await sql<{ error: unknown; objects: number; is_clean: boolean }[]>`
       select error, (result ->> 'objects_backed_up')::int as objects, (result ->> 'is_clean')::boolean as is_clean
@@ -209,13 +215,20 @@ async function summarize(schemas: Schema[]): Promise<Figures> {
       objects,
       seconds: mapWorks(works, (work) => spread(seconds[work])),
       // In each round beside what pg_dump has taken before and after.
-      ratios: mapWorks(works.slice(1), (work) =>
-        spread(seconds[work].map((each, round) =>
-          each / ((seconds.pg_dump[2 * round]! + seconds.pg_dump[2 * round + 1]!) / 2)
-        ))),
+      ratios: mapWorks(
+        works.slice(1),
+        (work) =>
+          spread(
+            seconds[work].map((each, round) =>
+              each / ((seconds.pg_dump[2 * round]! + seconds.pg_dump[2 * round + 1]!) / 2)
+            ),
+          ),
+      ),
     })),
-    exponents: mapWorks(works, (work) =>
-      exponent(schemas.map(({ objects, seconds }) => [objects, spread(seconds[work]).median]))),
+    exponents: mapWorks(
+      works,
+      (work) => exponent(schemas.map(({ objects, seconds }) => [objects, spread(seconds[work]).median])),
+    ),
   };
 }
 
