@@ -523,7 +523,7 @@ comment on function migration_guard.compare_table(text, migration_guard.table_pa
   'What has changed in the rows of a table since the backup. The checksum is enough where nothing has; otherwise the rows are joined.';
 
 create function migration_guard.row_drift(
-  backup migration_guard.backups, pairs migration_guard.table_pair[], sample_keys int default 0, include_values boolean default false
+  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, known_pairs migration_guard.table_pair[] default null
 ) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -534,6 +534,8 @@ as $$
 declare
   -- Each table is read in one statement with a snapshot of its own, while its lock keeps it as it is: a snapshot of the
   -- whole would show a table that somebody truncates or rewrites in the meantime as empty.
+  pairs constant migration_guard.table_pair[] := coalesce(known_pairs, array(
+    select p from migration_guard.table_pairs(backup.schema_name, array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as p));
   pair migration_guard.table_pair;
   live record;
   outcome jsonb;
@@ -558,7 +560,7 @@ begin
   return tables;
 end
 $$;
-comment on function migration_guard.row_drift(migration_guard.backups, migration_guard.table_pair[], int, boolean) is
+comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, migration_guard.table_pair[]) is
   'For each table of a backup how many rows were inserted, updated and deleted since, with samples of their keys, and with
 values only where they are asked for.';
 
@@ -637,7 +639,7 @@ begin
     select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
     from unnest(pairs) as p where p.live is not null));
   select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.object_drift(compared) as d;
-  tables := migration_guard.row_drift(backup, pairs, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values);
+  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values, pairs);
 
   select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
   from (
