@@ -18,21 +18,21 @@
 
 -- What the views are made with ----------------------------------------------------------------------------------------
 
-create function migration_guard.grant_statements(target text, acl aclitem[], acl_default aclitem[], owner oid, column_name text default null)
+create function migration_guard.grant_statements(target text, acl aclitem[], acl_default aclitem[], owner oid, column_name text default '')
 returns text[]
-language sql stable
+language sql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
   with granted as (
     select g.grantor, g.is_grantable, min(g.position) as position,
       case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end as grantee,
-      string_agg(lower(g.privilege_type) || coalesce(' (' || quote_ident(column_name) || ')', ''), ', ' order by g.privilege_type) as privileges
+      string_agg(lower(g.privilege_type) || case when column_name <> '' then format(' (%I)', column_name) else '' end, ', ' order by g.privilege_type) as privileges
     from aclexplode(acl) with ordinality as g (grantor, grantee, privilege_type, is_grantable, position)
     group by g.grantor, g.grantee, g.is_grantable
   ),
   statements as (
     select false as is_passed_on, 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
-    where column_name is null
+    where column_name = ''
     union all
     select g.grantor <> owner, g.position,
       -- Only who granted a privilege can be the one who did.
@@ -43,16 +43,16 @@ as $$
     from granted as g
   )
   select case
-    when acl is null or (acl @> acl_default and acl_default @> acl) then '{}'
+    when acl @> acl_default and acl_default @> acl then '{}'
     else array(select s.statement from statements as s order by s.is_passed_on, s.position, s.statement)
   end
 $$;
 comment on function migration_guard.grant_statements(text, aclitem[], aclitem[], oid, text) is
-  'The statements that give an object the privileges in an access control list, none where it is the default one. Target
-reads as after ON in GRANT.';
+  'The statements that give an object the privileges in an access control list, none where it is the default one, and
+null where there is no list. Target reads as after ON in GRANT.';
 
 create function migration_guard.option_list(options text[]) returns text
-language sql immutable
+language sql immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
   select string_agg(
@@ -64,7 +64,7 @@ comment on function migration_guard.option_list(text[]) is
   'Storage parameters, as pg_class.reloptions has them, in the form that WITH ( … ) takes; null where there are none.';
 
 create function migration_guard.foreign_option_list(options text[]) returns text
-language sql immutable
+language sql immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
   select string_agg(format('%I %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' order by position)
@@ -79,35 +79,21 @@ set search_path = pg_catalog, pg_temp
 as $$ select format(template, value) $$;
 comment on function migration_guard.phrase(text, text) is 'format() of one value, and null where there is none.';
 
-create function migration_guard.compact(statements text[]) returns text[]
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$ select array_remove(statements, null) $$;
-comment on function migration_guard.compact(text[]) is 'A list of statements without those that are null.';
+create view migration_guard.catalog_extension_needs with (security_invoker = true) as
+select d.classid, d.objid, e.extname
+from pg_catalog.pg_depend as d
+join pg_catalog.pg_extension as e on e.oid = d.refobjid
+where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'x';
+comment on view migration_guard.catalog_extension_needs is 'The extensions with which an object that is not theirs goes.';
 
-create function migration_guard.extension_statements(classid oid, objid oid, target text) returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select array(
-    select format('alter %s depends on extension %I', target, e.extname)
-    from pg_depend as d
-    join pg_extension as e on e.oid = d.refobjid
-    where d.classid = extension_statements.classid and d.objid = extension_statements.objid
-      and d.refclassid = 'pg_extension'::regclass and d.deptype = 'x'
-    order by e.extname)
-$$;
-comment on function migration_guard.extension_statements(oid, oid, text) is
-  'The statements that tie an object to extensions with which it goes.';
-
-create function migration_guard.has_disabled_foreign_keys(relation oid) returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(bool_and(t.tgenabled = 'D'), false) from pg_trigger as t where t.tgrelid = relation and t.tgisinternal
-$$;
-comment on function migration_guard.has_disabled_foreign_keys(oid) is
-  'Whether all triggers by which Postgres keeps the foreign keys of a table are disabled, as by disable trigger all.';
+create view migration_guard.catalog_disabled_tables with (security_invoker = true) as
+select t.tgrelid as relation
+from pg_catalog.pg_trigger as t
+where t.tgisinternal
+group by t.tgrelid
+having bool_and(t.tgenabled = 'D');
+comment on view migration_guard.catalog_disabled_tables is
+  'Tables of which all triggers by which Postgres keeps the foreign keys are disabled, as by disable trigger all.';
 
 -- The schema itself, its relations ------------------------------------------------------------------------------------
 
@@ -118,10 +104,11 @@ select
   null::oid as parent_classid, null::oid as parent, null::text as parent_name,
   format('create schema if not exists %I', n.nspname) as definition,
   '{}'::text[] as settings, false as is_internal,
-  pg_catalog.pg_get_userbyid(n.nspowner)::text as owner, pg_catalog.obj_description(n.oid, 'pg_namespace') as comment,
-  migration_guard.grant_statements(format('schema %I', n.nspname), n.nspacl, pg_catalog.acldefault('n', n.nspowner), n.nspowner) as grants,
+  pg_catalog.pg_get_userbyid(n.nspowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements(format('schema %I', n.nspname), n.nspacl, pg_catalog.acldefault('n', n.nspowner), n.nspowner), '{}') as grants,
   null::real as sort_order
-from pg_catalog.pg_namespace as n;
+from pg_catalog.pg_namespace as n
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_namespace'::regclass and de.objoid = n.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_schemas is 'Schemas.';
 
 create view migration_guard.catalog_columns with (security_invoker = true) as
@@ -147,7 +134,7 @@ select
     case when a.attnotnull and o.convalidated and (o.conislocal or c.relispartition) then concat_ws(' ', format('constraint %I', o.conname), 'not null', case when o.connoinherit then 'no inherit' end)
       when a.attnotnull and o.oid is null then 'not null' end
   ) as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case
       when a.attgenerated <> '' then null
       when a.atthasdef then format('alter table only %s alter column %I set default %s', r.identity, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid))
@@ -168,7 +155,7 @@ select
       when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
       when i.is_internal then format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
     end,
-    'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(pg_catalog.obj_description(o.oid, 'pg_constraint')),
+    'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(ne.description),
     case when c.relkind in ('r', 'p', 'f', 'm') and coalesce(a.attstattarget, -1) >= 0
       then format('alter table only %s alter column %I set statistics %s', r.identity, a.attname, a.attstattarget) end,
     case when c.relkind in ('r', 'p', 'f', 'm') and a.attstorage <> t.typstorage then format('alter table only %s alter column %I set storage %s', r.identity, a.attname,
@@ -176,10 +163,10 @@ select
     case when a.attcompression <> '' then format('alter table only %s alter column %I set compression %s', r.identity, a.attname,
       case a.attcompression when 'p' then 'pglz' else 'lz4' end) end,
     format('alter table only %s alter column %I ', r.identity, a.attname) || migration_guard.phrase('set (%s)', migration_guard.option_list(a.attoptions))
-  ]) as settings,
+  ], null) as settings,
   i.is_internal,
-  null::text as owner, pg_catalog.col_description(a.attrelid, a.attnum) as comment,
-  migration_guard.grant_statements('table ' || r.identity, a.attacl, '{}', c.relowner, a.attname) as grants,
+  null::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements('table ' || r.identity, a.attacl, '{}', c.relowner, a.attname), '{}') as grants,
   a.attnum::real as sort_order
 from pg_catalog.pg_attribute as a
 join pg_catalog.pg_class as c on c.oid = a.attrelid
@@ -203,6 +190,8 @@ left join lateral (
   where a.attidentity <> '' and s.classid = 'pg_catalog.pg_class'::regclass and s.refclassid = 'pg_catalog.pg_class'::regclass
     and s.refobjid = a.attrelid and s.refobjsubid = a.attnum and s.deptype = 'i'
 ) as q on true
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_class'::regclass and de.objoid = a.attrelid and de.objsubid = a.attnum
+left join pg_catalog.pg_description as ne on ne.classoid = 'pg_catalog.pg_constraint'::regclass and ne.objoid = o.oid and ne.objsubid = 0
 where c.relkind in ('r', 'p', 'f', 'v', 'm', 'c') and a.attnum > 0 and not a.attisdropped;
 comment on view migration_guard.catalog_columns is
   'Columns of tables and views, and attributes of composite types: type, collation, identity, generation, not null; as
@@ -221,24 +210,24 @@ select
     case when not c.relispartition then migration_guard.phrase('inherits (%s)', h.parents) end,
     case when c.relkind = 'p' then 'partition by ' || pg_catalog.pg_get_partkeydef(c.oid) end,
     case when m.amname <> 'heap' or c.relkind = 'p' then migration_guard.phrase('using %I', m.amname::text) end,
-    migration_guard.phrase('with (%s)', migration_guard.option_list(c.reloptions || array(select 'toast.' || unnest(x.reloptions)))),
+    migration_guard.phrase('with (%s)', migration_guard.option_list(nullif(c.reloptions || array(select 'toast.' || unnest(x.reloptions)), '{}'))),
     migration_guard.phrase('tablespace %I', s.spcname::text),
     migration_guard.phrase('server %I', v.srvname::text),
     migration_guard.phrase('options (%s)', migration_guard.foreign_option_list(f.ftoptions))
   ) || case when c.relispartition and h.parents is not null then
     format(E';\nalter table only %s attach partition %s %s', h.parents, r.identity, pg_catalog.pg_get_expr(c.relpartbound, c.oid))
     else '' end as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when c.relkind <> 'f' then format('alter table %s %s row level security, %s row level security', r.identity,
       case when c.relrowsecurity then 'enable' else 'disable' end, case when c.relforcerowsecurity then 'force' else 'no force' end) end,
     -- That by an index is a setting of the index.
     case when c.relreplident <> 'i' and c.relkind <> 'f' then format('alter table only %s replica identity %s', r.identity,
       case c.relreplident when 'f' then 'full' when 'n' then 'nothing' else 'default' end) end,
-    case when migration_guard.has_disabled_foreign_keys(c.oid) then format('alter table only %s disable trigger all', r.identity) end
-  ]) as settings,
+    case when exists (select from migration_guard.catalog_disabled_tables as dt where dt.relation = c.oid) then format('alter table only %s disable trigger all', r.identity) end
+  ], null) as settings,
   false as is_internal,
-  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
-  migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner) as grants,
+  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -260,6 +249,7 @@ left join lateral (
   join pg_catalog.pg_namespace as pn on pn.oid = pc.relnamespace
   where i.inhrelid = c.oid and not i.inhdetachpending
 ) as h on true
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_class'::regclass and de.objoid = c.oid and de.objsubid = 0
 where c.relkind in ('r', 'p', 'f');
 comment on view migration_guard.catalog_tables is
   'Tables, partitioned tables, partitions and foreign tables, whole but for constraints and defaults. A partition is made by itself and attached.';
@@ -276,15 +266,15 @@ select
     format('increment by %s minvalue %s maxvalue %s start with %s cache %s', s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache),
     case when s.seqcycle then 'cycle' else 'no cycle' end
   ) as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when w.deptype = 'a' then format('alter sequence %s owned by %s', r.identity, w.column_identity) end,
     case when w.deptype = 'i' and c.relpersistence <> w.relpersistence
       then format('alter sequence %s set %s', r.identity, case c.relpersistence when 'u' then 'unlogged' else 'logged' end) end
-  ]) as settings,
+  ], null) as settings,
   false as is_internal,
   case when w.deptype is null then pg_catalog.pg_get_userbyid(c.relowner)::text end as owner,
-  pg_catalog.obj_description(c.oid, 'pg_class') as comment,
-  migration_guard.grant_statements('sequence ' || r.identity, c.relacl, pg_catalog.acldefault('s', c.relowner), c.relowner) as grants,
+  de.description as comment,
+  coalesce(migration_guard.grant_statements('sequence ' || r.identity, c.relacl, pg_catalog.acldefault('s', c.relowner), c.relowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_sequence as s
 join pg_catalog.pg_class as c on c.oid = s.seqrelid
@@ -298,7 +288,8 @@ left join lateral (
   join pg_catalog.pg_attribute as ta on ta.attrelid = tc.oid and ta.attnum = d.refobjsubid
   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.refclassid = 'pg_catalog.pg_class'::regclass
     and d.deptype in ('a', 'i') and d.refobjsubid > 0
-) as w on true;
+) as w on true
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_class'::regclass and de.objoid = c.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_sequences is
   'Sequences with their parameters and the column that owns them. Where they stand is no part of the definition.';
 
@@ -312,17 +303,19 @@ select
     case c.relkind when 'm' then 'create materialized view' else 'create or replace view' end,
     r.identity,
     case when m.amname <> 'heap' then format('using %I', m.amname) end,
-    migration_guard.phrase('with (%s)', migration_guard.option_list(c.reloptions || array(select 'toast.' || unnest(x.reloptions)))),
+    migration_guard.phrase('with (%s)', migration_guard.option_list(nullif(c.reloptions || array(select 'toast.' || unnest(x.reloptions)), '{}'))),
     migration_guard.phrase('tablespace %I', s.spcname::text),
     'as', rtrim(pg_catalog.pg_get_viewdef(c.oid), ';'),
     case c.relkind when 'm' then 'with no data' end
   ) as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when c.relkind = 'm' and c.relispopulated then 'refresh materialized view ' || r.identity end
-  ]) || migration_guard.extension_statements('pg_catalog.pg_class'::regclass, c.oid, 'materialized view ' || r.identity) as settings,
+  ], null) || array(
+    select format('alter materialized view %s depends on extension %I', r.identity, en.extname)
+    from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_class'::regclass and en.objid = c.oid order by en.extname) as settings,
   false as is_internal,
-  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
-  migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner) as grants,
+  pg_catalog.pg_get_userbyid(c.relowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements('table ' || r.identity, c.relacl, pg_catalog.acldefault('r', c.relowner), c.relowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -330,6 +323,7 @@ cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as
 left join pg_catalog.pg_am as m on m.oid = c.relam
 left join pg_catalog.pg_class as x on x.oid = c.reltoastrelid
 left join pg_catalog.pg_tablespace as s on s.oid = c.reltablespace
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_class'::regclass and de.objoid = c.oid and de.objsubid = 0
 where c.relkind in ('v', 'm');
 comment on view migration_guard.catalog_views is 'Views and materialized views.';
 
@@ -344,15 +338,15 @@ select
   format('alter table %s%I.%I add constraint %I %s', case when o.contype in ('p', 'u') then 'only ' else '' end, n.nspname, c.relname, o.conname,
     pg_catalog.pg_get_constraintdef(o.oid))
   || case when p.parent_index is null then '' else format(E';\nalter index %s attach partition %I.%I', p.parent_index, xn.nspname, x.relname) end as definition,
-  migration_guard.compact(array[(
+  pg_catalog.array_remove(array[(
     select format('alter table %I.%I validate constraint %I', n.nspname, c.relname, o.conname)
     from pg_catalog.pg_inherits as h
     join pg_catalog.pg_constraint as po on po.conrelid = h.inhparent and po.contype = 'c' and po.conname = o.conname and not po.convalidated
     where h.inhrelid = o.conrelid and o.contype = 'c' and o.convalidated and not o.conislocal
     limit 1
-  )]) as settings,
+  )], null) as settings,
   case when o.contype in ('p', 'u') then false else o.conparentid <> 0 or not o.conislocal end as is_internal,
-  null::text as owner, pg_catalog.obj_description(o.oid, 'pg_constraint') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_constraint as o
 join pg_catalog.pg_class as c on c.oid = o.conrelid
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -365,6 +359,7 @@ left join lateral (
   join pg_catalog.pg_namespace as pn on pn.oid = pc.relnamespace
   where i.inhrelid = x.oid
 ) as p on true
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_constraint'::regclass and de.objoid = o.oid and de.objsubid = 0
 -- A constraint trigger is a trigger; not null is told by the column.
 where o.contype in ('c', 'f', 'p', 'u', 'x');
 comment on view migration_guard.catalog_constraints is
@@ -377,17 +372,19 @@ select
   'pg_catalog.pg_class'::regclass::oid as parent_classid, i.indrelid as parent, c.relname::text as parent_name,
   pg_catalog.pg_get_indexdef(i.indexrelid)
   || case when p.parent_index is null then '' else format(E';\nalter index %s attach partition %s', p.parent_index, r.identity) end as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when k.is_internal then 'alter index ' || r.identity || migration_guard.phrase(' set (%s)', migration_guard.option_list(x.reloptions)) end,
     'alter index ' || r.identity || migration_guard.phrase(' set tablespace %I', s.spcname::text),
     case when i.indisclustered then format('alter table %s cluster on %I', r.table_identity, x.relname) end,
     case when i.indisreplident then format('alter table only %s replica identity using index %I', r.table_identity, x.relname) end
-  ]) || array(
+  ], null) || array(
     select format('alter index %s alter column %s set statistics %s', r.identity, a.attnum, a.attstattarget)
     from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attstattarget >= 0 order by a.attnum
-  ) || migration_guard.extension_statements('pg_catalog.pg_class'::regclass, i.indexrelid, 'index ' || r.identity) as settings,
+  ) || array(
+    select format('alter index %s depends on extension %I', r.identity, en.extname)
+    from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_class'::regclass and en.objid = i.indexrelid order by en.extname) as settings,
   k.is_internal,
-  null::text as owner, pg_catalog.obj_description(i.indexrelid, 'pg_class') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_index as i
 join pg_catalog.pg_class as x on x.oid = i.indexrelid
 join pg_catalog.pg_class as c on c.oid = i.indrelid
@@ -407,6 +404,7 @@ left join lateral (
   join pg_catalog.pg_namespace as pn on pn.oid = pc.relnamespace
   where h.inhrelid = i.indexrelid and not k.is_internal
 ) as p on true
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_class'::regclass and de.objoid = i.indexrelid and de.objsubid = 0
 where c.relkind in ('r', 'p', 'm');
 comment on view migration_guard.catalog_indexes is
   'Indexes of tables and materialized views, those that a constraint makes included.';
@@ -417,20 +415,23 @@ select
   n.nspname::text as schema_name, t.tgname::text as name, format('%I on %I.%I', t.tgname, n.nspname, c.relname) as identity,
   'pg_catalog.pg_class'::regclass::oid as parent_classid, t.tgrelid as parent, c.relname::text as parent_name,
   pg_catalog.pg_get_triggerdef(t.oid) as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case
       when t.tgenabled <> 'O' then format('alter table only %I.%I %s trigger %I', n.nspname, c.relname,
         case t.tgenabled when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always' end, t.tgname)
       -- What the table says of all its triggers is not said of this one.
-      when migration_guard.has_disabled_foreign_keys(t.tgrelid) then format('alter table only %I.%I enable trigger %I', n.nspname, c.relname, t.tgname)
+      when exists (select from migration_guard.catalog_disabled_tables as dt where dt.relation = t.tgrelid) then format('alter table only %I.%I enable trigger %I', n.nspname, c.relname, t.tgname)
     end
-  ]) || migration_guard.extension_statements('pg_catalog.pg_trigger'::regclass, t.oid, format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname)) as settings,
+  ], null) || array(
+    select format('alter trigger %s depends on extension %I', format('%I on %I.%I', t.tgname, n.nspname, c.relname), en.extname)
+    from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_trigger'::regclass and en.objid = t.oid order by en.extname) as settings,
   -- That of a partitioned table is on its partitions, too.
   t.tgparentid <> 0 as is_internal,
-  null::text as owner, pg_catalog.obj_description(t.oid, 'pg_trigger') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_trigger as t
 join pg_catalog.pg_class as c on c.oid = t.tgrelid
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_trigger'::regclass and de.objoid = t.oid and de.objsubid = 0
 where not t.tgisinternal;
 comment on view migration_guard.catalog_triggers is 'Triggers, constraint triggers included, and whether they are enabled.';
 
@@ -440,15 +441,16 @@ select
   n.nspname::text as schema_name, w.rulename::text as name, format('%I on %I.%I', w.rulename, n.nspname, c.relname) as identity,
   'pg_catalog.pg_class'::regclass::oid as parent_classid, w.ev_class as parent, c.relname::text as parent_name,
   rtrim(pg_catalog.pg_get_ruledef(w.oid), ';') as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when w.ev_enabled <> 'O' then format('alter table %I.%I %s rule %I', n.nspname, c.relname,
       case w.ev_enabled when 'D' then 'disable' when 'R' then 'enable replica' else 'enable always' end, w.rulename) end
-  ]) as settings,
+  ], null) as settings,
   false as is_internal,
-  null::text as owner, pg_catalog.obj_description(w.oid, 'pg_rewrite') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_rewrite as w
 join pg_catalog.pg_class as c on c.oid = w.ev_class
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_rewrite'::regclass and de.objoid = w.oid and de.objsubid = 0
 -- The one that makes a view a view is told by the view.
 where w.rulename <> '_RETURN';
 comment on view migration_guard.catalog_rules is 'Rules, and whether they are enabled.';
@@ -473,10 +475,11 @@ select
     case when p.polwithcheck is not null then format('with check (%s)', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) end
   ) as definition,
   '{}'::text[] as settings, false as is_internal,
-  null::text as owner, pg_catalog.obj_description(p.oid, 'pg_policy') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_policy as p
 join pg_catalog.pg_class as c on c.oid = p.polrelid
-join pg_catalog.pg_namespace as n on n.oid = c.relnamespace;
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_policy'::regclass and de.objoid = p.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_policies is
   'Row level security policies: kind, command, roles and both expressions.';
 
@@ -486,15 +489,16 @@ select
   n.nspname::text as schema_name, s.stxname::text as name, format('%I.%I', n.nspname, s.stxname) as identity,
   'pg_catalog.pg_class'::regclass::oid as parent_classid, s.stxrelid as parent, c.relname::text as parent_name,
   pg_catalog.pg_get_statisticsobjdef(s.oid) as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     case when s.stxstattarget >= 0 then format('alter statistics %I.%I set statistics %s', n.nspname, s.stxname, s.stxstattarget) end
-  ]) as settings,
+  ], null) as settings,
   false as is_internal,
-  pg_catalog.pg_get_userbyid(s.stxowner)::text as owner, pg_catalog.obj_description(s.oid, 'pg_statistic_ext') as comment,
+  pg_catalog.pg_get_userbyid(s.stxowner)::text as owner, de.description as comment,
   '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_statistic_ext as s
 join pg_catalog.pg_namespace as n on n.oid = s.stxnamespace
-join pg_catalog.pg_class as c on c.oid = s.stxrelid;
+join pg_catalog.pg_class as c on c.oid = s.stxrelid
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_statistic_ext'::regclass and de.objoid = s.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_statistics is 'Extended statistics.';
 
 create view migration_guard.catalog_publication_tables with (security_invoker = true) as
@@ -566,13 +570,15 @@ select
   n.nspname::text as schema_name, p.proname::text as name, r.identity,
   null::oid as parent_classid, null::oid as parent, null::text as parent_name,
   pg_catalog.pg_get_functiondef(p.oid) as definition,
-  migration_guard.extension_statements('pg_catalog.pg_proc'::regclass, p.oid, r.kind || ' ' || r.identity) as settings,
+  array(
+    select format('alter %s %s depends on extension %I', r.kind, r.identity, en.extname)
+    from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_proc'::regclass and en.objid = p.oid order by en.extname) as settings,
   -- The constructors of a range come with it.
   exists (
     select from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
   ) as is_internal,
-  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, pg_catalog.obj_description(p.oid, 'pg_proc') as comment,
-  migration_guard.grant_statements(r.kind || ' ' || r.identity, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner) as grants,
+  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements(r.kind || ' ' || r.identity, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
@@ -580,6 +586,7 @@ cross join lateral (
   select case p.prokind when 'p' then 'procedure' else 'function' end as kind,
     format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)) as identity
 ) as r
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_proc'::regclass and de.objoid = p.oid and de.objsubid = 0
 where p.prokind <> 'a';
 comment on view migration_guard.catalog_functions is 'Functions, window functions and procedures.';
 
@@ -618,8 +625,8 @@ select
       case when g.aggkind = 'h' then 'hypothetical' end
     )) as definition,
   '{}'::text[] as settings, false as is_internal,
-  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, pg_catalog.obj_description(p.oid, 'pg_proc') as comment,
-  migration_guard.grant_statements('function ' || r.signature, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner) as grants,
+  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements('function ' || r.signature, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_aggregate as g on g.aggfnoid = p.oid
@@ -634,7 +641,8 @@ cross join lateral (
   select
     case g.aggfinalmodify when 'r' then 'read_only' when 's' then 'shareable' else 'read_write' end as final_modify,
     case g.aggmfinalmodify when 'r' then 'read_only' when 's' then 'shareable' else 'read_write' end as moving_final_modify
-) as f;
+) as f
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_proc'::regclass and de.objoid = p.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_aggregates is 'Aggregates: plain, moving, ordered-set and hypothetical-set.';
 
 create view migration_guard.catalog_types with (security_invoker = true) as
@@ -664,16 +672,16 @@ select
       case when g.rngcanonical <> 0 then format('canonical = %s', g.rngcanonical) end,
       case when g.rngsubdiff <> 0 then format('subtype_diff = %s', g.rngsubdiff) end))
   end as definition,
-  migration_guard.compact(array[
+  pg_catalog.array_remove(array[
     -- Until 17 it does not follow the owner of its range.
     case when t.typtype = 'r' and current_setting('server_version_num')::int < 170000 then
       (select format('alter type %s owner to %I', pg_catalog.format_type(x.oid, null), pg_catalog.pg_get_userbyid(x.typowner))
        from pg_catalog.pg_type as x where x.oid = g.rngmultitypid) end,
-    'comment on constraint ' || quote_ident(nn.conname) || ' on domain ' || r.identity || ' is ' || quote_literal(pg_catalog.obj_description(nn.oid, 'pg_constraint'))
-  ]) as settings,
+    'comment on constraint ' || quote_ident(nn.conname) || ' on domain ' || r.identity || ' is ' || quote_literal(ne.description)
+  ], null) as settings,
   false as is_internal,
-  pg_catalog.pg_get_userbyid(t.typowner)::text as owner, pg_catalog.obj_description(t.oid, 'pg_type') as comment,
-  migration_guard.grant_statements('type ' || r.identity, t.typacl, pg_catalog.acldefault('T', t.typowner), t.typowner) as grants,
+  pg_catalog.pg_get_userbyid(t.typowner)::text as owner, de.description as comment,
+  coalesce(migration_guard.grant_statements('type ' || r.identity, t.typacl, pg_catalog.acldefault('T', t.typowner), t.typowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_type as t
 join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
@@ -684,6 +692,8 @@ left join pg_catalog.pg_range as g on g.rngtypid = t.oid
 left join pg_catalog.pg_collation as l on l.oid = coalesce(g.rngcollation, t.typcollation)
 left join pg_catalog.pg_namespace as cn on cn.oid = l.collnamespace
 left join pg_catalog.pg_constraint as nn on nn.contypid = t.oid and nn.contype = 'n'
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_type'::regclass and de.objoid = t.oid and de.objsubid = 0
+left join pg_catalog.pg_description as ne on ne.classoid = 'pg_catalog.pg_constraint'::regclass and ne.objoid = nn.oid and ne.objsubid = 0
 where t.typtype in ('e', 'd', 'r') or t.typtype = 'c' and c.relkind = 'c';
 comment on view migration_guard.catalog_types is
   'Enum, domain, range and composite types, whole but for the checks of domains.';
@@ -709,10 +719,11 @@ select
   'pg_catalog.pg_type'::regclass::oid as parent_classid, o.contypid as parent, t.typname::text as parent_name,
   format('alter domain %I.%I add constraint %I %s', n.nspname, t.typname, o.conname, pg_catalog.pg_get_constraintdef(o.oid)) as definition,
   '{}'::text[] as settings, false as is_internal,
-  null::text as owner, pg_catalog.obj_description(o.oid, 'pg_constraint') as comment, '{}'::text[] as grants, null::real as sort_order
+  null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_constraint as o
 join pg_catalog.pg_type as t on t.oid = o.contypid
 join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_constraint'::regclass and de.objoid = o.oid and de.objsubid = 0
 where o.contype = 'c';
 comment on view migration_guard.catalog_domain_constraints is 'Check constraints of domains.';
 

@@ -72,59 +72,88 @@ end
 $$;
 comment on function migration_guard.recorded_entries(text) is 'The objects that a backup schema has recorded.';
 
-create function migration_guard.live_ids(recorded migration_guard.catalog_entry[], planned oid[], schema_names text[], is_same_database boolean)
-returns oid[]
+create function migration_guard.live_ids(backup_schema text, schema_names text[], is_same_database boolean) returns oid[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  recorded oid[];
+  ids oid[];
 begin
   -- What the backup recorded, wherever it is now, and what elsewhere depends on the plan's objects today.
   if is_same_database then
-    return array(
-      select r.objid from unnest(recorded) as r
-      union
-      select d.objid
-      from (
-        select array_agg(r.classid) as classids, array_agg(r.objid) as objids, array_agg(r.objsubid) as objsubids
-        from unnest(recorded) as r where r.objid = any (planned)
-      ) as held
-      cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
-      where not migration_guard.is_extension_member(d.classid, d.objid));
+    execute format('select array_agg(distinct o.objid) from %I.objects_backup as o', backup_schema) into recorded;
+    execute format($query$
+      select array(
+        select d.objid
+        from (
+          select array_agg(o.classid) as classids, array_agg(o.objid) as objids, array_agg(o.objsubid) as objsubids
+          from %1$I.objects_backup as o where o.objid in (select p.objid from %1$I.objects_backup as p where p.in_plan)
+        ) as held
+        cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
+        where not migration_guard.is_extension_member(d.classid, d.objid))
+    $query$, backup_schema) into ids;
+    return recorded || ids;
   end if;
   -- In a restored database all that is left is the names.
-  return array(
-    select o.objid
-    from migration_guard.catalog_objects as o
-    join unnest(recorded) as r on r.kind = o.kind and r.identity = o.identity
-    where o.schema_name <> all (schema_names) and o.schema_name = any (array(select x.schema_name from unnest(recorded) as x)));
+  execute format($query$
+    select array(
+      select o.objid
+      from migration_guard.catalog_objects as o
+      join %1$I.objects_backup as r on r.kind = o.kind and r.identity = o.identity
+      where o.schema_name <> all ($1) and o.schema_name = any (array(select x.schema_name from %1$I.objects_backup as x)))
+  $query$, backup_schema) using schema_names into ids;
+  return ids;
 end
 $$;
-comment on function migration_guard.live_ids(migration_guard.catalog_entry[], oid[], text[], boolean) is
+comment on function migration_guard.live_ids(text, text[], boolean) is
   'OIDs of what is compared with a backup besides all that is in the plan''s schema.';
+
+create function migration_guard.objects_elsewhere(schema_names text[], ids oid[]) returns setof migration_guard.catalog_objects
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- To plan the views takes longer than to read a small catalog: a session plans them once.
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return query
+  select o.* from migration_guard.catalog_objects as o
+  where (o.objid = any (ids) or o.parent = any (ids)) and o.schema_name <> all (schema_names)
+    and not migration_guard.is_reserved_schema(o.schema_name)
+    and not exists (
+      select from pg_depend as e
+      where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent)));
+end
+$$;
+comment on function migration_guard.objects_elsewhere(text[], oid[]) is
+  'The live objects of some OIDs, with what belongs to them, that are in none of some schemas, but for what came with an extension.';
 
 create function migration_guard.live_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
+set jit = off set work_mem = '64MB'
 as $$
 declare
-  objects migration_guard.catalog_objects[];
+  objects migration_guard.catalog_objects[] := array(
+    select o
+    from (select distinct s.name from unnest(schema_names) as s (name) where not migration_guard.is_reserved_schema(s.name)) as s
+    cross join lateral migration_guard.schema_inventory(s.name) as o);
+  -- Each OID that is looked for is compared with every object: only those that were not in the schemas.
+  others constant oid[] := array(
+    select i.id from unnest(ids) as i (id)
+    except
+    select o.objid from unnest(objects) as o);
 begin
-  objects := array(
-    select o from migration_guard.catalog_objects as o
-    where (o.schema_name = any (schema_names) or o.objid = any (ids) or o.parent = any (ids))
-      and not migration_guard.is_reserved_schema(o.schema_name)
-      and not exists (
-        select from pg_depend as e
-        where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent))));
+  if others <> '{}' then
+    objects := objects || array(select o from migration_guard.objects_elsewhere(schema_names, others) as o);
+  end if;
   return query
   select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
     coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, coalesce(s.signature, '{}'), s.acl, coalesce(s.parts, '{}')
   from unnest(objects) as o
-  left join migration_guard.signatures_of(array(select x.objid from unnest(objects) as x)) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
+  left join migration_guard.signatures_of(array(select distinct x.objid from unnest(objects) as x)) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
 end
 $$;
 comment on function migration_guard.live_entries(text[], oid[]) is
@@ -159,26 +188,20 @@ $$;
 comment on function migration_guard.may_be_converted(oid, oid) is
   'Whether values of a type may have a meaning in another; of types that somebody made it is taken for granted.';
 
-create function migration_guard.matched_entries(
-  recorded migration_guard.catalog_entry[], live migration_guard.catalog_entry[], schema_names text[], is_same_database boolean
+create function migration_guard.entries_of_name(
+  lost_entries migration_guard.catalog_entry[], found_entries migration_guard.catalog_entry[], classids oid[], objids oid[], objsubids int[], schema_names text[]
 )
-returns table (old_classid oid, old_objid oid, old_objsubid int, new_classid oid, new_objid oid, new_objsubid int, matched_by text)
+returns table (old_classid oid, old_objid oid, old_objsubid int, new_classid oid, new_objid oid, new_objsubid int)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with old as materialized (select * from unnest(recorded)),
-  new as materialized (select * from unnest(live)),
-  same as materialized (
-    select o.classid, o.objid, o.objsubid
-    from old as o join new as n on (n.classid, n.objid, n.objsubid, n.kind) = (o.classid, o.objid, o.objsubid, o.kind)
-    where is_same_database
-  ),
+  with same as materialized (select s.classid, s.objid, s.objsubid from unnest(classids, objids, objsubids) as s (classid, objid, objsubid)),
   lost as materialized (
     select o.*, migration_guard.whole_of(o.kind, o.signature) as whole, o.parent is null or o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'enum', 'domain', 'composite_type', 'range_type') as is_root
-    from old as o where (o.classid, o.objid, o.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
+    from unnest(lost_entries) as o
   ),
   found as materialized (
-    select n.*, migration_guard.whole_of(n.kind, n.signature) as whole from new as n where (n.classid, n.objid, n.objsubid) not in (select s.classid, s.objid, s.objsubid from same as s)
+    select n.*, migration_guard.whole_of(n.kind, n.signature) as whole from unnest(found_entries) as n
   ),
   roots as materialized (
     select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
@@ -231,17 +254,15 @@ as $$
           and exists (select from owners as x where x.old = jsonb_build_array(w.old ->> 0, w.old ->> 1) and x.new = jsonb_build_array(w.new ->> 0, w.new ->> 1))
         else w.is_namesake end
   )
-  select s.classid, s.objid, s.objsubid, s.classid, s.objid, s.objsubid, 'identity' from same as s
+  select r.* from roots as r
   union all
-  select r.*, 'name' from roots as r
+  select q.* from sequences as q
   union all
-  select q.*, 'name' from sequences as q
-  union all
-  select p.*, 'name' from parts as p
+  select p.* from parts as p
 $$;
-comment on function migration_guard.matched_entries(migration_guard.catalog_entry[], migration_guard.catalog_entry[], text[], boolean) is
-  'Which live object each recorded one is: by OID, attribute number or enum value, and where that is gone by name, below what
-its parent is now.';
+comment on function migration_guard.entries_of_name(migration_guard.catalog_entry[], migration_guard.catalog_entry[], oid[], oid[], int[], text[]) is
+  'Which of the live objects that are none of the recorded ones by OID, attribute number or enum value has the name of one that
+is gone, below what its parent is now. Those that are the same are given by these three.';
 
 create function migration_guard.translated(signature jsonb, new_ids text[], old_ids text[]) returns jsonb
 language sql immutable
@@ -298,7 +319,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Of a generated column the expression is the definition.
-  select migration_guard.compact(array[
+  select array_remove(array[
     case
       when old.kind = 'default_privilege' then case when old.acl is distinct from new.acl then 'definition' end
       when old.signature - k.settings <> translated - k.settings and not (is_readable and old.definition = new.definition) then 'definition'
@@ -313,84 +334,113 @@ as $$
     case when old.acl is distinct from new.acl and not (old.grants <@ new.grants and old.grants @> new.grants) and old.kind <> 'default_privilege' then 'privileges' end,
     case when is_moved then 'place' end,
     case when old.kind = 'index' and old.parts -> 'columns' <> new.parts -> 'columns' then 'column names' end
-  ])
+  ], null)
   from (select case when old.kind = 'column' and old.signature ->> 'generated' <> '' then '{statistics,storage,compression,options}'
     else migration_guard.setting_keys(old.kind) end as settings) as k
 $$;
 comment on function migration_guard.differing_aspects(migration_guard.catalog_entry, migration_guard.catalog_entry, jsonb, boolean, boolean) is
   'What is not as it was of an object. Texts say so only of what refers to nothing that was renamed; otherwise the signature does.';
 
+create function migration_guard.without_places(entry migration_guard.catalog_entry) returns migration_guard.catalog_entry
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row(entry.classid, entry.objid, entry.objsubid, entry.kind, entry.schema_name, entry.name, entry.identity, entry.parent_classid, entry.parent, entry.parent_name,
+    entry.definition, entry.settings, entry.is_internal, entry.owner, entry.comment, entry.grants, entry.sort_order, migration_guard.without_places(entry.signature), entry.acl, entry.parts)::migration_guard.catalog_entry
+$$;
+comment on function migration_guard.without_places(migration_guard.catalog_entry) is 'An object without the places in its signature.';
+
 create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set jit = off set work_mem = '64MB'
 as $$
 declare
   is_same_database constant boolean := migration_guard.is_same_database(backup_schema);
-  recorded migration_guard.catalog_entry[];
-  planned oid[];
   plan_schema text;
   live_schema text;
   schema_names text[];
-  live migration_guard.catalog_entry[];
 begin
   execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
-  select array_agg(r.entry), coalesce(array_agg((r.entry).objid) filter (where r.in_plan), '{}') into recorded, planned
-  from migration_guard.recorded_entries(backup_schema) as r;
-  live_schema := coalesce((
-    select n.nspname::text from pg_namespace as n
-    join unnest(recorded) as r on r.kind = 'schema' and r.name = plan_schema and r.objid = n.oid
-    where is_same_database), plan_schema);
+  execute format('select n.nspname from pg_namespace as n join %I.objects_backup as o on o.kind = ''schema'' and o.name = $1 and o.objid = n.oid where $2', backup_schema)
+    into live_schema using plan_schema, is_same_database;
+  live_schema := coalesce(live_schema, plan_schema);
   schema_names := array(select distinct unnest(array[live_schema, plan_schema]));
-  live := array(
-    select l from migration_guard.live_entries(schema_names, migration_guard.live_ids(recorded, planned, schema_names, is_same_database)) as l);
   return query
-  with matches as materialized (
-    select m.* from migration_guard.matched_entries(recorded, live, schema_names, is_same_database) as m
+  with old as materialized (
+    select r.*, (r.entry).classid, (r.entry).objid, (r.entry).objsubid, (r.entry).kind from migration_guard.recorded_entries(backup_schema) as r
+  ),
+  new as materialized (
+    select n as entry, n.classid, n.objid, n.objsubid, n.kind
+    from migration_guard.live_entries(schema_names, migration_guard.live_ids(backup_schema, schema_names, is_same_database)) as n
+  ),
+  same as materialized (
+    select o.classid, o.objid, o.objsubid
+    from old as o join new as n on (n.classid, n.objid, n.objsubid, n.kind) = (o.classid, o.objid, o.objsubid, o.kind)
+    where is_same_database
+  ),
+  matches as materialized (
+    select s.classid as old_classid, s.objid as old_objid, s.objsubid as old_objsubid, s.classid as new_classid, s.objid as new_objid, s.objsubid as new_objsubid, 'identity' as matched_by
+    from same as s
+    union all
+    select m.*, 'name'
+    from (select array_agg(s.classid) as classids, array_agg(s.objid) as objids, array_agg(s.objsubid) as objsubids from same as s) as s
+    cross join lateral migration_guard.entries_of_name(
+      array(select o.entry from old as o where not exists (select from same as x where (x.classid, x.objid, x.objsubid) = (o.classid, o.objid, o.objsubid))),
+      array(select n.entry from new as n where not exists (select from same as x where (x.classid, x.objid, x.objsubid) = (n.classid, n.objid, n.objsubid))),
+      s.classids, s.objids, s.objsubids, schema_names) as m
   ),
   pairs as materialized (
-    select o as old, n as new, m.matched_by,
+    select m.*, o.kind, (o.entry).parent as old_parent, (o.entry).sort_order as old_sort_order, (n.entry).sort_order as new_sort_order,
       -- What is in a schema does not get another name with it.
-      o.name <> n.name or o.schema_name <> case when n.schema_name = live_schema then plan_schema else n.schema_name end as is_renamed
+      (o.entry).name <> (n.entry).name or (o.entry).schema_name <> case when (n.entry).schema_name = live_schema then plan_schema else (n.entry).schema_name end as is_renamed
     from matches as m
-    join unnest(recorded) as o on (o.classid, o.objid, o.objsubid) = (m.old_classid, m.old_objid, m.old_objsubid)
-    join unnest(live) as n on (n.classid, n.objid, n.objsubid) = (m.new_classid, m.new_objid, m.new_objsubid)
+    join old as o on (o.classid, o.objid, o.objsubid) = (m.old_classid, m.old_objid, m.old_objsubid)
+    join new as n on (n.classid, n.objid, n.objsubid) = (m.new_classid, m.new_objid, m.new_objsubid)
   ),
   -- The OIDs of what was found by name.
   ids as materialized (
-    select coalesce(array_agg((p.new).objid::text), '{}') as new, coalesce(array_agg((p.old).objid::text), '{}') as old
-    from pairs as p where (p.new).objsubid = 0 and (p.new).objid <> (p.old).objid
+    select coalesce(array_agg(p.new_objid::text), '{}') as new, coalesce(array_agg(p.old_objid::text), '{}') as old
+    from pairs as p where p.new_objsubid = 0 and p.new_objid <> p.old_objid
   ),
   unreadable as materialized (
     select r.classid, r.objid, r.objsubid
-    from (select array_agg((p.new).objid) as objids, array_agg((p.new).objsubid) as subids from pairs as p where p.is_renamed) as n
+    from (select array_agg(p.new_objid) as objids, array_agg(p.new_objsubid) as subids from pairs as p where p.is_renamed) as n
     cross join lateral migration_guard.live_renames(n.objids, n.subids) as r
     union
-    select (p.new).classid, (p.new).objid, (p.new).objsubid from pairs as p where p.is_renamed
+    select p.new_classid, p.new_objid, p.new_objsubid from pairs as p where p.is_renamed
   ),
-  places as materialized (
-    select (p.new).classid, (p.new).objid, (p.new).objsubid,
-      row_number() over (partition by (p.old).parent order by (p.old).sort_order)
-        <> row_number() over (partition by (p.old).parent order by (p.new).sort_order) as is_moved
-    from pairs as p where (p.old).kind in ('column', 'attribute', 'enum_value')
+  placed as materialized (
+    select p.*, p.kind in ('column', 'attribute', 'enum_value') and
+      row_number() over (partition by p.kind, p.old_parent order by p.old_sort_order)
+        <> row_number() over (partition by p.kind, p.old_parent order by p.new_sort_order) as is_moved
+    from pairs as p
   )
-  select p.old, p.new, r.in_plan, r.creation_order, p.matched_by, p.is_renamed,
-    migration_guard.differing_aspects(p.old, p.new, migration_guard.translated((p.new).signature, i.new, i.old),
-      not exists (select from unreadable as u where (u.classid, u.objid) = ((p.new).classid, (p.new).objid) and ((p.new).objsubid in (u.objsubid, 0) or u.objsubid = 0))
-        and not exists (select from unreadable as u where (u.classid, u.objid) = ((p.new).parent_classid, (p.new).parent) and u.objsubid = 0),
-      coalesce(l.is_moved, false))
-  from pairs as p
-  join migration_guard.recorded_entries(backup_schema) as r
-    on ((r.entry).classid, (r.entry).objid, (r.entry).objsubid) = ((p.old).classid, (p.old).objid, (p.old).objsubid)
+  select e.old, e.new, o.in_plan, o.creation_order, p.matched_by, p.is_renamed,
+    -- Most are, to the last byte, what they were: then there is nothing to look for.
+    case when e.is_equal then '{}' else migration_guard.differing_aspects(e.old, e.new, migration_guard.translated((e.new).signature, i.new, i.old),
+      not exists (select from unreadable as u where (u.classid, u.objid) = (p.new_classid, p.new_objid) and (p.new_objsubid in (u.objsubid, 0) or u.objsubid = 0))
+        and not exists (select from unreadable as u where (u.classid, u.objid) = ((e.new).parent_classid, (e.new).parent) and u.objsubid = 0),
+      p.is_moved) end
+  from placed as p
+  join old as o on (o.classid, o.objid, o.objsubid) = (p.old_classid, p.old_objid, p.old_objsubid)
+  join new as n on (n.classid, n.objid, n.objsubid) = (p.new_classid, p.new_objid, p.new_objsubid)
   cross join ids as i
-  left join places as l on (l.classid, l.objid, l.objsubid) = ((p.new).classid, (p.new).objid, (p.new).objsubid)
+  cross join lateral (
+    select (o.entry).signature = (n.entry).signature as has_same_signature, o.entry *= n.entry and not p.is_moved as is_equal
+  ) as c
+  cross join lateral (
+    select c.is_equal, case when c.has_same_signature then o.entry else migration_guard.without_places(o.entry) end as old,
+      case when c.has_same_signature then n.entry else migration_guard.without_places(n.entry) end as new
+  ) as e
   union all
-  select r.entry, null, r.in_plan, r.creation_order, null, false, '{}'
-  from migration_guard.recorded_entries(backup_schema) as r
-  where ((r.entry).classid, (r.entry).objid, (r.entry).objsubid) not in (select m.old_classid, m.old_objid, m.old_objsubid from matches as m)
+  select migration_guard.without_places(o.entry), null, o.in_plan, o.creation_order, null, false, '{}'
+  from old as o
+  where not exists (select from matches as m where (m.old_classid, m.old_objid, m.old_objsubid) = (o.classid, o.objid, o.objsubid))
   union all
-  select null, n, null, null, null, false, '{}'
-  from unnest(live) as n
-  where (n.classid, n.objid, n.objsubid) not in (select m.new_classid, m.new_objid, m.new_objsubid from matches as m);
+  select null, migration_guard.without_places(n.entry), null, null, null, false, '{}'
+  from new as n
+  where not exists (select from matches as m where (m.new_classid, m.new_objid, m.new_objsubid) = (n.classid, n.objid, n.objsubid));
 end
 $$;
 comment on function migration_guard.compared_objects(text) is
@@ -398,16 +448,16 @@ comment on function migration_guard.compared_objects(text) is
 
 -- What is told of it --------------------------------------------------------------------------------------------------
 
-create function migration_guard.object_matches(backup_schema text)
+create function migration_guard.object_matches(compared migration_guard.compared_object[])
 returns table (classid oid, objid oid, objsubid int, live_classid oid, live_objid oid, live_objsubid int, matched_by text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select (c.old).classid, (c.old).objid, (c.old).objsubid, (c.new).classid, (c.new).objid, (c.new).objsubid, c.matched_by
-  from migration_guard.compared_objects(backup_schema) as c
+  from unnest(compared) as c
   where c.matched_by is not null
 $$;
-comment on function migration_guard.object_matches(text) is
+comment on function migration_guard.object_matches(migration_guard.compared_object[]) is
   'The live object that each recorded one is now, where there is one.';
 
 create function migration_guard.whole_definition(entry migration_guard.catalog_entry, aspects text[]) returns text
@@ -425,23 +475,33 @@ $$;
 comment on function migration_guard.whole_definition(migration_guard.catalog_entry, text[]) is
   'What is to be said of some aspects of an object.';
 
+create function migration_guard.object_drift(compared migration_guard.compared_object[])
+returns table (changes text[], kind text, object text, now text, before text, after text, matched_by text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    array_remove(array[
+      case when (c.old).classid is null then 'new' when (c.new).classid is null then 'missing' end,
+      case when c.is_renamed then 'renamed' end,
+      case when c.aspects <> '{}' then 'redefined' end], null),
+    coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity,
+    case when (c.new).classid is null then (c.old).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.old, c.aspects) end,
+    case when (c.old).classid is null then (c.new).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.new, c.aspects) end,
+    c.matched_by
+  from unnest(compared) as c
+  where c.matched_by is null or c.is_renamed or c.aspects <> '{}'
+  order by c.creation_order, coalesce((c.old).kind, (c.new).kind), coalesce((c.old).identity, (c.new).identity)
+$$;
+comment on function migration_guard.object_drift(migration_guard.compared_object[]) is
+  'What there is to be told of those objects that are not as they were recorded: renamed, redefined, missing or new.';
+
 create function migration_guard.schema_drift(backup migration_guard.backups)
 returns table (changes text[], kind text, object text, now text, before text, after text, matched_by text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select
-    migration_guard.compact(array[
-      case when (c.old).classid is null then 'new' when (c.new).classid is null then 'missing' end,
-      case when c.is_renamed then 'renamed' end,
-      case when c.aspects <> '{}' then 'redefined' end]),
-    coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity,
-    case when (c.new).classid is null then (c.old).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.old, c.aspects) end,
-    case when (c.old).classid is null then (c.new).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.new, c.aspects) end,
-    c.matched_by
-  from migration_guard.compared_objects(backup.schema_name) as c
-  where c.matched_by is null or c.is_renamed or c.aspects <> '{}'
-  order by c.creation_order, coalesce((c.old).kind, (c.new).kind), coalesce((c.old).identity, (c.new).identity)
+  select d.* from migration_guard.object_drift(array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as d
 $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';

@@ -36,13 +36,13 @@ $$;
 comment on function migration_guard.key_columns(text) is
   'Names of the columns of a primary key or unique constraint as Postgres prints it; null for any other constraint.';
 
-create function migration_guard.table_pairs(schema_name text) returns setof migration_guard.table_pair
+create function migration_guard.table_pairs(schema_name text, compared migration_guard.compared_object[]) returns setof migration_guard.table_pair
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query execute format($query$
-    with matches as materialized (select * from migration_guard.object_matches(%1$L)),
+    with matches as materialized (select * from migration_guard.object_matches($1)),
     labels as (
       select coalesce(jsonb_object_agg(m.live_objid, o.name), '{}') as labels
       from %1$I.objects_backup as o
@@ -76,10 +76,10 @@ begin
     cross join labels as l
     left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
     order by t.source_schema, t.source_table
-  $query$, schema_name);
+  $query$, schema_name) using compared;
 end
 $$;
-comment on function migration_guard.table_pairs(text) is
+comment on function migration_guard.table_pairs(text, migration_guard.compared_object[]) is
   'The copied tables of a backup schema, each with the live table that it is now, its columns and its keys.';
 
 -- What a live column reads like in the backup -------------------------------------------------------------------------
@@ -661,7 +661,8 @@ comment on function migration_guard.compare_table(migration_guard.backups, migra
 compared, the checksum is enough for a table that has not changed; otherwise the rows are joined.';
 
 create function migration_guard.row_drift(
-  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, is_exact boolean default false
+  backup migration_guard.backups, sample_keys int default 0, include_values boolean default false, is_exact boolean default false,
+  known_pairs migration_guard.table_pair[] default null
 ) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -672,7 +673,8 @@ as $$
 declare
   -- Each table is read in one statement with a snapshot of its own, while its lock keeps it as it is: a snapshot of the
   -- whole would show a table that somebody truncates or rewrites in the meantime as empty.
-  pairs constant migration_guard.table_pair[] := array(select p from migration_guard.table_pairs(backup.schema_name) as p);
+  pairs constant migration_guard.table_pair[] := coalesce(known_pairs, array(
+    select p from migration_guard.table_pairs(backup.schema_name, array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as p));
   pair migration_guard.table_pair;
   live record;
   outcome jsonb;
@@ -697,7 +699,7 @@ begin
   return tables;
 end
 $$;
-comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, boolean) is
+comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, boolean, migration_guard.table_pair[]) is
   'For each table of a backup how many rows were inserted, updated and deleted since, with samples of their keys, and with
 values only where they are asked for. Exact is what compares every value, and relies on nothing that Postgres says of its rows.';
 
@@ -760,6 +762,8 @@ as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(job.version);
   include_values constant boolean := coalesce((job.parameters ->> 'include_values')::boolean, false);
+  compared migration_guard.compared_object[];
+  pairs migration_guard.table_pair[];
   objects jsonb;
   tables jsonb;
   outline jsonb;
@@ -768,13 +772,15 @@ begin
   if include_values then
     raise log 'migration_guard: % reads row values in the diff of % (job %)', job.actor, job.version, job.id;
   end if;
+  compared := array(select c from migration_guard.compared_objects(backup.schema_name) as c);
+  pairs := array(select p from migration_guard.table_pairs(backup.schema_name, compared) as p);
   -- The live rows are read for their checksum, and with the copy's where it is another.
   perform migration_guard.report_progress(job, 'catalog', 0, (
     select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
-    from migration_guard.table_pairs(backup.schema_name) as p where p.live is not null));
-  select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.schema_drift(backup) as d;
+    from unnest(pairs) as p where p.live is not null));
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.object_drift(compared) as d;
   tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values,
-    coalesce((job.parameters ->> 'exact')::boolean, false));
+    coalesce((job.parameters ->> 'exact')::boolean, false), pairs);
 
   select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
   from (

@@ -33,54 +33,75 @@ create function migration_guard.collect_rollback_objects(backup_schema text) ret
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
+set work_mem = '64MB' set jit = off
 as $$
 begin
   drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order;
   create temporary table migration_guard_objects on commit drop as
-  select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
-    c.matched_by, c.is_renamed, c.aspects,
-    (c.old).classid is not null as was, (c.new).classid is not null as "is",
-    (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
+  with objects as materialized (
+    select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
+      c.matched_by, c.is_renamed, c.aspects,
+      -- In every byte, and so nothing of it is to be altered for its own sake.
+      coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
+      (c.old).classid is not null as was, (c.new).classid is not null as "is",
+      (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
+      (c.old).classid as old_classid, (c.old).objid as old_objid, (c.old).objsubid as old_objsubid
+    from migration_guard.compared_objects(backup_schema) as c
+  )
+  select o.*,
     -- Rows of this table: what the object is a part of, live and as recorded.
-    null::bigint as parent_id, null::bigint as old_parent_id,
+    p.id as parent_id, q.id as old_parent_id,
     -- New, and stays.
     false as is_kept,
     -- Goes, and when: now, or when what takes its place is there.
     false as is_dropped, false as is_late,
     -- Is made again from its definition.
-    (c.new).classid is null as is_made,
+    not o.is as is_made,
     -- In place: a column gets its type, a column its default, any object its settings.
     false as is_retyped, false as is_reset,
     null::text as reason, 0 as level, null::text as waiting_name,
     -- A view that needs itself, by way of others.
     false as is_circular
-  from migration_guard.compared_objects(backup_schema) as c;
-  update pg_temp.migration_guard_objects as o set
-    parent_id = (
-      select p.id from pg_temp.migration_guard_objects as p
-      where (p.classid, p.objid) = ((o.new).parent_classid, (o.new).parent) and p.objsubid = 0 and p.id <> o.id
-        -- An index is a part of its table, and of the constraint that makes it.
-        and p.kind <> 'index' and o.kind <> 'sequence'),
-    old_parent_id = (
-      select p.id from pg_temp.migration_guard_objects as p
-      where ((p.old).classid, (p.old).objid) = ((o.old).parent_classid, (o.old).parent) and (p.old).objsubid = 0 and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence');
+  from objects as o
+  -- An index is a part of its table, and of the constraint that makes it.
+  left join objects as p on (p.classid, p.objid, p.objsubid) = ((o.new).parent_classid, (o.new).parent, 0) and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence'
+  left join objects as q on (q.old_classid, q.old_objid, q.old_objsubid) = ((o.old).parent_classid, (o.old).parent, 0) and q.id <> o.id and q.kind <> 'index' and o.kind <> 'sequence';
+  create index on pg_temp.migration_guard_objects (kind) where kind = 'schema';
+  create index on pg_temp.migration_guard_objects (id);
+  create index on pg_temp.migration_guard_objects (parent_id);
+  create index on pg_temp.migration_guard_objects (old_parent_id);
   create index on pg_temp.migration_guard_objects (classid, objid, objsubid);
-  analyze pg_temp.migration_guard_objects;
+  create index on pg_temp.migration_guard_objects (old_classid, old_objid, old_objsubid);
+  -- Not the objects themselves: to compare those takes longer than all else.
+  analyze pg_temp.migration_guard_objects (id, kind, classid, objid, objsubid, old_classid, old_objid, old_objsubid, parent_id, old_parent_id, was, "is");
   create temporary table migration_guard_copies on commit drop as select 0::oid as source_oid, ''::text as backup_table, '[]'::jsonb as columns, 0::bigint as row_count, ''::text as checksum, 'keep' as mode where false;
   execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum, ''keep'' from %I.tables_backup as t', backup_schema);
-  perform migration_guard.collect_rollback_links();
+  analyze pg_temp.migration_guard_copies;
 end
 $$;
 comment on function migration_guard.collect_rollback_objects(text) is
   'Makes the planner''s temporary tables for a backup schema.';
 
-create function migration_guard.collect_rollback_links() returns void
-language plpgsql volatile
+create function migration_guard.is_anything_to_do() returns boolean
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  return exists (select from pg_temp.migration_guard_objects as o where not o.is_same or o.aspects <> '{}')
+    or exists (select from pg_temp.migration_guard_copies as c where c.mode = 'restore');
+end
+$$;
+comment on function migration_guard.is_anything_to_do() is
+  'Whether any object is not as it was, or the rows of any table are to be put back: only then is there anything to be planned.';
+
+create function migration_guard.collect_rollback_links() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set work_mem = '64MB' set jit = off
+as $$
+begin
   create temporary table migration_guard_links on commit drop as
-  with edges as (
+  with edges as materialized (
     select
       coalesce(s.owner_classid, d.classid) as classid, coalesce(s.owner_objid, d.objid) as objid,
       case when f.oid is not null then f.adnum when s.owner_objid is null then d.objsubid else 0 end as objsubid,
@@ -103,25 +124,24 @@ begin
     where (d.refobjid >= 16384 or d.refclassid = 'pg_namespace'::regclass)
       and not exists (select from pg_trigger as t where d.classid = 'pg_trigger'::regclass and t.oid = d.objid and t.tgisinternal)
   ),
+  objects as materialized (select o.id, o.classid, o.objid, o.objsubid, o.parent_id from pg_temp.migration_guard_objects as o where o.is),
   -- A column is a row of its own, every other part of an object is the object.
   ends as (
-    select distinct o.id, e.classid, e.objid, r.id as ref_id, e.via
+    select distinct coalesce(p.id, o.id) as id, e.classid, e.objid, coalesce(s.id, r.id) as ref_id, e.via
     from edges as e
-    left join pg_temp.migration_guard_objects as o on (o.classid, o.objid) = (e.classid, e.objid)
-      and o.objsubid = case when exists (
-        select from pg_temp.migration_guard_objects as x where (x.classid, x.objid, x.objsubid) = (e.classid, e.objid, e.objsubid)) then e.objsubid else 0 end
+    left join objects as o on (o.classid, o.objid, o.objsubid) = (e.classid, e.objid, 0)
+    left join objects as p on (p.classid, p.objid, p.objsubid) = (e.classid, e.objid, e.objsubid)
+    left join objects as r on (r.classid, r.objid, r.objsubid) = (e.refclassid, e.refobjid, 0)
+    left join objects as s on (s.classid, s.objid, s.objsubid) = (e.refclassid, e.refobjid, e.refobjsubid)
     -- Of what is not compared, only what stands by itself can bar the way.
-    join pg_temp.migration_guard_objects as r on (r.classid, r.objid) = (e.refclassid, e.refobjid)
-      and r.objsubid = case when exists (
-        select from pg_temp.migration_guard_objects as x where (x.classid, x.objid, x.objsubid) = (e.refclassid, e.refobjid, e.refobjsubid)) then e.refobjsubid else 0 end
-    where o.id is not null or e.deptype = 'n'
+    where coalesce(s.id, r.id) is not null and (coalesce(p.id, o.id) is not null or e.deptype = 'n')
   )
   select e.id, e.classid, e.objid, e.ref_id, e.via from ends as e
   -- A table does not need its columns, whatever its constraints on them say.
-  where e.id is distinct from e.ref_id and not exists (
-    select from pg_temp.migration_guard_objects as r where r.id = e.ref_id and r.parent_id = e.id)
+  where e.id is distinct from e.ref_id and not exists (select from objects as r where r.id = e.ref_id and r.parent_id = e.id)
   union
   select o.id, o.classid, o.objid, o.parent_id, 'part' from pg_temp.migration_guard_objects as o where o.parent_id is not null and o.kind <> 'sequence';
+  create index on pg_temp.migration_guard_links (id);
   create index on pg_temp.migration_guard_links (ref_id);
   analyze pg_temp.migration_guard_links;
 end
@@ -161,7 +181,8 @@ declare
 begin
   update pg_temp.migration_guard_copies as c set mode = 'restore'
   from pg_temp.migration_guard_objects as t
-  where (t.old).objid = c.source_oid and t.kind = 'table' and migration_guard.rollback_mode(options, (t.old).name) = 'restore';
+  where t.old_objid = c.source_oid and t.kind = 'table' and migration_guard.rollback_mode(options, (t.old).name) = 'restore';
+  if not found then return; end if;
   -- A table whose rows are as they were has nothing to be restored.
   for copied in
     select c.source_oid, c.checksum, t.objid
@@ -314,6 +335,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not exists (select from pg_temp.migration_guard_copies as c where c.mode = 'restore') then return; end if;
   -- Foreign keys would cascade from rows that are replaced, or miss rows that are not there yet; checks that were never
   -- validated and rules would refuse or divert.
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'in the way of rows'
@@ -458,6 +480,7 @@ as $$
 declare
   changed bigint := 1;
 begin
+  if not exists (select from pg_temp.migration_guard_objects as o where o.is_dropped) then return; end if;
   update pg_temp.migration_guard_objects as o set is_late = true where o.is_dropped and migration_guard.is_type(o.kind);
   while changed > 0 loop
     update pg_temp.migration_guard_objects as o set is_late = true
@@ -475,7 +498,7 @@ begin
     get diagnostics changed = row_count;
   end loop;
   -- What the planner of these queries knows is of before anything was marked.
-  analyze pg_temp.migration_guard_objects;
+  analyze pg_temp.migration_guard_objects (is_dropped, is_late, is_made);
   perform migration_guard.mark_circular();
   create temporary table migration_guard_order on commit drop as
     -- A column goes with its table, and what it needs after that, but for the columns beside it.
@@ -493,7 +516,6 @@ begin
     join pg_temp.migration_guard_objects as w on w.id = d.parent_id and w.is_dropped
     where l.via <> 'owned' and w.id <> r.id and r.parent_id is distinct from w.id;
   analyze pg_temp.migration_guard_order;
-  update pg_temp.migration_guard_objects as o set level = 0;
   changed := 1;
   for round in 1..1000 loop
     exit when changed = 0;

@@ -143,7 +143,7 @@ begin
     select o.id, s.scope, (o.new).name as name, o.is_dropped
     from pg_temp.migration_guard_objects as o
     cross join lateral migration_guard.name_scopes(o.new, (o.new).schema_name, o.parent_id) as s (scope)
-    where o.is and (not o.is_dropped or o.is_late)
+    where o.is and (not o.is_dropped or o.is_late) and (o.new).name in (select w.name from wanted as w)
       and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and p.kind <> 'schema' and o.kind <> 'enum_value')
   )
   update pg_temp.migration_guard_objects as o set waiting_name = 'migration_guard_' || o.id
@@ -224,7 +224,7 @@ begin
     format('alter table only %I.%I alter column %I drop default', (o.new).schema_name, (o.new).parent_name, (o.new).name), (t.new).identity
   from pg_temp.migration_guard_objects as o
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
-  where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and (o.new).signature ->> 'generated' = ''
+  where (not o.is_same or o.is_reset or o.is_retyped) and o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and (o.new).signature ->> 'generated' = ''
     and (o.new).signature ->> 'default' is not null
     and (o.is_reset or o.is_retyped or 'settings' = any (o.aspects) and (o.new).signature -> 'default' <> coalesce((o.old).signature -> 'default', 'null'))
   union all
@@ -474,13 +474,13 @@ begin
   )
   select 9, case when o.is_made then o.creation_order else 1e6 end::numeric, 1::numeric, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'missing'),
     format('select migration_guard.name_foreign_key_parts(%L, %L, %L)', r.table_name, (o.old).name, r.names), r.table_name
-  from pg_temp.migration_guard_objects as o
-  cross join lateral (
-    select format('%I.%I', (o.old).schema_name, (o.old).parent_name) as table_name,
-      jsonb_agg(p.name order by p.name) filter (where p.name is not null) as names, bool_or(p.is_made) as is_made
-    from parts as p where p.root_id = o.id
-  ) as r
-  where r.names is not null and r.is_made;
+  from (
+    select p.root_id, jsonb_agg(p.name order by p.name) filter (where p.name is not null) as names from parts as p
+    group by p.root_id having bool_or(p.is_made)
+  ) as n
+  join pg_temp.migration_guard_objects as o on o.id = n.root_id
+  cross join lateral (select format('%I.%I', (o.old).schema_name, (o.old).parent_name) as table_name, n.names) as r
+  where r.names is not null;
 end
 $$;
 comment on function migration_guard.part_name_statements() is
@@ -577,7 +577,7 @@ begin
       coalesce(o.reason, 'redefined') as why, format('alter table %s alter column %I ', (t.old).identity, (o.old).name) as alters
     from pg_temp.migration_guard_objects as o
     join pg_temp.migration_guard_objects as t on t.id = o.parent_id
-    where o.kind = 'column' and o.is and o.was and t.kind = 'table' and t.was and not t.is_dropped
+    where o.kind = 'column' and o.is and o.was and (not o.is_same or o.is_retyped) and t.kind = 'table' and t.was and not t.is_dropped
       and not ((o.new).parts ->> 'is_inherited')::boolean
   )
   select 6, c.place::numeric, 1::numeric, c.object, c.why,
@@ -1008,7 +1008,7 @@ begin
   with tables as materialized (
     select t.*, m.backup_table, m.mode, migration_guard.target(t.kind, (t.old).identity) as object,
       (t.old).identity as identity, format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded,
-      migration_guard.has_key(t.id) as has_key,
+      case when m.mode = 'restore' then migration_guard.has_key(t.id) end as has_key,
       case when t.is then case (t.new).signature ->> 'kind' when 'p' then '' else 'only ' end
         || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) end as source
     from pg_temp.migration_guard_objects as t
@@ -1171,7 +1171,7 @@ create function migration_guard.reset_statements(entry migration_guard.catalog_e
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select migration_guard.compact(case entry.kind
+  select array_remove(case entry.kind
     when 'table' then array[
       case when entry.signature ->> 'triggers_disabled' = 'true' and old.signature ->> 'triggers_disabled' = 'false' then format('alter table only %s enable trigger all', old.identity) end,
       case when entry.signature ->> 'replica_identity' <> 'd' and old.signature ->> 'replica_identity' = 'd' then format('alter table only %s replica identity default', old.identity) end]
@@ -1192,7 +1192,7 @@ as $$
     when 'rule' then array[
       case when entry.signature -> 'ev_enabled' <> '"O"' then format('alter table %I.%I enable rule %I', old.schema_name, old.parent_name, old.name) end]
     when 'statistics' then array[format('alter statistics %s set statistics -1', old.identity)]
-    else '{}' end)
+    else '{}' end, null)
 $$;
 comment on function migration_guard.reset_statements(migration_guard.catalog_entry, migration_guard.catalog_entry) is
   'What a live object has beyond Postgres''s defaults, taken back, before it gets the settings that it had.';
@@ -1210,7 +1210,7 @@ begin
       coalesce(o.reason, case when o.is then 'redefined' else 'missing' end) as why
     from pg_temp.migration_guard_objects as o
     left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
-    where o.was
+    where o.was and (o.is_made or p.is_made or o.is_retyped or o.is_reset or o.aspects <> '{}')
   )
   select 10, c.place, c.id + 0.1, c.object, c.why, s.statement, c.on_table
   from completed as c
@@ -1292,10 +1292,10 @@ begin
       -- The sequence of an identity is its table's owner's.
       coalesce((o.old).owner, (
         select (t.old).owner from pg_temp.migration_guard_objects as t
-        where ((t.old).classid, (t.old).objid, (t.old).objsubid) = ((o.old).parent_classid, (o.old).parent, 0))) as owner
+        where (t.old_classid, t.old_objid, t.old_objsubid) = ((o.old).parent_classid, (o.old).parent, 0))) as owner
     from pg_temp.migration_guard_objects as o
     left join pg_temp.migration_guard_objects as p on p.id = o.old_parent_id
-    where o.was and (o.old).acl is not null and o.kind <> 'default_privilege'
+    where o.was and (o.is_made or p.is_made or o.aspects <> '{}' or p.aspects <> '{}') and (o.old).acl is not null and o.kind <> 'default_privilege'
   ),
   revoked as materialized (
     select g.*, case when g.is_fresh then array_remove(migration_guard.default_grantees(g.kind, (g.old).schema_name), quote_ident(g.owner)) else array(

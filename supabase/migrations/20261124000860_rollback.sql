@@ -319,6 +319,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not migration_guard.is_anything_to_do() then return; end if;
   return query
   -- Rows that nobody has
   select migration_guard.target(t.kind, (t.old).identity), 'its rows are gone: the backup has no copy of them', true
@@ -424,6 +425,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not migration_guard.is_anything_to_do() then return; end if;
   return query
   with statements as materialized (
     select * from migration_guard.discard_statements(backup_schema, options)
@@ -469,6 +471,11 @@ begin
   perform migration_guard.collect_rollback_objects(backup_schema);
   perform migration_guard.assert_tables_named(options);
   perform migration_guard.choose_modes(options, differing);
+  if not migration_guard.is_anything_to_do() then
+    perform migration_guard.mark_quieted();
+    if not migration_guard.is_anything_to_do() then return; end if;
+  end if;
+  perform migration_guard.collect_rollback_links();
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_rebuilt(options);
@@ -582,7 +589,7 @@ begin
     select t.*, m.backup_table, m.row_count, migration_guard.rollback_mode(options, (t.old).name) as mode,
       k.condition, k.has_key
     from pg_temp.migration_guard_objects as t
-    join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
+    join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
     cross join lateral (
       select string_agg(format('(%s) = %s', c.kept_value, c.old_value), ' and ') as condition, count(*) > 0 and bool_and(c.kept_value is not null) as has_key
       from migration_guard.row_columns(t.id) as c where c.is_key
@@ -620,14 +627,14 @@ as $$
 begin
   return (
     select coalesce(jsonb_agg(format('%s is found by its name: the one that was recorded has been dropped.', migration_guard.target(o.kind, (o.old).identity)) order by o.id), '[]')
-    from pg_temp.migration_guard_objects as o where o.matched_by = 'name' and o.parent_id is null) || to_jsonb(migration_guard.compact(array[
+    from pg_temp.migration_guard_objects as o where o.matched_by = 'name' and o.parent_id is null) || to_jsonb(array_remove(array[
     case when statements = '[]' then 'Everything is as in the backup: there is nothing to do.' end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.is_retyped) then
       'Values of columns that get another type are converted; where that loses something, data=restore brings back what was.' end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'column' and o.is and o.was and 'definition' = any (o.aspects) and migration_guard.needs_time_zone(o.old, o.new)) then
       format('Times are converted in the time zone of the database, %s.', migration_guard.database_time_zone()) end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is_dropped and o.was) then
-      'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end]));
+      'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end], null));
 end
 $$;
 comment on function migration_guard.rollback_notes(jsonb) is 'What a reader of a rollback plan should know besides.';
