@@ -2,19 +2,23 @@
 
 create function migration_guard.stored_columns(relation oid)
 returns table (attnum int, name text, type text, stored_type text, collation_name text, expression text, is_lasting boolean)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- It is asked for each table several times, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   with recursive columns as (
-    select a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation, a.attgenerated = 'v' as is_virtual
+    select a.attnum as number, a.attname, a.atttypid, a.atttypmod, a.attcollation, a.attgenerated = 'v' as is_virtual
     from pg_catalog.pg_attribute as a
     where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
   ),
   -- A domain leads to the type that it is made of.
   bases as (
-    select c.attnum, c.atttypid as typid, false as is_domain from columns as c
+    select c.number, c.atttypid as typid, false as is_domain from columns as c
     union all
-    select b.attnum, t.typbasetype, true
+    select b.number, t.typbasetype, true
     from bases as b
     join pg_catalog.pg_type as t on t.oid = b.typid
     where t.typtype = 'd'
@@ -27,7 +31,7 @@ as $$
         -- regclass and the like hold the OID of an object, which goes by another name after a migration.
         and t.oid <> all (r.oids) and t.typelem <> all (r.oids) as is_built_in
     from columns as c
-    join bases as b on b.attnum = c.attnum
+    join bases as b on b.number = c.number
     join pg_catalog.pg_type as t on t.oid = b.typid and t.typtype <> 'd'
     left join pg_catalog.pg_type as e on e.oid = t.typelem
     cross join (
@@ -36,7 +40,7 @@ as $$
     ) as r
   )
   select
-    c.attnum::int,
+    c.number::int,
     c.attname::text,
     pg_catalog.format_type(c.atttypid, c.atttypmod),
     case
@@ -62,7 +66,8 @@ as $$
     || case when c.attcollation >= 12000 then ' collate "default"' else '' end,
     (c.is_built_in or c.is_enum or coalesce(c.is_enum_array, false)) and not c.is_virtual
   from classified as c
-  order by c.attnum
+  order by c.number;
+end
 $$;
 comment on function migration_guard.stored_columns(oid) is
   'How a backup stores each column of a table: built-in types as they are, domains as what they are made of, and every
