@@ -13,7 +13,7 @@ export type JobResult = {
 };
 
 export type QueuedJob = {
-  /** Has the job run by all workers at once: each is a session that calls `work()`. */
+  /** Has the job run as the function does: one session calls `work()`, and a second one helps. */
   run: () => Promise<void>;
   /** What it has found. Throws where it did not succeed. */
   result: () => Promise<JobResult>;
@@ -33,7 +33,11 @@ export async function queueJob(
   await sql`update migration_guard.jobs set parameters = parameters || ${sql.json(parameters)} where id = ${id}`;
   return {
     run: async () => {
-      await Promise.all(workers.map((worker) => worker`call migration_guard.work()`.simple()));
+      const [worker, ...helpers] = workers;
+      await Promise.all([
+        worker!`call migration_guard.work()`.simple(),
+        ...helpers.map((helper) => helper`call migration_guard.help()`.simple()),
+      ]);
     },
     result: async () => {
       const [job] = await sql<{ status: string; error: unknown; result: JobResult }[]>`

@@ -28,7 +28,6 @@ const settings = {
   // The bench vacuums, between runs.
   autovacuum: "off",
   // The machine's disk is not what is measured: files are written as far as the system's cache.
-  fsync: "off",
 };
 
 const help =

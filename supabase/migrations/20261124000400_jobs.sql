@@ -507,7 +507,7 @@ declare
   reached int;
 begin
   -- While workers take part no setting can be changed, nor any memory kept: the clock says whether it is time, and a lock tells.
-  if pass is null or (extract(epoch from clock_timestamp()) * 10)::bigint % 5 <> 0 then
+  if pass is null or (extract(epoch from clock_timestamp()) * 50)::bigint % 20 <> 0 then
     return true;
   end if;
   reached := (pass[1] * least((place::text::point)[0] / nullif(pass[2], 0), 1) / 1048576)::int;
@@ -519,7 +519,7 @@ begin
 end
 $$;
 comment on function migration_guard.parallel_tick(tid) is
-  'Shows, twice a second or more often, how far into the table of the pass a row is, by an advisory lock. Always true. Asked where the rows
+  'Shows, in one of twenty fiftieths of a second, how far into the table of the pass a row is, by an advisory lock. Always true. Asked where the rows
 of parallel workers come together.';
 
 create function migration_guard.fresh_progress(step text) returns jsonb

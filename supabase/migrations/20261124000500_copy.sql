@@ -339,12 +339,16 @@ as $$
     when t.ticking is null then migration_guard.projection(relation)
     when c.relkind = 'p' then concat(migration_guard.projection(relation), ' where ', t.ticking)
     -- The rows come from as many processes as take part, to one that writes them: there they tick.
-    else format('select %s from (select %sctid from only %I.%I offset ''0'') as r (%splace) where case when pg_catalog.hashtid(r.place) & 31 = 0 then migration_guard.parallel_tick(r.place) else true end',
-      s.outer_list, s.inner_list, n.nspname, c.relname, s.names)
+    else format('select %s from (select %sctid from only %I.%I offset ''0'') as r (%splace) where case when pg_catalog.hashtid(r.place) & %s = 0 then migration_guard.parallel_tick(r.place) else true end',
+      s.outer_list, s.inner_list, n.nspname, c.relname, s.names,
+      -- One of as many rows as a megabyte has, as far as is known, or blocks.
+      (2 ^ floor(log(2, greatest(1, least(1048576, 1048576.0 * coalesce(nullif(greatest(c.reltuples, 0), 0)::numeric, t.blocks) / t.bytes)))))::int - 1)
   end
   from pg_class as c
   join pg_namespace as n on n.oid = c.relnamespace
-  cross join (select migration_guard.ticking(relation, null) as ticking) as t
+  cross join (
+    select migration_guard.ticking(relation, null) as ticking, migration_guard.table_bytes(relation) as bytes, migration_guard.table_blocks(relation) as blocks
+  ) as t
   cross join (
     select string_agg(format('r.c%s as %I', s.attnum, s.name), ', ' order by s.attnum) as outer_list,
       string_agg(s.expression || ', ', '' order by s.attnum) as inner_list,

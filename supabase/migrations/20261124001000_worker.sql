@@ -134,6 +134,7 @@ begin
   perform pg_advisory_unlock_shared(migration_guard.lock_class() + 1, s) from unnest(migration_guard.shown_by_locks(pg_backend_pid())) as s;
 
   perform migration_guard.end_idle_workers();
+  perform migration_guard.dismiss_helpers();
   perform migration_guard.drop_leftover_views();
   perform migration_guard.end_abandoned_jobs();
   if wanted is null then
@@ -398,6 +399,7 @@ begin
   end if;
   perform pg_catalog.pg_advisory_unlock(migration_guard.lock_class(), job.worker_lock);
   commit;
+  perform migration_guard.dismiss_helpers();
   perform migration_guard.seal_audit();
   commit;
 end

@@ -96,7 +96,10 @@ begin
     perform migration_guard.report_progress(job, 'reading', 0,
       (select coalesce(sum(migration_guard.table_bytes(r)), 0)::bigint from unnest(relations) as r), 'help/' || job.number);
     for n in 1..cardinality(relations) loop
-      if not migration_guard.has_worker(job) then return null; end if;
+      if not migration_guard.has_worker(job) then
+        drop sequence pg_temp.migration_guard_shown;
+        return null;
+      end if;
       execute format('lock table only %s in access share mode', relations[n]::regclass);
       perform migration_guard.assert_may_be_read(array[relations[n]]);
       perform migration_guard.refuse_views(true);
@@ -144,16 +147,43 @@ $$;
 comment on function migration_guard.digest_of_helper(int) is
   'What the helper of a job has found, when it has; null where there is none, or it gets no further.';
 
-create procedure migration_guard.help()
+create function migration_guard.dismiss_helpers() returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_cancel_backend(h.pid)
+  from (
+    -- Of the last few: a helper does not outlive its job by long.
+    select j.* from migration_guard.jobs as j where j.kind = 'backup' order by j.number desc limit 20
+  ) as j
+  cross join lateral migration_guard.helpers_of(j.number) as h
+  where not starts_with(h.shown, '=') and (j.finished_at is not null or not migration_guard.has_worker(j))
+$$;
+comment on function migration_guard.dismiss_helpers() is
+  'Ends the reading of helpers whose job has ended or has lost its worker, and with it their locks and their snapshot.';
+
+create function migration_guard.is_over(job_number int) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(bool_and(j.finished_at is not null or not migration_guard.has_worker(j)), true)
+  from migration_guard.jobs as j where j.number = job_number
+$$;
+comment on function migration_guard.is_over(int) is 'Whether nobody is at work on a job.';
+
+create procedure migration_guard.help(require_no_statement_timeout boolean default false)
 language plpgsql
 as $$
 declare
   wanted pg_catalog.record;
   digest pg_catalog.text;
-  job migration_guard.jobs;
+  is_over pg_catalog.bool := false;
   own_name constant pg_catalog.text := pg_catalog.current_setting('application_name');
 begin
   -- The caller's search_path is in force here, as in work().
+  if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
+    perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
+  end if;
   if current_user operator(pg_catalog.<>) migration_guard.owner() then
     raise exception using errcode = 'insufficient_privilege',
       message = pg_catalog.format('Jobs are run by %I, who owns the product and its backups.', migration_guard.owner());
@@ -162,39 +192,46 @@ begin
   for look in 1..1200 loop
     select h.job_number, h.snapshot into wanted from migration_guard.backup_to_help() as h;
     commit;
-    if wanted.job_number is null then return; end if;
-    exit when wanted.snapshot is not null;
+    exit when wanted.job_number is null or wanted.snapshot is not null;
     perform pg_catalog.pg_sleep(0.01);
   end loop;
-  if wanted.snapshot is null then return; end if;
-  -- A snapshot must be imported before anything takes one, as the evaluation of any expression does: it has to stand in the text.
-  execute pg_catalog.format($create$
-    create or replace procedure pg_temp.migration_guard_help(job_number pg_catalog.int4, inout digest pg_catalog.text) language plpgsql as $body$
-    begin
-      commit;
-      set transaction isolation level repeatable read;
-      set transaction snapshot %L;
-      digest := migration_guard.read_sources(job_number);
-      commit;
-    end
-    $body$ $create$, wanted.snapshot);
-  call pg_temp.migration_guard_help(wanted.job_number, digest);
-  drop procedure pg_temp.migration_guard_help(pg_catalog.int4, pg_catalog.text);
-  commit;
+  if wanted.snapshot is not null then
+    -- A snapshot must be imported before anything takes one, as the evaluation of any expression does: it has to stand in the text.
+    execute pg_catalog.format($create$
+      create or replace procedure pg_temp.migration_guard_help(job_number pg_catalog.int4, inout digest pg_catalog.text) language plpgsql as $body$
+      begin
+        commit;
+        set transaction isolation level repeatable read;
+        set transaction snapshot %L;
+        digest := migration_guard.read_sources(job_number);
+        commit;
+      end
+      $body$ $create$, wanted.snapshot);
+    call pg_temp.migration_guard_help(wanted.job_number, digest);
+    drop procedure pg_temp.migration_guard_help(pg_catalog.int4, pg_catalog.text);
+    commit;
+  end if;
   if digest is not null then
     perform pg_catalog.set_config('application_name', pg_catalog.concat(migration_guard.helper_name(wanted.job_number), '=', digest), false);
     loop
-      job := (select j from migration_guard.jobs as j where j.number operator(pg_catalog.=) wanted.job_number);
-      exit when job.finished_at is not null or not migration_guard.has_worker(job);
+      begin
+        is_over := migration_guard.is_over(wanted.job_number);
+        perform pg_catalog.pg_sleep(0.01);
+      exception when query_canceled then
+        is_over := true;
+      end;
       commit;
-      perform pg_catalog.pg_sleep(0.01);
+      exit when is_over;
     end loop;
     perform pg_catalog.set_config('application_name', own_name, false);
     commit;
   end if;
+  if require_no_statement_timeout then
+    reset statement_timeout;
+  end if;
 end
 $$;
-comment on procedure migration_guard.help() is
+comment on procedure migration_guard.help(boolean) is
   'Helps the backup that a worker has begun or is about to begin, if there is one: call it in a second session right after work()
-was called in a first. It commits, so that it may not be called in a transaction; set statement_timeout = 0 before. What it
-cannot do the worker does by itself.';
+was called in a first. It commits, so that it may not be called in a transaction; set statement_timeout = 0 before, and see
+work() for who is behind a pooler. What it cannot do the worker does by itself.';

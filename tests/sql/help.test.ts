@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type postgres from "postgres";
 import { describe, expect } from "vitest";
 import { superuser } from "../../local/postgres.ts";
@@ -115,6 +116,24 @@ describe("a backup is whole all the same", () => {
     expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
     expect(await checksums(sql)).toEqual(whole);
   });
+});
+
+test("a helper whose job has ended is ended by whoever runs jobs next, and a stranger is not", async ({ database }) => {
+  const { sql } = database;
+  const { release, working } = await holdBackup(database);
+  await release();
+  await working;
+  const [{ number }] = await sql<[{ number: number }]>`select number from migration_guard.jobs`;
+  const [helper, stranger] = [database.connect(), database.connect("authenticator")];
+  for (const session of [helper, stranger]) {
+    await session`select set_config('application_name', ${`migration_guard/help/${number}/5/10/reading`}, false)`;
+  }
+  const reading = helper`select pg_sleep(60)`.execute();
+  const sleeping = stranger`select pg_sleep(3)`.execute();
+  await sleep(500);
+  await sql`call migration_guard.work()`;
+  await expect(reading).rejects.toMatchObject({ code: "57014" });
+  await expect(sleeping).resolves.toHaveLength(1);
 });
 
 test("a copy that is not what the helper has read is noticed", async ({ database }) => {

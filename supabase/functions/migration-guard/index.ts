@@ -14,7 +14,14 @@ async function loadApp() {
   });
 }
 
-let app: ReturnType<typeof loadApp> | undefined;
+let loading: ReturnType<typeof loadApp> | undefined;
+
+/** A file that could not be read is read again for the next request. */
+const app = () =>
+  loading ??= loadApp().catch((error) => {
+    loading = undefined;
+    throw error;
+  });
 
 // Whether the function runs is answered without the rest of it, which takes several times as long to load.
-Deno.serve(async (request) => await early(request) ?? (await (app ??= loadApp())).fetch(request));
+Deno.serve(async (request) => await early(request) ?? (await app()).fetch(request));

@@ -120,7 +120,7 @@ export function createWorker(databaseUrl: string): Worker {
     try {
       await withConnection(async (sql) => {
         await deadline(sql`set statement_timeout = 0`.simple(), answerLimit);
-        await sql`call migration_guard.help()`.simple();
+        await sql`call migration_guard.help(require_no_statement_timeout => true)`.simple();
       });
     } catch (error) {
       console.error(JSON.stringify({ level: "info", event: "help_failed", code: codeOf(error) }));
