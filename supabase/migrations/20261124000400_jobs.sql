@@ -366,7 +366,6 @@ begin
   perform set_config('migration_guard.progress_done',
     (nullif(current_setting('migration_guard.progress_done', true), '')::bigint + units)::text, true);
   perform set_config('migration_guard.pass', '', true);
-  perform pg_advisory_unlock_shared(migration_guard.lock_class() + 1, s) from unnest(migration_guard.shown_by_locks(pg_backend_pid())) as s;
   perform migration_guard.show_progress();
 end
 $$;
@@ -479,49 +478,6 @@ comment on function migration_guard.ticking(oid, text) is
   'A condition that is always true and ticks at some of the rows that a query reads from a table; null where that is not worth
 while. A query that ticks is not parallel, since no setting can be changed in one that is.';
 
-create function migration_guard.lock_class() returns int
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$ select 1297435713 $$;
-comment on function migration_guard.lock_class() is
-  'First key of the advisory locks that workers hold; the second is drawn for each claim of a job. The next number is that of the
-locks that show how far a parallel query is; their second key is the MiB of the pass that are done.';
-
-create function migration_guard.shown_by_locks(worker_pid int) returns int[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(l.objid::int), '{}') from pg_catalog.pg_locks as l
-  where l.pid = worker_pid and l.locktype = 'advisory' and l.classid = (migration_guard.lock_class() + 1)::oid and l.objsubid = 2
-    and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
-$$;
-comment on function migration_guard.shown_by_locks(int) is 'How far a session''s parallel query is, in MiB of its pass.';
-
-create function migration_guard.parallel_tick(place tid) returns boolean
-language plpgsql stable parallel restricted
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  pass constant bigint[] := nullif(current_setting('migration_guard.pass', true), '');
-  shown int[];
-  reached int;
-begin
-  -- While workers take part no setting can be changed, nor any memory kept: the clock says whether it is time, and a lock tells.
-  if pass is null or (extract(epoch from clock_timestamp()) * 50)::bigint % 20 <> 0 then
-    return true;
-  end if;
-  reached := (pass[1] * least((place::text::point)[0] / nullif(pass[2], 0), 1) / 1048576)::int;
-  shown := migration_guard.shown_by_locks(pg_backend_pid());
-  if reached > all (shown) and pg_try_advisory_lock_shared(migration_guard.lock_class() + 1, reached) then
-    perform pg_advisory_unlock_shared(migration_guard.lock_class() + 1, s) from unnest(shown) as s;
-  end if;
-  return true;
-end
-$$;
-comment on function migration_guard.parallel_tick(tid) is
-  'Shows, in one of twenty fiftieths of a second, how far into the table of the pass a row is, by an advisory lock. Always true. Asked where the rows
-of parallel workers come together.';
-
 create function migration_guard.fresh_progress(step text) returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -589,12 +545,11 @@ comment on function migration_guard.built_part(int) is
   'How much of the index that a session builds is done, from 0 to 1; null where it builds none.';
 
 create function migration_guard.done_within(job migration_guard.jobs, step text, is_waiting boolean) returns bigint
-language sql volatile
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
     when step = 'trying' then null
-    when starts_with(step, 'copying@') then (select coalesce(max(s), 0) * 1048576::bigint from unnest(migration_guard.shown_by_locks(job.worker_pid)) as s)
     -- Other statements may build several, one after the other.
     when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint ("([^"]|"")+"|\S+) (primary key|unique|exclude) ' then 0
     when is_waiting then 0

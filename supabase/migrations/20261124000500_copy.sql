@@ -331,35 +331,6 @@ $$;
 comment on function migration_guard.assert_still_named(oid, text, text) is
   'Raises copy_differs unless a table goes by a name at this moment.';
 
-create function migration_guard.copy_query(relation oid) returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when t.ticking is null then migration_guard.projection(relation)
-    when c.relkind = 'p' then concat(migration_guard.projection(relation), ' where ', t.ticking)
-    -- The rows come from as many processes as take part, to one that writes them: there they tick.
-    else format('select %s from (select %sctid from only %I.%I offset ''0'') as r (%splace) where case when pg_catalog.hashtid(r.place) & %s = 0 then migration_guard.parallel_tick(r.place) else true end',
-      s.outer_list, s.inner_list, n.nspname, c.relname, s.names,
-      -- One of as many rows as a megabyte has, as far as is known, or blocks.
-      (2 ^ floor(log(2, greatest(1, least(1048576, 1048576.0 * coalesce(nullif(greatest(c.reltuples, 0), 0)::numeric, t.blocks) / t.bytes)))))::int - 1)
-  end
-  from pg_class as c
-  join pg_namespace as n on n.oid = c.relnamespace
-  cross join (
-    select migration_guard.ticking(relation, null) as ticking, migration_guard.table_bytes(relation) as bytes, migration_guard.table_blocks(relation) as blocks
-  ) as t
-  cross join (
-    select string_agg(format('r.c%s as %I', s.attnum, s.name), ', ' order by s.attnum) as outer_list,
-      string_agg(s.expression || ', ', '' order by s.attnum) as inner_list,
-      string_agg(format('c%s, ', s.attnum), '' order by s.attnum) as names
-    from migration_guard.stored_columns(relation) as s
-  ) as s
-  where c.oid = relation
-$$;
-comment on function migration_guard.copy_query(oid) is
-  'The query that reads a table in the form in which a backup stores it, and shows how far it is where that takes long.';
-
 create function migration_guard.copy_table(schema_name text, relation oid, units bigint, is_helped boolean) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -367,8 +338,6 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 -- A place in a table tells how much of it has been read only where the reading begins at its beginning.
 set synchronize_seqscans = off
--- Each row must reach the process that writes it, which the planner takes for dearer than it is.
-set parallel_tuple_cost = 0
 as $$
 declare
   reserved constant text[] := '{objects_backup,dependencies_backup,tables_backup,functions_backup,indexes_backup,policies_backup,backup_metadata}';
@@ -393,7 +362,8 @@ begin
     select r.rows, r.checksum into source_rows, source_checksum from migration_guard.source_checksum(relation, 'reading@' || relation, units) as r;
   end if;
   perform migration_guard.begin_pass('copying@' || relation, array[relation], units);
-  execute format('create table %I.%I as %s', schema_name, backup_table, migration_guard.copy_query(relation));
+  execute format('create table %I.%I as %s%s', schema_name, backup_table, migration_guard.projection(relation),
+    ' where ' || migration_guard.ticking(relation, null));
   perform migration_guard.finish_work(units);
   perform migration_guard.refuse_views(false);
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);

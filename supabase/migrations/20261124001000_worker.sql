@@ -1,6 +1,13 @@
 -- Chapter 10. The worker: claims queued jobs and runs them, one transaction each. It lives in the database, so that a
 -- job does not end with whoever started the worker: the Edge Function, pg_cron, or somebody in psql.
 
+create function migration_guard.lock_class() returns int
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select 1297435713 $$;
+comment on function migration_guard.lock_class() is
+  'First key of the advisory locks that workers hold; the second is drawn for each claim of a job.';
+
 create function migration_guard.owner() returns name
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -131,7 +138,6 @@ begin
   -- What an earlier call in this session left behind when it was cancelled at a bad moment.
   perform pg_advisory_unlock(migration_guard.lock_class(), l.worker_lock)
   from migration_guard.worker_locks() as l where l.pid = pg_backend_pid();
-  perform pg_advisory_unlock_shared(migration_guard.lock_class() + 1, s) from unnest(migration_guard.shown_by_locks(pg_backend_pid())) as s;
 
   perform migration_guard.end_idle_workers();
   perform migration_guard.dismiss_helpers();
