@@ -11,6 +11,9 @@ import { databaseUrl } from "../local/database-url.ts";
 import { freePort } from "../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../local/postgres.ts";
 import { whyNoPgDump } from "../tests/support/pg-dump.ts";
+import { markdownTable } from "./markdown-table.ts";
+import { step } from "./step.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 /** What is measured: pg_dump, and what is compared with it. */
 const works = ["pg_dump", "backup", "diff", "plan", "plan after renames"] as const;
@@ -293,14 +296,8 @@ function print(figures: Figures): boolean {
       ]);
     }
   }
-  rows.splice(1, 0, rows[0]!.map(() => "---"));
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  for (const row of rows) console.log(`| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
+  console.log(markdownTable(rows));
   return isMet;
-}
-
-function step(text: string) {
-  console.error(`${text} …`);
 }
 
 function cleanUp(): Promise<void> {
@@ -327,8 +324,11 @@ function readOptions(): { sizes: number[]; rounds: number; json?: string; major?
       console.log(help);
       process.exit(0);
     }
-    const sizes = values.sizes.split(",").map((size) => count("sizes", size)).toSorted((a, b) => a - b);
-    return { sizes, rounds: count("rounds", values.rounds), json: values.json, major: readableMajor() };
+    const sizes = values.sizes.split(",").map((size) => wholeNumber("sizes", size, { most: 1_000_000 })).toSorted((
+      a,
+      b,
+    ) => a - b);
+    return { sizes, rounds: wholeNumber("rounds", values.rounds), json: values.json, major: readableMajor() };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
     process.exit(1);
@@ -342,12 +342,4 @@ function readableMajor(): string | undefined {
   const readable = majors.find((major) => whyNoPgDump(major) === undefined);
   if (readable === undefined) throw new Error(whyNoPgDump(majors.at(-1)!));
   return readable === 17 ? undefined : String(readable);
-}
-
-function count(name: string, text: string): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) {
-    throw new Error(`--${name}=${text}: it takes whole numbers from 1 to 1000000.`);
-  }
-  return number;
 }

@@ -12,6 +12,8 @@ import { type Stack, startStack } from "../local/stack.ts";
 import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
 import { type Line, printLines } from "./print-lines.ts";
 import { processUsage } from "./process-usage.ts";
+import { step } from "./step.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const targets = {
   /** Megabytes of the process, at most, through a job on the large table. */
@@ -350,10 +352,6 @@ async function expectCall(...parameters: Parameters<Call>): ReturnType<Call> {
   return answer;
 }
 
-function step(text: string) {
-  console.error(`${text} …`);
-}
-
 function cleanUp(): Promise<void> {
   cleaning ??= (async () => {
     await stack?.stop().catch(() => undefined);
@@ -384,19 +382,13 @@ function readOptions(): { rows: number; requests: number } {
       throw new Error("--megabytes and --rows say the same: give one.");
     }
     return {
-      rows: rows === undefined ? count("megabytes", megabytes ?? "1024") * rowsPerMegabyte : count("rows", rows),
-      requests: count("requests", values.requests),
+      rows: rows === undefined
+        ? wholeNumber("megabytes", megabytes ?? "1024", { most: 1_000_000 }) * rowsPerMegabyte
+        : wholeNumber("rows", rows, { most: 1_000_000 }),
+      requests: wholeNumber("requests", values.requests, { most: 1_000_000 }),
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
     process.exit(1);
   }
-}
-
-function count(name: string, text: string): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) {
-    throw new Error(`--${name}=${text}: it takes a whole number from 1 to 1000000.`);
-  }
-  return number;
 }

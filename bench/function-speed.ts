@@ -12,9 +12,12 @@ import { secretKeys } from "../local/keys.ts";
 import { type Postgres, removeData, startPostgres } from "../local/postgres.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 import { bundleSize, uploadSize } from "./bundle-size.ts";
+import { median } from "./figures.ts";
 import { linear } from "./linear.ts";
 import { type Line, printLines } from "./print-lines.ts";
 import { processUsage } from "./process-usage.ts";
+import { step } from "./step.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const targets = {
   /** Times that a start of the peer takes, at most. */
@@ -242,12 +245,6 @@ async function expectCall(method: string, path: string, json: unknown, more: Rec
   if (!response.ok) throw new Error(`${method} ${path}: ${await response.text()}`);
 }
 
-function median(figures: number[]): number {
-  const inOrder = figures.toSorted((a, b) => a - b);
-  const middle = inOrder.length / 2;
-  return (inOrder[Math.ceil(middle) - 1]! + inOrder[Math.floor(middle)]!) / 2;
-}
-
 /** Each figure is held against the one beside it: what else the machine does is much the same for both. */
 function medianRatio(own: number[], bare: number[]): number {
   return median(own.map((figure, round) => figure / bare[round]!));
@@ -256,10 +253,6 @@ function medianRatio(own: number[], bare: number[]): number {
 /** Median, least and most. */
 function spread(figures: number[]): string {
   return `${median(figures).toFixed(0)} [${Math.min(...figures).toFixed(0)}..${Math.max(...figures).toFixed(0)}]`;
-}
-
-function step(text: string) {
-  console.error(`${text} …`);
 }
 
 function cleanUp(): Promise<void> {
@@ -292,22 +285,14 @@ function readOptions() {
     }
     if (process.platform !== "linux") throw new Error("This reads /proc, which only Linux has.");
     return {
-      minutes: count("minutes", values.minutes, 0),
-      starts: count("starts", values.starts),
-      rounds: count("rounds", values.rounds),
-      seconds: count("seconds", values.seconds),
-      connections: count("connections", values.connections),
+      minutes: wholeNumber("minutes", values.minutes, { least: 0, most: 1440 }),
+      starts: wholeNumber("starts", values.starts, { most: 1440 }),
+      rounds: wholeNumber("rounds", values.rounds, { most: 1440 }),
+      seconds: wholeNumber("seconds", values.seconds, { most: 1440 }),
+      connections: wholeNumber("connections", values.connections, { most: 1440 }),
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
     process.exit(1);
   }
-}
-
-function count(name: string, text: string, least = 1): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || number < least || number > 1440) {
-    throw new Error(`--${name}=${text}: it takes a whole number from ${least} to 1440.`);
-  }
-  return number;
 }

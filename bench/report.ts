@@ -1,4 +1,5 @@
 import { type Growth, isBytes, type Ratio } from "./figures.ts";
+import { markdownTable } from "./markdown-table.ts";
 import type { SeenLocks } from "./watch-locks.ts";
 
 /** Rows as one says them: 200 k, 8 M. */
@@ -30,7 +31,6 @@ export function report({ ratios, growths, locks }: { ratios: Ratio[]; growths: G
   const verdict = (isMet: boolean, target?: number) => target === undefined ? "" : isMet ? "met" : "MISSED";
   const cells = [
     ["what", "beside", "Postgres", "rows", "it", "the other", "ratio", "in the rounds", "target", ""],
-    Array.from({ length: 10 }, () => "---"),
     ...ratios.map((r) => [
       ...[r.name, r.peer, r.postgres, shortCount(r.rows), shortFigure(r.name, r.value)],
       ...[shortFigure(r.peer, r.peerValue), shortRatio(r.ratio), r.spread.map(shortRatio).join(" .. ")],
@@ -54,6 +54,5 @@ export function report({ ratios, growths, locks }: { ratios: Ratio[]; growths: G
       ...["AccessShareLock", verdict(locksAreMet(locks), 0)],
     ],
   ];
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  return cells.map((row) => `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`).join("\n");
+  return markdownTable(cells);
 }

@@ -12,6 +12,10 @@ import { databaseUrl } from "../local/database-url.ts";
 import { connect, createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "../local/database.ts";
 import { freePort } from "../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../local/postgres.ts";
+import { median } from "./figures.ts";
+import { markdownTable } from "./markdown-table.ts";
+import { step } from "./step.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const targets = {
   /** The locks of the largest tables, as a multiple of those of the smallest ones. */
@@ -324,11 +328,6 @@ async function run(program: string, args: string[]): Promise<string> {
   return output;
 }
 
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return (sorted[Math.floor((sorted.length - 1) / 2)]! + sorted[Math.ceil((sorted.length - 1) / 2)]!) / 2;
-}
-
 function addLine(what: string, rows: number, values: number[], unit: string) {
   lines.push({ what, rows, median: median(values), least: Math.min(...values), most: Math.max(...values), unit });
 }
@@ -338,35 +337,24 @@ function addVerdict(what: string, figure: number, target: number) {
 }
 
 function print() {
-  printTable([
+  console.log(markdownTable([
     ["what", "rows", "median", "least", "most"],
-    ["---", "---", "---", "---", "---"],
     ...lines.map(({ what, rows, unit, ...figures }) => [
       what,
       String(rows),
       ...[figures.median, figures.least, figures.most].map((figure) => `${figure.toFixed(0)} ${unit}`),
     ]),
-  ]);
+  ]));
   console.log();
-  printTable([
+  console.log(markdownTable([
     ["ratio of medians", "figure", "target", ""],
-    ["---", "---", "---", "---"],
     ...verdicts.map((
       { what, figure, target, isMet },
     ) => [what, figure.toFixed(2), `at most ${target}`, isMet ? "met" : "MISSED"]),
-  ]);
+  ]));
   if (options.json) {
     writeFileSync(options.json, JSON.stringify({ rounds: options.rounds, lines, verdicts }, undefined, 2) + "\n");
   }
-}
-
-function printTable(cells: string[][]) {
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  for (const row of cells) console.log(`| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`);
-}
-
-function step(text: string) {
-  console.error(`${text} …`);
 }
 
 function cleanUp(): Promise<void> {
@@ -415,9 +403,9 @@ function readOptions() {
     }
     return {
       parts,
-      rows: values.rows.split(",").map((text) => count("rows", text)),
-      restoreRows: values["restore-rows"].split(",").map((text) => count("restore-rows", text)),
-      rounds: count("rounds", values.rounds),
+      rows: values.rows.split(",").map((text) => wholeNumber("rows", text)),
+      restoreRows: values["restore-rows"].split(",").map((text) => wholeNumber("restore-rows", text)),
+      rounds: wholeNumber("rounds", values.rounds),
       fsync: !values["no-fsync"],
       isVerbose: values.verbose,
       json: values.json,
@@ -426,12 +414,4 @@ function readOptions() {
     console.error(`${(error as Error).message}\n\n${help}`);
     process.exit(1);
   }
-}
-
-function count(name: string, text: string): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > 100_000_000) {
-    throw new Error(`--${name}=${text}: it takes whole numbers from 1 to 100000000.`);
-  }
-  return number;
 }

@@ -13,7 +13,9 @@ import { type Measure, measure, type Measured, measures } from "./measure.ts";
 import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
 import { drawPlot } from "./plot.ts";
 import { locksAreMet, report } from "./report.ts";
+import { step } from "./step.ts";
 import { strongestOf } from "./watch-locks.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -141,10 +143,6 @@ function publish(postgres: string, { figures, locks }: Measured): boolean {
   return [...compared.ratios, ...compared.growths].every(({ isMet }) => isMet) && locksAreMet(locks);
 }
 
-function step(text: string) {
-  console.error(`${text} …`);
-}
-
 function cleanUp(): Promise<void> {
   cleaning ??= (async () => {
     ended.abort();
@@ -180,20 +178,15 @@ function readOptions() {
     return {
       ...values,
       only,
-      sizes: values.rows.split(",").map((text) => count("rows", text, 4000, 100_000_000)).sort((a, b) => a - b),
-      rounds: count("rounds", values.rounds, 1, 100),
-      workers: count("workers", values.workers, 1, 8),
+      sizes: values.rows.split(",").map((text) => wholeNumber("rows", text, { least: 4000, most: 100_000_000 })).sort((
+        a,
+        b,
+      ) => a - b),
+      rounds: wholeNumber("rounds", values.rounds, { least: 1, most: 100 }),
+      workers: wholeNumber("workers", values.workers, { least: 1, most: 8 }),
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
     process.exit(1);
   }
-}
-
-function count(name: string, text: string, least: number, most: number): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || number < least || number > most) {
-    throw new Error(`--${name}=${text}: it takes whole numbers from ${least} to ${most}.`);
-  }
-  return number;
 }

@@ -45,6 +45,11 @@ test("a diff tells nothing right after a backup, and after the migration what it
     object: expect.stringContaining("coordinator_notes"),
     now: expect.stringContaining("curator_notes"),
   }));
+  const exact = await call("POST", "/v1/backups/v10.0/diff", { json: { exact: true }, wait: 60 });
+  expect(exact.json.result).toMatchObject({ is_clean: false, summary: result.summary });
+  for (const table of exact.json.result.tables) {
+    expect(table).toMatchObject({ read: "values", values_read_because: null });
+  }
   const stale = (await call("GET", "/v1/backups/v10.0")).json;
   expect(stale).toMatchObject({ state: "stale", last_diff: { is_clean: false, summary: result.summary } });
   expect((await call("GET", "/v1/backups")).json.backups).toMatchObject([{ state: "stale" }]);
