@@ -39,6 +39,17 @@ describe("a second session", () => {
     await database.connect(superuser).unsafe(`alter database ${database.name} set track_functions = 'all'`);
     const helper = database.connect();
     const { release, worker, working } = await holdBackup(database);
+    // Nothing comes from the session's search_path.
+    await helper.unsafe(`
+      create schema evil;
+      create function evil.current_setting(text) returns text language plpgsql as $$ begin raise 'misled'; end $$;
+      create function evil.pg_sleep(float8) returns void language plpgsql as $$ begin raise 'misled'; end $$;
+      create function evil.is_evil(text, text) returns boolean language plpgsql as $$ begin raise 'misled'; end $$;
+      create operator evil.<> (leftarg = text, rightarg = text, function = evil.is_evil);
+      create operator evil.= (leftarg = text, rightarg = text, function = evil.is_evil);
+      create domain evil.text as pg_catalog.text check (pg_catalog.length(value) = 0);
+      create domain evil.bool as pg_catalog.bool check (value is null);
+      set search_path = evil, pg_catalog`).simple();
     const helping = helper`call migration_guard.help()`.execute();
     // It belongs to no snapshot that is taken before it, and to none of the backup's but one for both.
     const writer = database.connect();

@@ -311,6 +311,7 @@ test("no function can be misled by a search_path", async ({ example: { sql } }) 
   );
   // A procedure that commits may have no setting of its own: it qualifies every name.
   expect(unpinned.sort()).toEqual([
+    "migration_guard.help(boolean)",
     "migration_guard.run_claimed_job(migration_guard.jobs,text)",
     "migration_guard.verify_if_due(text,interval)",
     "migration_guard.work(boolean)",
@@ -436,6 +437,7 @@ test("the platform's advisors report nothing of ours but the two that are decide
     "INFO no_primary_key migration_backup_v10.invite_codes_backup",
     "INFO no_primary_key migration_backup_v10.profiles_backup",
     // Postgres lets no procedure commit that has a setting of its own.
+    "WARN function_search_path_mutable migration_guard.help",
     "WARN function_search_path_mutable migration_guard.run_claimed_job",
     "WARN function_search_path_mutable migration_guard.verify_if_due",
     "WARN function_search_path_mutable migration_guard.work",
