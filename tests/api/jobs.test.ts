@@ -50,7 +50,7 @@ test("a running backup is cancelled, leaves no schema, and can be asked for agai
   expect((await postBackup(api, "v1", { wait: 60 })).json).toMatchObject({ status: "succeeded" });
 });
 
-test.for(["copying", "proving"])("a backup that is %s a large table is cancelled", async (step, { freshApi: api }) => {
+test("a backup that is copying a large table is cancelled, and whoever helps with it", async ({ freshApi: api }) => {
   const { sql } = api.database;
   await sql`
     create table public.big with (autovacuum_enabled = false, toast.autovacuum_enabled = false) as
@@ -63,7 +63,7 @@ test.for(["copying", "proving"])("a backup that is %s a large table is cancelled
     const [job] = await sql`
       select from migration_guard.jobs as j join pg_stat_activity as a on a.pid = j.worker_pid
       where j.id = ${id} and a.state = 'active' and a.wait_event_type is distinct from 'Lock'
-        and migration_guard.job_progress(j) ->> 'step' = ${`${step} public.big`}`;
+        and migration_guard.job_progress(j) ->> 'step' = 'copying public.big'`;
     return job;
   });
   expect((await api.call("DELETE", `/v1/jobs/${id}`, { wait: 60 })).json).toMatchObject({
