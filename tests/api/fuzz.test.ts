@@ -197,7 +197,7 @@ test("a strange text is stored as it is, or refused", async ({ fuzzed: { api } }
       if (answer.status !== 503 || attempt === 5) return answer;
     }
   };
-  const texts = fc.sample(hostileText, { seed, numRuns: Math.min(numRuns, 200) });
+  const texts = fc.sample(hostileText, { seed, numRuns: Math.min(numRuns, 100) });
   const isStorable = (text: string) => !text.includes("\0") && text.isWellFormed();
   await inTurns(texts, async (text, index) => {
     const version = `v${90_000 + index}`;
@@ -221,4 +221,4 @@ test("a strange text is stored as it is, or refused", async ({ fuzzed: { api } }
     expect((await ask("DELETE", path)).status, told).toBe(204);
   }, 4);
   expect(await everything(api)).toEqual(before);
-});
+}, 600_000);
