@@ -584,7 +584,7 @@ declare
 begin
   if job.status <> 'running' then return recorded; end if;
   -- What was told is not taken back for the moment between a step and the next, or between the end of the work and its record.
-  for look in 1..5 loop
+  for look in 1..50 loop
     perform pg_stat_clear_snapshot();
     select m.parts[1]::bigint as done, m.parts[2]::bigint as total, m.parts[3] as step, a.xact_start, coalesce(a.wait_event_type = 'Lock', false) as is_waiting
     into shown
@@ -601,6 +601,8 @@ begin
       exit when not exists (
         select from pg_catalog.pg_stat_activity as a where a.pid = job.worker_pid and a.state = 'active' and a.wait_event_type is distinct from 'Lock');
     end if;
+    -- What a block has done takes longer to undo.
+    exit when look >= 5 and shown.step is distinct from 'trying';
     perform pg_sleep(0.02);
   end loop;
   if shown.step is null then return recorded; end if;
