@@ -382,6 +382,17 @@ $$;
 comment on function migration_guard.copy_table(text, oid, bigint, boolean) is
   'Copies a table into a backup schema, and records its checksum, unless a helper reads it: that many units of work each.';
 
+create function migration_guard.fail_copy(source_schema text, source_table text, copy_rows bigint, source_rows bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform migration_guard.fail(
+    'copy_differs', format('The copy of %I.%I is not what was read: %s rows against %s.', source_schema, source_table, copy_rows, source_rows));
+end
+$$;
+comment on function migration_guard.fail_copy(text, text, bigint, bigint) is 'Raises copy_differs, for a copy that is not what was read.';
+
 create function migration_guard.prove_copy(schema_name text, relation oid, units bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -397,9 +408,7 @@ begin
   select r.rows, r.checksum into copy_rows, copy_checksum
   from migration_guard.copy_checksum(format('%I.%I', schema_name, recorded.backup_table)::regclass, 'proving@' || relation, units) as r;
   if recorded.source_checksum is not null and (recorded.row_count, recorded.source_checksum) is distinct from (copy_rows, copy_checksum) then
-    perform migration_guard.fail(
-      'copy_differs',
-      format('The copy of %I.%I is not what was read: %s rows against %s.', recorded.source_schema, recorded.source_table, copy_rows, recorded.row_count));
+    perform migration_guard.fail_copy(recorded.source_schema, recorded.source_table, copy_rows, recorded.row_count);
   end if;
   execute format('update %I.tables_backup as t set row_count = $2, backup_checksum = $3 where t.source_oid = $1', schema_name)
     using relation, copy_rows, copy_checksum;
@@ -431,9 +440,7 @@ begin
       from migration_guard.source_checksum(recorded.source_oid, 'reading@' || recorded.source_oid, (sizes ->> recorded.source_oid::text)::bigint) as r;
       perform migration_guard.refuse_views(false);
       if (source.rows, source.checksum) is distinct from (recorded.row_count, recorded.backup_checksum) then
-        perform migration_guard.fail(
-          'copy_differs',
-          format('The copy of %I.%I is not what was read: %s rows against %s.', recorded.source_schema, recorded.source_table, recorded.row_count, source.rows));
+        perform migration_guard.fail_copy(recorded.source_schema, recorded.source_table, recorded.row_count, source.rows);
       end if;
     end loop;
   end if;

@@ -413,6 +413,23 @@ $$;
 comment on procedure migration_guard.run_claimed_job(migration_guard.jobs, text) is
   'Runs a job that this session has claimed, to its end, and gives back its lock. It commits.';
 
+create function migration_guard.assert_may_work(require_no_statement_timeout boolean) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if require_no_statement_timeout and current_setting('statement_timeout') <> '0' then
+    perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
+  end if;
+  if current_user <> migration_guard.owner() then
+    raise exception using errcode = 'insufficient_privilege',
+      message = format('Jobs are run by %I, who owns the product and its backups.', migration_guard.owner());
+  end if;
+end
+$$;
+comment on function migration_guard.assert_may_work(boolean) is
+  'Raises insufficient_privilege for who is not the owner, and statement_timeout_not_lifted in a session that has a timeout where that is refused.';
+
 create procedure migration_guard.work(require_no_statement_timeout boolean default false)
 language plpgsql
 as $$
@@ -421,13 +438,7 @@ declare
   lock_failure pg_catalog.text;
 begin
   -- The caller's search_path is in force here, and nothing must come from it: operators are qualified too.
-  if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
-    perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
-  end if;
-  if current_user operator(pg_catalog.<>) migration_guard.owner() then
-    raise exception using errcode = 'insufficient_privilege',
-      message = pg_catalog.format('Jobs are run by %I, who owns the product and its backups.', migration_guard.owner());
-  end if;
+  perform migration_guard.assert_may_work(require_no_statement_timeout);
   loop
     job := migration_guard.claim_job();
     exit when job.id is null;

@@ -23,6 +23,15 @@ as $$
 $$;
 comment on function migration_guard.helpers_of(int) is 'The sessions that help with a job, and what they show.';
 
+create function migration_guard.is_over(job_number int) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(bool_and(j.finished_at is not null or not migration_guard.has_worker(j)), true)
+  from migration_guard.jobs as j where j.number = job_number
+$$;
+comment on function migration_guard.is_over(int) is 'Whether nobody is at work on a job.';
+
 create function migration_guard.snapshot_step(snapshot text) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -87,7 +96,6 @@ declare
   job constant migration_guard.jobs := (select j from migration_guard.jobs as j where j.number = job_number);
   plan constant migration_guard.plans := migration_guard.get_plan(job.version);
   relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
-  named text;
   found record;
   tables jsonb := '[]';
 begin
@@ -154,22 +162,13 @@ as $$
   select pg_cancel_backend(h.pid)
   from (
     -- Of the last few: a helper does not outlive its job by long.
-    select j.* from migration_guard.jobs as j where j.kind = 'backup' order by j.number desc limit 20
+    select j.number from migration_guard.jobs as j where j.kind = 'backup' order by j.number desc limit 20
   ) as j
   cross join lateral migration_guard.helpers_of(j.number) as h
-  where not starts_with(h.shown, '=') and (j.finished_at is not null or not migration_guard.has_worker(j))
+  where not starts_with(h.shown, '=') and migration_guard.is_over(j.number)
 $$;
 comment on function migration_guard.dismiss_helpers() is
   'Ends the reading of helpers whose job has ended or has lost its worker, and with it their locks and their snapshot.';
-
-create function migration_guard.is_over(job_number int) returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(bool_and(j.finished_at is not null or not migration_guard.has_worker(j)), true)
-  from migration_guard.jobs as j where j.number = job_number
-$$;
-comment on function migration_guard.is_over(int) is 'Whether nobody is at work on a job.';
 
 create procedure migration_guard.help(require_no_statement_timeout boolean default false)
 language plpgsql
@@ -181,13 +180,7 @@ declare
   own_name constant pg_catalog.text := pg_catalog.current_setting('application_name');
 begin
   -- The caller's search_path is in force here, as in work().
-  if require_no_statement_timeout and pg_catalog.current_setting('statement_timeout') operator(pg_catalog.<>) '0' then
-    perform migration_guard.fail('statement_timeout_not_lifted', 'This session has a statement_timeout.');
-  end if;
-  if current_user operator(pg_catalog.<>) migration_guard.owner() then
-    raise exception using errcode = 'insufficient_privilege',
-      message = pg_catalog.format('Jobs are run by %I, who owns the product and its backups.', migration_guard.owner());
-  end if;
+  perform migration_guard.assert_may_work(require_no_statement_timeout);
   -- A worker waits for its locks for ten seconds, and has no snapshot before.
   for look in 1..1200 loop
     select h.job_number, h.snapshot into wanted from migration_guard.backup_to_help() as h;
