@@ -583,7 +583,8 @@ declare
   within bigint;
 begin
   if job.status <> 'running' then return recorded; end if;
-  -- What was told is not taken back for the moment between a step and the next, or between the end of the work and its record.
+  -- What was told is not taken back for the moment between a step and the next, while what a block has done is undone, or
+  -- between the end of the work and its record.
   for look in 1..50 loop
     perform pg_stat_clear_snapshot();
     select m.parts[1]::bigint as done, m.parts[2]::bigint as total, m.parts[3] as step, a.xact_start, coalesce(a.wait_event_type = 'Lock', false) as is_waiting
@@ -601,8 +602,6 @@ begin
       exit when not exists (
         select from pg_catalog.pg_stat_activity as a where a.pid = job.worker_pid and a.state = 'active' and a.wait_event_type is distinct from 'Lock');
     end if;
-    -- What a block has done takes longer to undo.
-    exit when look >= 5 and shown.step is distinct from 'trying';
     perform pg_sleep(0.02);
   end loop;
   if shown.step is null then return recorded; end if;
