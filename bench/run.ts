@@ -22,6 +22,9 @@ const root = join(import.meta.dirname, "..");
 /** What an instance of the platform has, and what keeps the bench's own doings out of what is measured. */
 const settings = {
   wal_level: "logical",
+  // As many parallel workers as processors, half of them for one query.
+  max_parallel_workers: String(availableParallelism()),
+  max_parallel_workers_per_gather: String(Math.max(1, Math.floor(availableParallelism() / 2))),
   shared_buffers: "1GB",
   maintenance_work_mem: "256MB",
   // No checkpoint but the bench's own, between runs.

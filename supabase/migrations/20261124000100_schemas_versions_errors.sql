@@ -170,14 +170,20 @@ create function migration_guard.refuse_views(refuse boolean) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  exclusion constant text := current_setting('constraint_exclusion');
 begin
   -- A table or sequence that is read by its name may have become a view in the meantime, whose functions would run with the
   -- rights of whoever reads. Minor versions before August 2024 do not have the setting.
-  if exists (select from pg_settings as s where s.name = 'restrict_nonsystem_relation_kind') then
+  if current_setting('restrict_nonsystem_relation_kind', true) is not null then
     perform set_config('restrict_nonsystem_relation_kind', case when refuse then 'view' else '' end, true);
   end if;
   -- Nor need the functions of a table's checks be called to find out that it has no rows.
-  perform set_config('constraint_exclusion', case when refuse then 'off' else (select s.reset_val from pg_settings as s where s.name = 'constraint_exclusion') end, true);
+  if refuse and exclusion <> 'off' then
+    perform set_config('migration_guard.constraint_exclusion', exclusion, true);
+  end if;
+  perform set_config('constraint_exclusion', case when refuse then 'off'
+    else coalesce(nullif(current_setting('migration_guard.constraint_exclusion', true), ''), exclusion) end, true);
 end
 $$;
 comment on function migration_guard.refuse_views(boolean) is

@@ -13,39 +13,41 @@
 -- grants                      Statements that give its privileges; empty where they are what Postgres gives by default.
 -- sort_order                  The place of a column or of an enum value among its siblings.
 --
--- Definitions are deparsed, and depend on the session's settings: the functions that read them for a backup, or compare them
--- with one (schema_inventory, plan_objects, dependents_of), pin these.
+-- Definitions are deparsed, and depend on the session's settings: the functions that read them (read_schema, read_objects)
+-- pin these. They also keep Postgres from looking for a better order of the joins, which takes longer than to read a small
+-- catalog: each view begins with what is in a schema, and goes from there.
 
 -- What the views are made with ----------------------------------------------------------------------------------------
 
 create function migration_guard.grant_statements(target text, acl aclitem[], acl_default aclitem[], owner oid, column_name text default '')
 returns text[]
-language sql stable strict
+language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
-  with granted as (
-    select g.grantor, g.is_grantable, min(g.position) as position,
-      case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end as grantee,
-      string_agg(lower(g.privilege_type) || case when column_name <> '' then format(' (%I)', column_name) else '' end, ', ' order by g.privilege_type) as privileges
-    from aclexplode(acl) with ordinality as g (grantor, grantee, privilege_type, is_grantable, position)
-    group by g.grantor, g.grantee, g.is_grantable
-  ),
-  statements as (
-    select false as is_passed_on, 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
-    where column_name = ''
-    union all
-    select g.grantor <> owner, g.position,
-      -- Only who granted a privilege can be the one who did.
-      case when g.grantor <> owner then format('set role %I; ', pg_get_userbyid(g.grantor)) else '' end
-      || format('grant %s on %s to %s', g.privileges, target, g.grantee)
-      || case when g.is_grantable then ' with grant option' else '' end
-      || case when g.grantor <> owner then '; reset role' else '' end
-    from granted as g
-  )
-  select case
-    when acl @> acl_default and acl_default @> acl then '{}'
-    else array(select s.statement from statements as s order by s.is_passed_on, s.position, s.statement)
-  end
+begin
+  if acl @> acl_default and acl_default @> acl then return '{}'; end if;
+  return (
+    with granted as (
+      select g.grantor, g.is_grantable, min(g.position) as position,
+        case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end as grantee,
+        string_agg(lower(g.privilege_type) || case when column_name <> '' then format(' (%I)', column_name) else '' end, ', ' order by g.privilege_type) as privileges
+      from aclexplode(acl) with ordinality as g (grantor, grantee, privilege_type, is_grantable, position)
+      group by g.grantor, g.grantee, g.is_grantable
+    ),
+    statements as (
+      select false as is_passed_on, 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
+      where column_name = ''
+      union all
+      select g.grantor <> owner, g.position,
+        -- Only who granted a privilege can be the one who did.
+        case when g.grantor <> owner then format('set role %I; ', pg_get_userbyid(g.grantor)) else '' end
+        || format('grant %s on %s to %s', g.privileges, target, g.grantee)
+        || case when g.is_grantable then ' with grant option' else '' end
+        || case when g.grantor <> owner then '; reset role' else '' end
+      from granted as g
+    )
+    select coalesce(array_agg(s.statement order by s.is_passed_on, s.position, s.statement), '{}') from statements as s);
+end
 $$;
 comment on function migration_guard.grant_statements(text, aclitem[], aclitem[], oid, text) is
   'The statements that give an object the privileges in an access control list, none where it is the default one, and
@@ -168,9 +170,9 @@ select
   null::text as owner, de.description as comment,
   coalesce(migration_guard.grant_statements('table ' || r.identity, a.attacl, '{}', c.relowner, a.attname), '{}') as grants,
   a.attnum::real as sort_order
-from pg_catalog.pg_attribute as a
-join pg_catalog.pg_class as c on c.oid = a.attrelid
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_attribute as a on a.attrelid = c.oid
 join pg_catalog.pg_type as t on t.oid = a.atttypid
 cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as r
 cross join lateral (
@@ -276,9 +278,9 @@ select
   de.description as comment,
   coalesce(migration_guard.grant_statements('sequence ' || r.identity, c.relacl, pg_catalog.acldefault('s', c.relowner), c.relowner), '{}') as grants,
   null::real as sort_order
-from pg_catalog.pg_sequence as s
-join pg_catalog.pg_class as c on c.oid = s.seqrelid
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_sequence as s on s.seqrelid = c.oid
 cross join lateral (select format('%I.%I', n.nspname, c.relname) as identity) as r
 left join lateral (
   select d.deptype, tc.relpersistence, tc.oid as relid, tc.relname::text as relname, format('%I.%I.%I', tn.nspname, tc.relname, ta.attname) as column_identity
@@ -347,9 +349,9 @@ select
   )], null) as settings,
   case when o.contype in ('p', 'u') then false else o.conparentid <> 0 or not o.conislocal end as is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_constraint as o
-join pg_catalog.pg_class as c on c.oid = o.conrelid
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_constraint as o on o.conrelid = c.oid
 left join pg_catalog.pg_class as x on x.oid = o.conindid and o.contype in ('p', 'u')
 left join pg_catalog.pg_namespace as xn on xn.oid = x.relnamespace
 left join lateral (
@@ -385,10 +387,10 @@ select
     from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_class'::regclass and en.objid = i.indexrelid order by en.extname) as settings,
   k.is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_index as i
-join pg_catalog.pg_class as x on x.oid = i.indexrelid
-join pg_catalog.pg_class as c on c.oid = i.indrelid
+from pg_catalog.pg_class as x
 join pg_catalog.pg_namespace as n on n.oid = x.relnamespace
+join pg_catalog.pg_index as i on i.indexrelid = x.oid
+join pg_catalog.pg_class as c on c.oid = i.indrelid
 join pg_catalog.pg_namespace as cn on cn.oid = c.relnamespace
 cross join lateral (select format('%I.%I', n.nspname, x.relname) as identity, format('%I.%I', cn.nspname, c.relname) as table_identity) as r
 cross join lateral (
@@ -428,9 +430,9 @@ select
   -- That of a partitioned table is on its partitions, too.
   t.tgparentid <> 0 as is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_trigger as t
-join pg_catalog.pg_class as c on c.oid = t.tgrelid
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_trigger as t on t.tgrelid = c.oid
 left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_trigger'::regclass and de.objoid = t.oid and de.objsubid = 0
 where not t.tgisinternal;
 comment on view migration_guard.catalog_triggers is 'Triggers, constraint triggers included, and whether they are enabled.';
@@ -447,9 +449,9 @@ select
   ], null) as settings,
   false as is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_rewrite as w
-join pg_catalog.pg_class as c on c.oid = w.ev_class
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_rewrite as w on w.ev_class = c.oid
 left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_rewrite'::regclass and de.objoid = w.oid and de.objsubid = 0
 -- The one that makes a view a view is told by the view.
 where w.rulename <> '_RETURN';
@@ -476,9 +478,9 @@ select
   ) as definition,
   '{}'::text[] as settings, false as is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_policy as p
-join pg_catalog.pg_class as c on c.oid = p.polrelid
+from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_policy as p on p.polrelid = c.oid
 left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_policy'::regclass and de.objoid = p.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_policies is
   'Row level security policies: kind, command, roles and both expressions.';
@@ -517,10 +519,10 @@ select
     migration_guard.phrase('where (%s)', pg_catalog.pg_get_expr(p.prqual, p.prrelid))
   ) as definition,
   '{}'::text[] as settings, false as is_internal, null::text as owner, null::text as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_publication_rel as p
-join pg_catalog.pg_publication as u on u.oid = p.prpubid
-join pg_catalog.pg_class as c on c.oid = p.prrelid
-join pg_catalog.pg_namespace as n on n.oid = c.relnamespace;
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_publication_rel as p on p.prrelid = c.oid
+join pg_catalog.pg_publication as u on u.oid = p.prpubid;
 comment on view migration_guard.catalog_publication_tables is 'Which publications publish which tables, columns and rows.';
 
 create view migration_guard.catalog_publication_schemas with (security_invoker = true) as
@@ -629,8 +631,8 @@ select
   coalesce(migration_guard.grant_statements('function ' || r.signature, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_proc as p
-join pg_catalog.pg_aggregate as g on g.aggfnoid = p.oid
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+join pg_catalog.pg_aggregate as g on g.aggfnoid = p.oid
 cross join lateral (
   select
     format('%I.%I(%s)', n.nspname, p.proname, coalesce(nullif(pg_catalog.pg_get_function_identity_arguments(p.oid), ''), '*')) as identity,
@@ -706,9 +708,9 @@ select
   format('alter type %I.%I add value %L', n.nspname, t.typname, e.enumlabel) as definition,
   '{}'::text[] as settings, false as is_internal, null::text as owner, null::text as comment, '{}'::text[] as grants,
   e.enumsortorder as sort_order
-from pg_catalog.pg_enum as e
-join pg_catalog.pg_type as t on t.oid = e.enumtypid
-join pg_catalog.pg_namespace as n on n.oid = t.typnamespace;
+from pg_catalog.pg_type as t
+join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+join pg_catalog.pg_enum as e on e.enumtypid = t.oid;
 comment on view migration_guard.catalog_enum_values is
   'Values of enum types; the parent is the type, sort_order the value''s place.';
 
@@ -720,9 +722,9 @@ select
   format('alter domain %I.%I add constraint %I %s', n.nspname, t.typname, o.conname, pg_catalog.pg_get_constraintdef(o.oid)) as definition,
   '{}'::text[] as settings, false as is_internal,
   null::text as owner, de.description as comment, '{}'::text[] as grants, null::real as sort_order
-from pg_catalog.pg_constraint as o
-join pg_catalog.pg_type as t on t.oid = o.contypid
+from pg_catalog.pg_type as t
 join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+join pg_catalog.pg_constraint as o on o.contypid = t.oid
 left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_constraint'::regclass and de.objoid = o.oid and de.objsubid = 0
 where o.contype = 'c';
 comment on view migration_guard.catalog_domain_constraints is 'Check constraints of domains.';
@@ -810,23 +812,57 @@ $$;
 comment on function migration_guard.is_extension_member(oid, oid) is
   'Whether an object came with an extension, which makes and drops it.';
 
-create function migration_guard.schema_inventory(schema_name text) returns setof migration_guard.catalog_objects
+create function migration_guard.read_schema(schema_name text) returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
+set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
 as $$
 begin
-  return query
-  select o.*
-  from migration_guard.catalog_objects as o
-  where o.schema_name = schema_inventory.schema_name
-    and not exists (select from pg_depend as e where e.classid = o.classid and e.objid = o.objid and e.deptype = 'e')
-    and not exists (select from pg_depend as e where e.classid = o.parent_classid and e.objid = o.parent and e.deptype = 'e');
+  return query select o.* from migration_guard.catalog_objects as o where o.schema_name = read_schema.schema_name;
 end
 $$;
+comment on function migration_guard.read_schema(text) is 'Every object of a schema.';
+
+create function migration_guard.read_objects(ids oid[], parents oid[], known_schemas text[]) returns setof migration_guard.catalog_objects
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
+as $$
+begin
+  if ids = '{}' and parents = '{}' then return; end if;
+  -- Arrays and names reach into the views: a join would deparse every object of the database first, and wait for the locks
+  -- on tables that are no business of who asks, another session's temporary ones among them.
+  return query
+  select o.* from migration_guard.catalog_objects as o
+  where (o.objid = any (ids) or o.parent = any (parents)) and o.schema_name <> all (known_schemas)
+    and not migration_guard.is_reserved_schema(o.schema_name);
+end
+$$;
+comment on function migration_guard.read_objects(oid[], oid[], text[]) is
+  'The objects of some OIDs, and those that belong to some, but for what is in the system''s schemas, in the product''s own and in
+those that are known.';
+
+create function migration_guard.without_extensions(objects migration_guard.catalog_objects[]) returns setof migration_guard.catalog_objects
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with members as materialized (select e.classid, e.objid from pg_depend as e where e.deptype = 'e')
+  select o.*
+  from unnest(objects) as o
+  where (o.classid, o.objid) not in (select m.classid, m.objid from members as m)
+    and (o.parent is null or (o.parent_classid, o.parent) not in (select m.classid, m.objid from members as m))
+$$;
+comment on function migration_guard.without_extensions(migration_guard.catalog_objects[]) is
+  'Objects, but for those that came with an extension, which makes and drops them, and what belongs to those.';
+
+create function migration_guard.schema_inventory(schema_name text) returns setof migration_guard.catalog_objects
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select i.* from migration_guard.without_extensions(array(select o from migration_guard.read_schema(schema_name) as o)) as i $$;
 comment on function migration_guard.schema_inventory(text) is
   'Every object of a schema, but for those that came with an extension.';
 

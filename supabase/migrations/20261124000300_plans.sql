@@ -158,22 +158,17 @@ comment on function migration_guard.plan_functions(migration_guard.plans) is
 
 -- What contains a term -------------------------------------------------------------------------------------------------
 
-create function migration_guard.plan_matches(plan migration_guard.plans)
+create function migration_guard.plan_matches(plan migration_guard.plans, objects migration_guard.catalog_objects[])
 returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 begin
   if plan.match is null then
     return;
   end if;
   return query
-  -- Materialized, so that nothing of other schemas is deparsed.
-  with candidates as materialized (
-    select o.* from migration_guard.catalog_objects as o where o.schema_name = plan.schema_name
-  ),
+  with candidates as materialized (select o.* from unnest(objects) as o where o.schema_name = plan.schema_name),
   matches as materialized (
     select c.classid, c.objid, c.objsubid, c.kind
     from candidates as c
@@ -196,8 +191,8 @@ begin
     or (c.parent_classid, c.parent) in (select m.classid, m.objid from matches as m where m.kind in ('view', 'materialized_view'));
 end
 $$;
-comment on function migration_guard.plan_matches(migration_guard.plans) is
-  'The objects of a plan''s schema that contain the plan''s term: functions, indexes, policies, views, triggers and
+comment on function migration_guard.plan_matches(migration_guard.plans, migration_guard.catalog_objects[]) is
+  'Those of the objects of a plan''s schema that contain the plan''s term: functions, indexes, policies, views, triggers and
 constraints in their name or definition, any object in its comment. None where the plan has no term.';
 
 -- What a plan stands for ----------------------------------------------------------------------------------------------
@@ -217,24 +212,45 @@ as $$
   select 'function', f.name from migration_guard.plan_functions(plan) as f where f.oid is null
   union all
   select 'match', plan.match
-  where plan.match is not null and not exists (select from migration_guard.plan_matches(plan) as m)
+  where plan.match is not null and not exists (
+    select from migration_guard.plan_matches(plan, array(select o from migration_guard.read_schema(plan.schema_name) as o)) as m)
 $$;
 comment on function migration_guard.plan_missing(migration_guard.plans) is
   'Every name in a plan that does not exist in the database, and a term that nothing contains.';
 
-create function migration_guard.plan_named_objects(plan migration_guard.plans)
+create function migration_guard.is_elsewhere(schema_name text, tables oid[], types oid[], functions oid[], policies oid[]) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from (
+      select c.relnamespace as namespace from pg_class as c where c.oid = any (tables)
+      union all
+      -- Alone of all that belongs to a table, they need not be in its schema.
+      select s.stxnamespace from pg_statistic_ext as s where s.stxrelid = any (tables)
+      union all
+      select t.typnamespace from pg_type as t where t.oid = any (types)
+      union all
+      select p.pronamespace from pg_proc as p where p.oid = any (functions)
+      union all
+      select c.relnamespace from pg_policy as p join pg_class as c on c.oid = p.polrelid where p.oid = any (policies)
+    ) as o
+    join pg_namespace as n on n.oid = o.namespace
+    where n.nspname <> schema_name)
+$$;
+comment on function migration_guard.is_elsewhere(text, oid[], oid[], oid[], oid[]) is
+  'Whether some of these tables, their statistics, types, functions and policies are in another schema.';
+
+create function migration_guard.plan_named_objects(plan migration_guard.plans, known migration_guard.catalog_objects[])
 returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 declare
-  -- Arrays reach into the views: a join would deparse every object of the database first, and wait for the locks on tables
-  -- that are no business of this plan.
   tables constant oid[] := array(select r.oid from migration_guard.plan_relations(plan) as r (oid));
-  enums constant oid[] := array(select e.oid from migration_guard.plan_enums(plan) as e);
-  functions constant oid[] := array(select f.oid from migration_guard.plan_functions(plan) as f);
+  enums constant oid[] := array(select e.oid from migration_guard.plan_enums(plan) as e where e.oid is not null);
+  functions constant oid[] := array(select f.oid from migration_guard.plan_functions(plan) as f where f.oid is not null);
   -- A policy of another table that calls one of the functions must be dropped and created again with it.
   dependent_policies constant oid[] := array(
     select d.objid
@@ -243,44 +259,53 @@ declare
       and (d.refclassid = 'pg_class'::regclass and d.refobjid = any (tables)
         or d.refclassid = 'pg_type'::regclass and d.refobjid = any (enums)
         or d.refclassid = 'pg_proc'::regclass and d.refobjid = any (functions)));
+  known_schemas constant text[] := case when known is null then '{}' else array[plan.schema_name::text] end;
+  are_read constant boolean := known is null or migration_guard.is_elsewhere(plan.schema_name, tables, enums, functions, dependent_policies);
 begin
   return query
   select o.*
-  from migration_guard.catalog_objects as o
-  where o.parent = any (tables) and o.parent_classid = 'pg_class'::regclass
-  union all
-  select o.* from migration_guard.catalog_policies as o where o.objid = any (dependent_policies) and o.parent <> all (tables)
-  union all
-  select o.* from migration_guard.catalog_functions as o where o.objid = any (functions)
-  union all
-  select o.* from migration_guard.catalog_aggregates as o where o.objid = any (functions)
-  union all
-  select o.* from migration_guard.catalog_types as o where o.objid = any (enums)
-  union all
-  select o.* from migration_guard.catalog_enum_values as o where o.parent = any (enums);
+  from (
+    select x.* from unnest(known) as x
+    union all
+    select x.* from migration_guard.read_objects(enums || functions || dependent_policies, tables || enums, known_schemas) as x where are_read
+  ) as o
+  where (o.parent_classid = 'pg_class'::regclass and o.parent = any (tables))
+    or (o.classid = 'pg_policy'::regclass and o.objid = any (dependent_policies))
+    or (o.classid = 'pg_proc'::regclass and o.objid = any (functions))
+    or (o.classid = 'pg_type'::regclass and o.objid = any (enums))
+    or (o.kind = 'enum_value' and o.parent = any (enums));
 end
 $$;
-comment on function migration_guard.plan_named_objects(migration_guard.plans) is
-  'The catalog objects that come with the names in a plan: its tables and their partitions with all that belongs to them,
-its functions and enums, and the policies of other tables that call those functions.';
+comment on function migration_guard.plan_named_objects(migration_guard.plans, migration_guard.catalog_objects[]) is
+  'The catalog objects that come with the names in a plan: its tables and their partitions with all that belongs to them, its
+functions and enums, and the policies of other tables that call those functions. Those of the plan''s schema may be known.';
 
-create function migration_guard.plan_objects(plan migration_guard.plans)
+create function migration_guard.plan_objects(plan migration_guard.plans, known migration_guard.catalog_objects[] default null)
 returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
-set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+-- A function's signature has the names of types in it.
+set quote_all_identifiers = off
 as $$
-  with named as materialized (select o.* from migration_guard.plan_named_objects(plan) as o)
-  select n.* from named as n
-  union all
-  select m.*
-  from migration_guard.plan_matches(plan) as m
-  where not exists (
-    select from named as n where n.classid = m.classid and n.objid = m.objid and n.objsubid = m.objsubid)
+declare
+  -- Without a term the names alone are read, and no other table's locks are waited for.
+  objects constant migration_guard.catalog_objects[] := case
+    when known is not null or plan.match is null then known
+    else array(select o from migration_guard.read_schema(plan.schema_name) as o) end;
+begin
+  return query
+  select distinct on (a.classid, a.objid, a.objsubid) a.*
+  from (
+    select n.* from migration_guard.plan_named_objects(plan, objects) as n
+    union all
+    select m.* from migration_guard.plan_matches(plan, objects) as m
+  ) as a
+  order by a.classid, a.objid, a.objsubid;
+end
 $$;
-comment on function migration_guard.plan_objects(migration_guard.plans) is
-  'The catalog objects that a plan''s backup holds: what comes with its names, and what contains its term.';
+comment on function migration_guard.plan_objects(migration_guard.plans, migration_guard.catalog_objects[]) is
+  'The catalog objects that a plan''s backup holds: what comes with its names, and what contains its term. The objects of the
+plan''s schema may be known.';
 
 create function migration_guard.existing_names(schema_name text)
 returns table (schemas text[], tables text[], enums text[], functions text[], signatures text[])
@@ -353,19 +378,15 @@ $$;
 comment on function migration_guard.outside_plan(migration_guard.plans) is
   'The objects that depend on those of a plan, directly or by way of others, and are none of them.';
 
-create function migration_guard.dependents_of(objects migration_guard.catalog_objects[])
+create function migration_guard.dependents_of(objects migration_guard.catalog_objects[], known migration_guard.catalog_objects[] default '{}')
 returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
-set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 declare
-  -- As arrays, which reach into the views.
   classids oid[];
   objids oid[];
+  elsewhere oid[];
 begin
   select coalesce(array_agg(w.classid), '{}'), coalesce(array_agg(w.objid), '{}') into classids, objids
   from (
@@ -373,18 +394,32 @@ begin
     from unnest(objects) as o
   ) as held
   cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as w;
+  elsewhere := array(
+    select e.objid
+    from (
+      select d.classid, d.objid from unnest(classids, objids) as d (classid, objid)
+      except
+      select o.classid, o.objid from unnest(known) as o
+    ) as e
+    where not (e.classid = 'pg_class'::regclass and exists (select from pg_class as c where c.oid = e.objid and c.relpersistence = 't')));
   return query
+  with dependents as materialized (
+    select o.*
+    from (
+      select x.* from unnest(known) as x
+      union all
+      select x.* from migration_guard.read_objects(elsewhere, '{}', array(select distinct k.schema_name from unnest(known) as k)) as x
+    ) as o
+    where (o.classid, o.objid) in (select d.classid, d.objid from unnest(classids, objids) as d (classid, objid))
+  )
   select o.*
-  from migration_guard.catalog_objects as o
-  where o.objid = any (objids)
-    and (o.classid, o.objid) in (select d.classid, d.objid from unnest(classids, objids) as d (classid, objid))
-    and not migration_guard.is_extension_member(o.classid, o.objid)
-    and not migration_guard.is_reserved_schema(o.schema_name);
+  from dependents as o
+  where not migration_guard.is_extension_member(o.classid, o.objid) and not migration_guard.is_reserved_schema(o.schema_name);
 end
 $$;
-comment on function migration_guard.dependents_of(migration_guard.catalog_objects[]) is
+comment on function migration_guard.dependents_of(migration_guard.catalog_objects[], migration_guard.catalog_objects[]) is
   'The catalog objects that depend on a plan''s, in any schema, and are not of the plan: what a migration could break, or drop
-by cascade.';
+by cascade. Of some schemas every object may be known.';
 
 -- Storing and removing ------------------------------------------------------------------------------------------------
 

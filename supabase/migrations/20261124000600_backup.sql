@@ -216,7 +216,8 @@ set search_path = pg_catalog, pg_temp
 set jit = off set work_mem = '64MB'
 as $$
 declare
-  planned constant migration_guard.catalog_objects[] := array(select o from migration_guard.plan_objects(plan) as o);
+  objects constant migration_guard.catalog_objects[] := array(select o from migration_guard.read_schema(plan.schema_name) as o);
+  planned constant migration_guard.catalog_objects[] := array(select o from migration_guard.plan_objects(plan, objects) as o);
 begin
   execute format($insert$
     insert into %I.objects_backup
@@ -227,9 +228,9 @@ begin
       from (
         select p.*, true as in_plan from unnest($1) as p
         union all
-        select i.*, false from migration_guard.schema_inventory($2) as i
+        select i.*, false from migration_guard.without_extensions($2) as i
         union all
-        select d.*, false from migration_guard.dependents_of($1) as d
+        select d.*, false from migration_guard.dependents_of($1, $2) as d
       ) as a
       order by a.classid, a.objid, a.objsubid, a.in_plan desc
     )
@@ -242,7 +243,7 @@ begin
     from objects as o
     left join migration_guard.signatures_of(array(select distinct x.objid from objects as x)) as s
       on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid)
-  $insert$, schema_name) using planned, plan.schema_name;
+  $insert$, schema_name) using planned, objects;
   execute format('analyze %I.objects_backup (classid, objid, objsubid, kind, parent_classid, parent, in_plan)', schema_name);
   perform migration_guard.assert_recorded_whole(schema_name);
   perform migration_guard.record_sequence_positions(schema_name);

@@ -110,20 +110,11 @@ comment on function migration_guard.live_ids(text, text[], boolean) is
   'OIDs of what is compared with a backup besides all that is in the plan''s schema.';
 
 create function migration_guard.objects_elsewhere(schema_names text[], ids oid[]) returns setof migration_guard.catalog_objects
-language plpgsql stable
+language sql stable
 set search_path = pg_catalog, pg_temp
--- To plan the views takes longer than to read a small catalog: a session plans them once.
-set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-begin
-  return query
-  select o.* from migration_guard.catalog_objects as o
-  where (o.objid = any (ids) or o.parent = any (ids)) and o.schema_name <> all (schema_names)
-    and not migration_guard.is_reserved_schema(o.schema_name)
-    and not exists (
-      select from pg_depend as e
-      where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent)));
-end
+  select o.*
+  from migration_guard.without_extensions(array(select x from migration_guard.read_objects(ids, ids, schema_names) as x)) as o
 $$;
 comment on function migration_guard.objects_elsewhere(text[], oid[]) is
   'The live objects of some OIDs, with what belongs to them, that are in none of some schemas, but for what came with an extension.';

@@ -1,6 +1,27 @@
 -- Chapter 8, continued. The diff of a backup and what is live: the rows of each copied table, and the job that tells them
 -- beside the objects of the chapter before.
 
+create type migration_guard.paired_column as (
+  -- In the copy.
+  number int,
+  name text,
+  type text,
+  stored_type text,
+  -- Live; null where it is gone.
+  live_attnum int,
+  live_name text,
+  live_type text,
+  live_stored_type text,
+  -- An expression over a live row r.
+  live_value text,
+  is_retyped boolean,
+  is_relabelled boolean,
+  is_opaque boolean
+);
+comment on type migration_guard.paired_column is
+  'A column of a copy and the live one that it is now, with an expression that reads as the backup would have stored it. Opaque
+is what hides an enum of other labels in a composite, a range or arrays in arrays.';
+
 create type migration_guard.table_pair as (
   source_schema text,
   source_table text,
@@ -17,7 +38,9 @@ create type migration_guard.table_pair as (
   filenode oid,
   -- The live table, or null.
   live oid,
-  matched_by text
+  matched_by text,
+  -- Its columns, where they have been read.
+  paired migration_guard.paired_column[]
 );
 comment on type migration_guard.table_pair is 'A copied table and the live one that it is now.';
 
@@ -71,7 +94,7 @@ begin
         select coalesce(jsonb_object_agg(x.key, x.value), '{}')
         from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
       ) else '{}' end || l.labels,
-      t.source_filenode, p.live_objid, p.matched_by
+      t.source_filenode, p.live_objid, p.matched_by, null::migration_guard.paired_column[]
     from %1$I.tables_backup as t
     cross join labels as l
     left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
@@ -146,19 +169,18 @@ set search_path = pg_catalog, pg_temp
 as $$ select format('case when num_nulls(%s) = 0 then format(''%%s'', %1$s) end collate "C"', value) $$;
 comment on function migration_guard.plain_text(text) is 'An expression for the text that the type of a value gives it.';
 
-create function migration_guard.paired_columns(pair migration_guard.table_pair)
-returns table (
-  number int, name text, type text, stored_type text,
-  live_attnum int, live_name text, live_type text, live_stored_type text, live_value text,
-  is_retyped boolean, is_relabelled boolean, is_opaque boolean
-)
-language sql stable
+create function migration_guard.read_paired_columns(pair migration_guard.table_pair) returns setof migration_guard.paired_column
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- It is asked for each table several times, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   with changes as materialized (select * from migration_guard.label_changes(pair.labels))
   select c.position::int, c.value ->> 'name', c.value ->> 'type', c.value ->> 'stored_type',
     s.attnum, s.name, s.type, s.stored_type,
-    migration_guard.relabelled('r.' || quote_ident(s.name), e.in_array, e.labels, e.recorded),
+    case when e.labels is null then 'r.' || quote_ident(s.name) else migration_guard.relabelled('r.' || quote_ident(s.name), e.in_array, e.labels, e.recorded) end,
     s.stored_type <> c.value ->> 'stored_type', e.labels is not null, e.is_opaque
   from jsonb_array_elements(pair.columns) with ordinality as c (value, position)
   left join migration_guard.stored_columns(pair.live) as s on s.attnum = (c.value ->> 'live_attnum')::int
@@ -168,21 +190,34 @@ as $$
       array_agg(x.label order by x.label) filter (where p.is_plain and p.arrays <= 1) as labels,
       array_agg(x.recorded order by x.label) filter (where p.is_plain and p.arrays <= 1) as recorded,
       coalesce(bool_or(not p.is_plain or p.arrays > 1), false) as is_opaque
-    from migration_guard.enum_parts(a.atttypid) as p
+    -- Where no label has changed, and in a type that came with Postgres, there is nothing to look for.
+    from (select a.atttypid as oid where a.atttypid >= 16384 and exists (select from changes)) as t
+    cross join lateral migration_guard.enum_parts(t.oid) as p
     join changes as x on x.enum = p.enum
   ) as e on true
-  order by c.position
+  order by c.position;
+end
+$$;
+comment on function migration_guard.read_paired_columns(migration_guard.table_pair) is
+  'The columns of a copy beside the live ones that they are now.';
+
+create function migration_guard.paired_columns(pair migration_guard.table_pair) returns setof migration_guard.paired_column
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query select c.* from unnest(coalesce(pair.paired, array(select r from migration_guard.read_paired_columns(pair) as r))) as c;
+end
 $$;
 comment on function migration_guard.paired_columns(migration_guard.table_pair) is
-  'The columns of a copy beside the live ones that they are now, with an expression over a live row r that reads as the
-backup would have stored it. Opaque is what hides an enum of other labels in a composite, a range or arrays in arrays.';
+  'The columns of a copy beside the live ones, as they were read before or as they are now.';
 
 create function migration_guard.way_of_reading(pair migration_guard.table_pair) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select concat_ws(E'\n', migration_guard.projection(pair.live), jsonb_agg(to_jsonb(c) order by c.number))
-  from migration_guard.paired_columns(pair) as c
+  from migration_guard.read_paired_columns(pair) as c
 $$;
 comment on function migration_guard.way_of_reading(migration_guard.table_pair) is
   'Names, types and labels by which a live table is read: what is another afterwards was altered in between.';
@@ -625,6 +660,7 @@ begin
   perform migration_guard.assert_may_be_read(array[pair.live]);
   perform migration_guard.refuse_views(true);
   reading := migration_guard.way_of_reading(pair);
+  pair.paired := array(select c from migration_guard.read_paired_columns(pair) as c);
   perform migration_guard.begin_step('comparing@' || pair.live);
   key := migration_guard.usable_key(backup.schema_name, pair);
   if not is_exact then

@@ -777,7 +777,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
-set plan_cache_mode = 'force_generic_plan' set jit = off
+set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
 as $$
 begin
   return query

@@ -330,6 +330,40 @@ test("heirs that no plan of the schema can name do not keep one from being store
   expect(dependents.map(({ identity }) => identity)).toEqual(["app.afar", "other.heir"]);
 });
 
+test("a backup holds what belongs to the plan's objects in other schemas, and a checklist finds it as saved", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create schema app; create schema other;
+    create table app.kept (a int, b int) partition by range (a);
+    create table other.part partition of app.kept (primary key (a)) for values from (0) to (10);
+    create index part_b on other.part (b);
+    create statistics other.kept_statistics on a, b from app.kept;
+    create type app.state as enum ('new', 'old');
+    create table other.outside (id int, state app.state);
+    alter table other.outside enable row level security;
+    create policy new_ones on other.outside using (state = 'new');
+    create view other.seen as select * from app.kept;
+    create table other.unrelated (id int);
+    create temporary view passing as select * from app.kept;
+  `);
+  await backUp(sql, "v1", { schema: "app", tables: ["kept"], enums: ["state"] });
+  const recorded = await sql<{ identity: string; in_plan: boolean }[]>`
+    select identity, in_plan from migration_backup_v1.objects_backup
+    where schema_name <> 'app' and kind <> 'column' order by identity collate "C"`;
+  expect(recorded.map(({ identity, in_plan }) => `${identity}: ${in_plan ? "plan" : "dependent"}`)).toEqual([
+    "new_ones on other.outside: plan",
+    "other.kept_statistics: plan",
+    "other.outside: dependent",
+    "other.part: plan",
+    "other.part_b: plan",
+    "other.part_pkey: plan",
+    "other.seen: dependent",
+    "part_pkey on other.part: plan",
+  ]);
+  const unlike = await sql`
+    select check_name, details from migration_guard.catalog_checks(migration_guard.get_backup('v1')) where not ok`;
+  expect(unlike).toEqual([]);
+});
+
 test.for([
   "pg_catalog",
   "pg_toast",
@@ -557,6 +591,24 @@ test("without a term nothing outside of the plan is read, so that a lock there k
   await sql`set lock_timeout = '1s'`;
   expect(await held(sql, { tables: ["mine"] }, "table")).toEqual(["public.mine"]);
   await expect(held(sql, { tables: ["mine"], match: "mine" }, "table")).rejects.toMatchObject({ code: "55P03" });
+  await other`rollback`;
+});
+
+test("what another session has made for itself is not read, whatever it depends on", async ({ database }) => {
+  const { sql } = database;
+  await sql.unsafe(`
+    create table public.mine (id int primary key);
+    create function public.is_fine(int) returns boolean language sql immutable as 'select $1 > 0';
+  `);
+  const other = database.connect();
+  await other.unsafe(`
+    create temporary table own (id int check (public.is_fine(id)));
+    create temporary view seen as select m.id from public.mine as m join own on own.id = m.id;
+    begin; lock table own in access exclusive mode`);
+  await backUp(sql, "v1", { tables: ["mine"], functions: ["is_fine"] });
+  await sql`select migration_guard.enqueue_diff('v1', 'test')`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded", result: { is_clean: true } });
   await other`rollback`;
 });
 
