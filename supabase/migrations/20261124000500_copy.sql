@@ -228,13 +228,14 @@ begin
       case
         -- The whole in one, as Postgres likes it best.
         when start = 0 and stop is null then head || tail
-        -- One range for each process that may take part. Beyond what was the end there may be rows by now.
+        -- Some ranges for each process that may take part, so that none is done long before another. Beyond what was the end
+        -- there may be rows by now.
         else (
           select string_agg(format('%s where ctid >= ''(%s,0)''%s%s', head, r.low, case when r.high is not null then format(' and ctid < ''(%s,0)''', r.high) end, tail), ' union all ')
           from (
             select start + n * (coalesce(stop, highest) - start) / s.pieces as low,
               case when stop is not null or n + 1 < s.pieces then start + (n + 1) * (coalesce(stop, highest) - start) / s.pieces end as high
-            from (select current_setting('max_parallel_workers_per_gather')::bigint + 1 as pieces) as s, generate_series(0, s.pieces - 1) as n
+            from (select 4 * (current_setting('max_parallel_workers_per_gather')::bigint + 1) as pieces) as s, generate_series(0, s.pieces - 1) as n
           ) as r
         ) end,
       names, types) into part_rows, part;
@@ -242,7 +243,7 @@ begin
     sums := array[sums[1] + split_part(part, ':', 2)::numeric, sums[2] + split_part(part, ':', 3)::numeric];
     exit when stop is null;
     start := stop;
-    size := greatest(1, least(4 * size, size * 0.4 / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
+    size := greatest(1, least(4 * size, size * 0.7 / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
     perform migration_guard.show_progress((units * (select sum(least(b, start)) from unnest(blocks) as b) / (select sum(b) from unnest(blocks) as b))::bigint);
   end loop;
   checksum := concat_ws(':', rows, sums[1], sums[2]);

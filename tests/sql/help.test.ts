@@ -34,6 +34,20 @@ const whole = [
 ];
 
 describe("a second session", () => {
+  test("does not help where there are processors for the worker and for who writes, and none besides", async ({ database }) => {
+    const helper = database.connect();
+    const { release, working } = await holdBackup(database);
+    await helper`set max_parallel_workers = 2`;
+    // It waits for nothing, though there is a backup to help.
+    await helper`call migration_guard.help()`;
+    expect(await database.sql`select count(*)::int as wanted from migration_guard.backup_to_help()`).toEqual([{
+      wanted: 1,
+    }]);
+    await release();
+    await working;
+    expect(await checksums(database.sql)).toEqual(whole);
+  });
+
   test("reads the tables in the worker's snapshot, so that the worker need not", async ({ database }) => {
     const { sql } = database;
     await database.connect(superuser).unsafe(`alter database ${database.name} set track_functions = 'all'`);
