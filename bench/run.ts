@@ -13,27 +13,12 @@ import { type Measure, measure, type Measured, measures } from "./measure.ts";
 import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
 import { drawPlot } from "./plot.ts";
 import { locksAreMet, report } from "./report.ts";
+import { serverSettings } from "./settings.ts";
 import { step } from "./step.ts";
 import { strongestOf } from "./watch-locks.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 const root = join(import.meta.dirname, "..");
-
-/** What an instance of the platform has, and what keeps the bench's own doings out of what is measured. */
-const settings = {
-  wal_level: "logical",
-  // As many parallel workers as processors, half of them for one query.
-  max_parallel_workers: String(availableParallelism()),
-  max_parallel_workers_per_gather: String(Math.max(1, Math.floor(availableParallelism() / 2))),
-  shared_buffers: "1GB",
-  maintenance_work_mem: "256MB",
-  // No checkpoint but the bench's own, between runs.
-  max_wal_size: "64GB",
-  checkpoint_timeout: "1d",
-  // The bench vacuums, between runs.
-  autovacuum: "off",
-  // The machine's disk is not what is measured: files are written as far as the system's cache.
-};
 
 const help =
   `Measures backup, verification and diff beside what does the same without the product: in turns, in several rounds, on a
@@ -73,7 +58,7 @@ try {
 
 async function measureAll(): Promise<{ postgres: string; measured: Measured }> {
   step("Starting Postgres");
-  own = await startOwnDatabase({ folder, settings, onRemovable: (database) => own = database });
+  own = await startOwnDatabase({ folder, settings: serverSettings, onRemovable: (database) => own = database });
   const postgres = await serverMajor(own);
   const why = options.only.includes("pg_dump") ? whyNoPgDump(Number(postgres)) : undefined;
   const only = options.only.filter((measure) => why === undefined || measure !== "pg_dump");
@@ -134,10 +119,12 @@ function publish(postgres: string, { figures, locks }: Measured): boolean {
   const { sizes, rounds, workers } = options;
   console.log(
     `Postgres ${postgres}, ${availableParallelism()} cores, ${workers} worker${workers === 1 ? "" : "s"}, ` +
-      `medians of ${rounds}: ${Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(", ")}\n`,
+      `medians of ${rounds}: ${Object.entries(serverSettings).map(([name, value]) => `${name}=${value}`).join(", ")}\n`,
   );
   console.log(report(compared));
-  if (options.json) writeFileSync(options.json, JSON.stringify({ settings, workers, figures, ...compared }, null, 2));
+  if (options.json) {
+    writeFileSync(options.json, JSON.stringify({ settings: serverSettings, workers, figures, ...compared }, null, 2));
+  }
   const { svg, png } = drawPlot({ figures, ratios: compared.ratios, postgres, sizes });
   mkdirSync(options.out, { recursive: true });
   writeFileSync(join(options.out, "bench.svg"), svg);

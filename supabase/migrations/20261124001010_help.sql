@@ -58,8 +58,7 @@ as $$
   left join migration_guard.workers_of(j) as w on j.status = 'running'
   left join pg_catalog.pg_stat_activity as a on a.pid = w.pid
   where j.kind = 'backup'
-    -- As many as there are processors, where that is set. With two, a helper would take the one that is left for who writes.
-    and current_setting('max_parallel_workers')::int > 2
+    and migration_guard.has_spare_processor()
     and case
       when j.status = 'queued' then true
       -- It has not begun, or is at what it shows its snapshot during.
@@ -71,7 +70,7 @@ as $$
 $$;
 comment on function migration_guard.backup_to_help() is
   'A backup that has no helper yet and can use one, with its snapshot; without it as long as it has none; no row where there is none, nor
-where max_parallel_workers tells of two processors or fewer.';
+where one of two processors is left for others.';
 
 create function migration_guard.sources_digest(tables jsonb) returns text
 language sql immutable

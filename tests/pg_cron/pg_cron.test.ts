@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type postgres from "postgres";
@@ -13,6 +13,7 @@ import {
 import { freePort } from "../../local/edge-runtime.ts";
 import { removeData, startPostgres, superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
+import { debianBinaries } from "../support/debian-binaries.ts";
 import { examplePlan } from "../support/example.ts";
 import { heldJob, lockTable } from "../support/held-job.ts";
 import { until } from "../support/until.ts";
@@ -29,16 +30,6 @@ const succeeded = { status: "succeeded", actor: "pg_cron", ok: true };
 const damage = (sql: postgres.Sql) =>
   sql`delete from migration_backup_v10.profiles_backup where ctid = '(0,1)' returning *`;
 
-/** Folder of the programs of a Postgres that has pg_cron, as Debian's packages install it. */
-function binariesWithCron(): string | undefined {
-  const folder = "/usr/lib/postgresql";
-  const versions = existsSync(folder) ? readdirSync(folder) : [];
-  const found = versions.find((version) =>
-    ["lib/pg_cron.so", "bin/initdb"].every((file) => existsSync(join(folder, version, file)))
-  );
-  return found && join(folder, found, "bin");
-}
-
 /** A server with pg_cron, which logs in without a password as on the platform, and the example app. */
 async function startWithCron(settings: Record<string, string>, onTestFinished: TestContext["onTestFinished"]) {
   const folder = mkdtempSync(join(tmpdir(), "migration-guard-cron-"));
@@ -47,7 +38,7 @@ async function startWithCron(settings: Record<string, string>, onTestFinished: T
   const server = await startPostgres({
     dataDirectory: join(folder, "postgres"),
     port,
-    binaries: binariesWithCron(),
+    binaries: debianBinaries("lib/pg_cron.so"),
     settings: { fsync: "off", shared_preload_libraries: "pg_cron", "cron.host": "127.0.0.1", ...settings },
   });
   const [admin, sql] = [connect({ port, user: superuser }), connect({ port })];
@@ -75,7 +66,7 @@ test.for([
 ])("pg_cron verifies a backup $what, finds damage, and stops when told or when the backup is gone", {
   timeout: 400_000,
 }, async ({ what: _what, ...settings }, { onTestFinished, skip }) => {
-  if (!binariesWithCron()) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
+  if (!debianBinaries("lib/pg_cron.so")) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
   const { admin, sql } = await startWithCron(settings, onTestFinished);
   const schedule = async (every: string) =>
     (await sql`select migration_guard.schedule_verification('v10', ${every}::interval) as id`)[0]!.id as string;
@@ -139,7 +130,7 @@ test.for([
 ])("pg_cron runs queued jobs $what, whatever statement timeout it has, until told to stop", {
   timeout: 400_000,
 }, async ({ what: _what, ...settings }, { onTestFinished, skip }) => {
-  if (!binariesWithCron()) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
+  if (!debianBinaries("lib/pg_cron.so")) skip("pg_cron is not installed: apt-get install postgresql-15-cron");
   const { admin, sql, open } = await startWithCron(settings, onTestFinished);
   const isScheduled = async () =>
     (await sql`select pg_cron from migration_guard_api.get_readiness()`)[0]!.pg_cron as boolean;
