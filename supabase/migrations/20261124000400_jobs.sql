@@ -78,6 +78,8 @@ create table migration_guard.backups (
   members text[] not null,
   -- Size of the copied tables when the backup was taken, which is known when they are gone, too.
   bytes bigint not null,
+  -- Of the whole catalog, as it was read: see catalog_fingerprint.
+  catalog_fingerprint text,
   -- Outcome and time of the last verification job.
   verified_ok boolean,
   verified_at timestamptz,

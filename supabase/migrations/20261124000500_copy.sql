@@ -29,15 +29,11 @@ begin
       t.oid < 16384 and t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm')
         and t.typsend <> 0 and (e.oid is null or e.typsend <> 0)
         -- regclass and the like hold the OID of an object, which goes by another name after a migration.
-        and t.oid <> all (r.oids) and t.typelem <> all (r.oids) as is_built_in
+        and t.typname !~ '^_?reg' as is_built_in
     from columns as c
     join bases as b on b.number = c.number
     join pg_catalog.pg_type as t on t.oid = b.typid and t.typtype <> 'd'
     left join pg_catalog.pg_type as e on e.oid = t.typelem
-    cross join (
-      select array_agg(g.oid) as oids from pg_catalog.pg_type as g
-      where g.typnamespace = 'pg_catalog'::regnamespace and g.typname ~ '^reg' and g.typtype = 'b' and g.typelem = 0
-    ) as r
   )
   select
     c.number::int,

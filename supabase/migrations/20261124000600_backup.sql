@@ -691,6 +691,8 @@ declare
   relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
   sizes constant bigint[] := array(select migration_guard.table_bytes(r) from unnest(relations) as r);
   total constant bigint := 3 * (select coalesce(sum(s), 0) from unnest(sizes) as s);
+  -- Before anything is read: what is altered while that goes on changes it.
+  catalog_fingerprint constant text := migration_guard.catalog_fingerprint();
   is_helped boolean;
   manifest text;
   outside text;
@@ -732,9 +734,9 @@ begin
   -- An earlier backup whose schema somebody dropped by hand is still registered.
   perform migration_guard.forget_dropped_backup(plan.version);
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
-  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, members)
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog_fingerprint, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
-    migration_guard.verification_source(schema_name), bytes,
+    migration_guard.verification_source(schema_name), bytes, catalog_fingerprint,
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);

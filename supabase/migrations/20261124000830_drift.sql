@@ -54,6 +54,16 @@ $$;
 comment on function migration_guard.is_same_database(text) is
   'Whether a backup was taken in this very database, so that its OIDs mean what they meant then. A restored one has others.';
 
+create function migration_guard.is_far_away(snapshot pg_snapshot) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A row's transaction is known by the lower half of its number.
+  select pg_snapshot_xmax(pg_current_snapshot())::text::numeric - pg_snapshot_xmin(snapshot)::text::numeric not between 0 and 2000000000
+$$;
+comment on function migration_guard.is_far_away(pg_snapshot) is
+  'Whether so many transactions have run since a snapshot that their numbers in rows may have come round, or none of them here.';
+
 -- Both sides ----------------------------------------------------------------------------------------------------------
 
 create function migration_guard.recorded_entries(schema_name text)
@@ -341,7 +351,7 @@ as $$
 $$;
 comment on function migration_guard.without_places(migration_guard.catalog_entry) is 'An object without the places in its signature.';
 
-create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
+create function migration_guard.matched_objects(backup_schema text) returns setof migration_guard.compared_object
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off set work_mem = '64MB'
@@ -434,8 +444,54 @@ begin
   where not exists (select from matches as m where (m.new_classid, m.new_objid, m.new_objsubid) = (n.classid, n.objid, n.objsubid));
 end
 $$;
+comment on function migration_guard.matched_objects(text) is
+  'Every object that a backup schema has recorded beside what it is now, and what is new, by the whole catalog.';
+
+create function migration_guard.why_read_definitions(backup_schema text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded constant text := (
+    select b.catalog_fingerprint from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null);
+  snapshot pg_snapshot;
+begin
+  execute format('select m.snapshot::pg_snapshot from %I.backup_metadata as m', backup_schema) into snapshot;
+  return case
+    when not migration_guard.is_same_database(backup_schema) then 'the backup was taken in another database'
+    when migration_guard.is_far_away(snapshot)
+      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+    when recorded is null then 'the backup has no fingerprint of the catalog'
+    when recorded is distinct from migration_guard.catalog_fingerprint() then 'something in the catalog was altered'
+  end;
+end
+$$;
+comment on function migration_guard.why_read_definitions(text) is
+  'Why the versions of the catalog''s rows do not prove that all is as a backup recorded it; null where they do.';
+
+create function migration_guard.unaltered_objects(backup_schema text) returns setof migration_guard.compared_object
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[] from migration_guard.recorded_entries(backup_schema) as r
+$$;
+comment on function migration_guard.unaltered_objects(text) is
+  'Every object that a backup schema has recorded beside itself: what matched_objects tells where nothing was altered.';
+
+create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if migration_guard.why_read_definitions(backup_schema) is null then
+    return query select u.* from migration_guard.unaltered_objects(backup_schema) as u;
+  else
+    return query select m.* from migration_guard.matched_objects(backup_schema) as m;
+  end if;
+end
+$$;
 comment on function migration_guard.compared_objects(text) is
-  'Every object that a backup schema has recorded beside what it is now, and what is new.';
+  'Every object that a backup schema has recorded beside what it is now, and what is new, by the least of the catalog that tells.';
 
 -- What is told of it --------------------------------------------------------------------------------------------------
 
@@ -492,7 +548,7 @@ returns table (changes text[], kind text, object text, now text, before text, af
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select d.* from migration_guard.object_drift(array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as d
+  select d.* from migration_guard.object_drift(array(select m from migration_guard.matched_objects(backup.schema_name) as m)) as d
 $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';
@@ -500,6 +556,8 @@ comment on function migration_guard.schema_drift(migration_guard.backups) is
 create function migration_guard.catalog_moved(backup migration_guard.backups) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
-as $$ select exists (select from migration_guard.schema_drift(backup)) $$;
+as $$
+  select migration_guard.why_read_definitions(backup.schema_name) is not null and exists (select from migration_guard.schema_drift(backup))
+$$;
 comment on function migration_guard.catalog_moved(migration_guard.backups) is
   'Whether any object is not as a backup recorded it.';

@@ -525,8 +525,7 @@ begin
   execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity from %I.backup_metadata as m', backup.schema_name) into recorded;
   return case
     when recorded.database_identity is distinct from migration_guard.database_identity() then 'the backup was taken in another database'
-    -- A row's transaction is known by the lower half of its number.
-    when pg_snapshot_xmax(pg_current_snapshot())::text::numeric - pg_snapshot_xmin(recorded.snapshot)::text::numeric not between 0 and 2000000000
+    when migration_guard.is_far_away(recorded.snapshot)
       then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
     when pair.matched_by <> 'identity' then 'it is another table of the same name'
     when (select c.relkind <> 'r' from pg_class as c where c.oid = pair.live) then 'partitions can be attached with their rows'
@@ -799,6 +798,8 @@ as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(job.version);
   include_values constant boolean := coalesce((job.parameters ->> 'include_values')::boolean, false);
+  is_exact constant boolean := coalesce((job.parameters ->> 'exact')::boolean, false);
+  reason text := 'exact';
   compared migration_guard.compared_object[];
   pairs migration_guard.table_pair[];
   objects jsonb;
@@ -809,15 +810,18 @@ begin
   if include_values then
     raise log 'migration_guard: % reads row values in the diff of % (job %)', job.actor, job.version, job.id;
   end if;
-  compared := array(select c from migration_guard.compared_objects(backup.schema_name) as c);
+  if not is_exact then
+    reason := migration_guard.why_read_definitions(backup.schema_name);
+  end if;
+  compared := case when reason is null then array(select u from migration_guard.unaltered_objects(backup.schema_name) as u)
+    else array(select m from migration_guard.matched_objects(backup.schema_name) as m) end;
   pairs := array(select p from migration_guard.table_pairs(backup.schema_name, compared) as p);
   -- The live rows are read for their checksum, and with the copy's where it is another.
   perform migration_guard.report_progress(job, 'catalog', 0, (
     select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
     from unnest(pairs) as p where p.live is not null));
   select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.object_drift(compared) as d;
-  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values,
-    coalesce((job.parameters ->> 'exact')::boolean, false), pairs);
+  tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values, is_exact, pairs);
 
   select jsonb_build_object('objects', o.counts, 'rows', r.counts) into outline
   from (
@@ -830,8 +834,9 @@ begin
   outline := jsonb_build_object('summary', outline,
     'is_clean', objects = '[]' and outline -> 'rows' = '{"inserted": 0, "updated": 0, "deleted": 0}'::jsonb);
   update migration_guard.backups as b set last_diff = outline, last_diff_at = clock_timestamp() where b.id = backup.id;
-  return outline || jsonb_build_object('objects', objects, 'tables', tables);
+  return outline || jsonb_build_object('objects', objects, 'tables', tables,
+    'catalog', jsonb_build_object('read', case when reason is null then 'row versions' else 'definitions' end, 'definitions_read_because', nullif(reason, 'exact')));
 end
 $$;
 comment on function migration_guard.run_diff(migration_guard.jobs) is
-  'Does a diff job. Result: {is_clean, summary, objects, tables}; the backup keeps the first two.';
+  'Does a diff job. Result: {is_clean, summary, objects, tables, catalog}; the backup keeps the first two.';

@@ -1,0 +1,94 @@
+-- Chapter 2, continued. A fingerprint of the catalog: equal where nothing has been altered at all.
+--
+-- Postgres writes a row of a system catalog anew whenever it alters what the row tells, and each version carries the number of the
+-- transaction that wrote it. Where all versions are those that were there before, so is what they say, and no definition needs
+-- to be printed to know that.
+
+create view migration_guard.catalog_versions with (security_invoker = true) as
+-- classid, objid: the object that the row is a part of.
+select r.tableoid as catalog, r.xmin as version, r.ctid as place, r.tableoid as classid, r.oid as objid from pg_catalog.pg_namespace as r
+-- Relations
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_class as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.attrelid from pg_catalog.pg_attribute as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_attrdef as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.indexrelid from pg_catalog.pg_index as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.inhrelid from pg_catalog.pg_inherits as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.partrelid from pg_catalog.pg_partitioned_table as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.seqrelid from pg_catalog.pg_sequence as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_class'::regclass, r.ftrelid from pg_catalog.pg_foreign_table as r
+-- What belongs to them
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_constraint as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_trigger as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_rewrite as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_policy as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_statistic_ext as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_publication as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_publication_rel as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_publication_namespace as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_default_acl as r
+-- Functions and types
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_proc as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_proc'::regclass, r.aggfnoid from pg_catalog.pg_aggregate as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_type as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_type'::regclass, r.rngtypid from pg_catalog.pg_range as r
+union all select r.tableoid, r.xmin, r.ctid, 'pg_catalog.pg_type'::regclass, r.enumtypid from pg_catalog.pg_enum as r
+-- What a definition may name
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_collation as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_operator as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_opclass as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_opfamily as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_am as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_cast as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_language as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_tablespace as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_foreign_server as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_foreign_data_wrapper as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_ts_config as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_ts_dict as r
+-- Comments, what came with an extension, whose a sequence is
+union all select r.tableoid, r.xmin, r.ctid, r.classoid, r.objoid from pg_catalog.pg_description as r
+union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_extension as r
+union all select r.tableoid, r.xmin, r.ctid, r.classid, r.objid from pg_catalog.pg_depend as r where r.deptype = 'e' or r.deptype in ('a', 'i') and r.refobjsubid > 0;
+comment on view migration_guard.catalog_versions is
+  'The version of each row of the system catalogs that any definition, signature, owner or comment is read from.';
+
+create function migration_guard.passing_objects() returns table (classid oid, objid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with passing as materialized (
+    select n.oid, n.nspname from pg_namespace as n where n.nspname ~ '^(pg_temp|pg_toast_temp|migration_backup|migration_trash)_'
+  )
+  select 'pg_namespace'::regclass::oid, p.oid from passing as p
+  union all
+  select m.classid, m.objid from passing as p cross join lateral migration_guard.schema_members(p.nspname) as m
+$$;
+comment on function migration_guard.passing_objects() is
+  'What comes and goes without a migration: temporary objects, and the schemas of backups with all that is in them.';
+
+create function migration_guard.catalog_fingerprint() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return (
+    with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o),
+    counted as (
+      -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
+      select count(*) as versions, sum(hash_record_extended(row(v.catalog, v.version, v.place), 0)) as hash
+      from migration_guard.catalog_versions as v
+      where (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
+    )
+    select format('%s/%s/%s', c.versions, c.hash, (select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r))
+    from counted as c
+    -- What stays could have another definition when something that it names comes and goes.
+    where not exists (
+      select from passing as p
+      join pg_depend as d on d.refclassid = p.classid and d.refobjid = p.objid
+      where (d.classid, d.objid) not in (select o.classid, o.objid from passing as o)));
+end
+$$;
+comment on function migration_guard.catalog_fingerprint() is
+  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
+two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';

@@ -1,0 +1,224 @@
+import type postgres from "postgres";
+import { describe, expect } from "vitest";
+import { superuser } from "../../local/postgres.ts";
+import { backUp, lastJob, work } from "../support/backup.ts";
+import { test } from "../support/database.ts";
+
+/** What alterations are made of: of each kind of object one, to be altered. */
+const before = `
+  create type mood as enum ('sad', 'happy');
+  create table t (id int primary key, v text default 'x', m mood, ts tsvector);
+  create table old_parent (id int);
+  create table child () inherits (old_parent);
+  create table whole (id int) partition by list (id);
+  create sequence s;
+  create function f(x int) returns int immutable language sql as 'select x + 1';
+  create aggregate total(int) (sfunc = int4pl, stype = int);
+  create view shown as select id from t;
+  create trigger touched before update on t for each row execute function suppress_redundant_updates_trigger();
+  create policy p on t using (id > 0);
+  create statistics st on id, v from t;
+  create publication pub for table t;
+  create foreign data wrapper fdw;
+  create server there foreign data wrapper fdw;
+  create foreign table far (id int) server there;
+  create text search configuration words (copy = simple);
+  create text search dictionary stems (template = simple);
+  create collation plain (locale = 'C');
+  create operator === (leftarg = int, rightarg = int, function = int4eq);
+  create operator family ints using btree;
+  create operator class int_ops for type int using btree family ints as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 btint4cmp(int, int);
+  create cast (mood as int) with inout;
+  create access method another type index handler bthandler;
+  create trusted language tongue handler plpgsql_call_handler;
+  create extension citext;
+  comment on table t is 'As it was.';
+`;
+
+/** Statements that alter what a definition could say. */
+const alterations = [
+  "alter schema app rename to other",
+  "alter table t rename to u",
+  "alter table t rename v to w",
+  "alter table t alter v set default 'y'",
+  "alter table t alter v drop default",
+  "alter table t alter v set statistics 7",
+  "alter table t enable row level security",
+  "alter table t disable trigger touched",
+  "alter table t drop constraint t_pkey",
+  "alter table t add check (id > 0)",
+  "alter table t owner to postgres",
+  "grant select on t to anon",
+  "create index on t (v)",
+  "alter index t_pkey rename to other",
+  "alter table child no inherit old_parent",
+  "create table part partition of whole default",
+  "alter sequence s increment 7",
+  "alter sequence s owned by t.id",
+  "alter foreign table far options (add x 'y')",
+  "alter trigger touched on t rename to other",
+  "create or replace view shown as select id + 0 as id from t",
+  "alter policy p on t using (true)",
+  "alter statistics st set statistics 7",
+  "alter publication pub set (publish = 'insert')",
+  "alter publication pub drop table t",
+  "alter publication pub add tables in schema app",
+  "alter default privileges in schema app grant select on tables to anon",
+  "create or replace function f(x int) returns int immutable language sql as 'select x + 2'",
+  "create or replace aggregate total(int) (sfunc = int4pl, stype = int, initcond = '7')",
+  "alter type mood rename value 'sad' to 'glum'",
+  "alter type mood add value 'calm'",
+  "create type span as range (subtype = int)",
+  "alter collation plain rename to other",
+  "alter operator ===(int, int) set schema public",
+  "alter operator class int_ops using btree rename to other",
+  "alter operator family ints using btree rename to other",
+  "update pg_am set amname = 'other' where amname = 'another'",
+  "drop cast (mood as int)",
+  "alter language tongue rename to other",
+  "alter tablespace pg_default rename to other",
+  "alter server there rename to other",
+  "alter foreign data wrapper fdw rename to other",
+  "alter text search configuration words rename to other",
+  "alter text search dictionary stems rename to other",
+  "comment on table t is 'As it is.'",
+  "comment on table t is null",
+  "comment on column t.v is 'As it is.'",
+  "alter extension citext drop function citext_cmp(citext, citext)",
+  "alter extension citext set schema public",
+  "alter role anon rename to other",
+];
+
+const fingerprint = async (sql: postgres.Sql) => {
+  const [found] = await sql<{ value: string | null }[]>`select migration_guard.catalog_fingerprint() as value`;
+  return found!.value;
+};
+
+test("each alteration gives the catalog another fingerprint", async ({ database: { connect } }) => {
+  const sql = connect(superuser);
+  await sql.unsafe(`create schema app; set search_path = app, public; ${before}`).simple();
+  const original = await fingerprint(sql);
+  expect(original).toMatch(/^\d+\/-?\d+\/-?\d+$/);
+  const altered = new Set<string>();
+  const versions = `select distinct v.catalog::regclass::text as name
+    from (table seen except all select v.* from migration_guard.catalog_versions as v
+      union all (select v.* from migration_guard.catalog_versions as v except all table seen)) as v`;
+  // In this very table the place of each version is that of the beginning: a rollback gives it back.
+  await sql.unsafe("create temporary table seen as select * from migration_guard.catalog_versions").simple();
+  for (const statement of alterations) {
+    await sql.unsafe(`begin; ${statement}`).simple();
+    expect(await fingerprint(sql), statement).not.toBe(original);
+    for (const { name } of await sql.unsafe<{ name: string }[]>(versions)) altered.add(name);
+    await sql.unsafe("rollback").simple();
+    expect(await fingerprint(sql), `${statement}, undone`).toBe(original);
+  }
+  // Nothing is looked at for nothing: every catalog of the fingerprint has been altered by one of them.
+  const catalogs = await sql<{ name: string }[]>`
+    select distinct m[1] as name from regexp_matches(pg_get_viewdef('migration_guard.catalog_versions'::regclass), 'FROM (pg_\\w+)', 'g') as m`;
+  expect([...altered].sort()).toEqual(catalogs.map(({ name }) => name).sort());
+});
+
+test("what comes and goes without a migration leaves the fingerprint as it is", async ({ database: { sql, connect } }) => {
+  await sql.unsafe(`
+    create table public.t (id serial primary key, v text);
+    insert into public.t (v) select n::text from generate_series(1, 100) as n;
+  `).simple();
+  const original = await fingerprint(sql);
+  for (
+    const statement of [
+      "update public.t set v = 'x' where id < 50; delete from public.t where id > 90; select nextval('public.t_id_seq')",
+      "vacuum analyze public.t",
+      "vacuum freeze public.t",
+      "create temporary table public_t (id serial primary key, v text default 'x' check (v <> '')); comment on table public_t is 'Gone soon.'",
+      "create function pg_temp.f() returns int language sql as 'select 1'",
+    ]
+  ) {
+    for (const part of statement.startsWith("vacuum") ? [statement] : statement.split("; ")) await sql.unsafe(part);
+    expect(await fingerprint(sql), statement).toBe(original);
+  }
+  await connect(superuser).unsafe("vacuum freeze");
+  expect(await fingerprint(sql), "vacuum freeze").toBe(original);
+  await backUp(sql, "v1", { tables: ["t"] });
+  expect(await fingerprint(sql), "a backup").toBe(original);
+  await backUp(sql, "v2", { tables: ["t"] });
+  expect(await fingerprint(sql), "another backup").toBe(original);
+  await sql`drop schema migration_backup_v2 cascade`;
+  expect(await fingerprint(sql), "without that").toBe(original);
+  const [recorded] = await sql`select catalog_fingerprint from migration_guard.backups where version = 'v1.0'`;
+  expect(recorded).toEqual({ catalog_fingerprint: original });
+});
+
+test("there is none while something depends on what comes and goes", async ({ database: { sql } }) => {
+  await sql`create table public.t (id int)`;
+  await backUp(sql, "v1", { tables: ["t"] });
+  const original = await fingerprint(sql);
+  await sql`create view public.shown as select id from migration_backup_v1.t_backup`;
+  expect(await fingerprint(sql)).toBeNull();
+  await backUp(sql, "v2", { tables: ["t"] });
+  // The text of the view is another now, and no row of its own has been written anew.
+  await sql`alter table migration_backup_v1.t_backup rename to other`;
+  expect((await diff(sql, "v2")).result.catalog).toEqual({
+    read: "definitions",
+    definitions_read_because: expect.stringMatching(/no fingerprint/),
+  });
+  await sql`alter table migration_backup_v1.other rename to t_backup`;
+  await sql`drop view public.shown`;
+  expect(await fingerprint(sql)).toBe(original);
+});
+
+const diff = async (sql: postgres.Sql, version: string, exact = false) => {
+  await sql`select migration_guard.enqueue_diff(${version}, 'test', exact => ${exact})`;
+  await work(sql);
+  return lastJob(sql);
+};
+
+describe("a diff", () => {
+  test("prints no definition where the fingerprint is as recorded, unless it is to be exact", async ({ database: { sql } }) => {
+    await sql`create table public.t (id int)`;
+    await backUp(sql, "v1", { tables: ["t"] });
+    expect((await diff(sql, "v1")).result).toMatchObject({
+      is_clean: true,
+      catalog: { read: "row versions", definitions_read_because: null },
+    });
+    // What only the definitions can tell: the record is another than what is there, though nothing was altered.
+    await sql`update migration_backup_v1.objects_backup set comment = 'damaged' where identity = 'public.t'`;
+    expect((await diff(sql, "v1")).result).toMatchObject({ is_clean: true });
+    expect((await diff(sql, "v1", true)).result).toMatchObject({
+      is_clean: false,
+      objects: [{ object: "public.t", changes: ["redefined"] }],
+      catalog: { read: "definitions", definitions_read_because: null },
+    });
+  });
+
+  for (
+    const [situation, statement, reason] of [
+      ["after an alteration", "alter table public.other add column v int", /altered/],
+      [
+        "in another database",
+        "update migration_backup_v1.backup_metadata set database_identity = '1/2'",
+        /another database/,
+      ],
+      [
+        "when the numbers of transactions may have come round",
+        "update migration_backup_v1.backup_metadata set snapshot = '5000000000:5000000000:'",
+        /thousand million/,
+      ],
+      [
+        "of a backup without a fingerprint",
+        "update migration_guard.backups set catalog_fingerprint = null",
+        /no fingerprint/,
+      ],
+    ] as const
+  ) {
+    test(`prints definitions ${situation}, and says so`, async ({ database: { sql } }) => {
+      await sql`create table public.t (id int)`;
+      await sql`create table public.other (id int)`;
+      await backUp(sql, "v1", { tables: ["t"] });
+      await sql.unsafe(statement);
+      expect((await diff(sql, "v1")).result.catalog).toEqual({
+        read: "definitions",
+        definitions_read_because: expect.stringMatching(reason),
+      });
+    });
+  }
+});
