@@ -558,6 +558,44 @@ $$;
 comment on function migration_guard.oldest_version(migration_guard.backups) is
   'The oldest transaction that was still running when a backup was taken: all rows of older ones that are there are in it.';
 
+create function migration_guard.find_versions(relation oid, youth text, most bigint, units bigint, out total bigint, out places tid[])
+-- Stable, so that whoever asks sees the same rows at these places.
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+declare
+  blocks constant bigint := migration_guard.table_blocks(relation);
+  -- In pieces of some two million rows, or of 128 MB where nobody has counted, so that no more is gathered than fits into memory.
+  piece constant bigint := (
+    select case when c.reltuples > 0 and c.relpages > 0 then ceil(2000000 * c.relpages::float8 / c.reltuples) else 16384 end
+    from pg_class as c where c.oid = relation);
+  tick constant text := migration_guard.ticking(relation, null);
+  range text;
+  part record;
+begin
+  perform migration_guard.begin_pass('reading@' || relation, array[relation], units);
+  total := 0;
+  places := '{}';
+  for start in 0..blocks by piece loop
+    -- Beyond what was the end there may be rows by now. A range of all takes longer than no range.
+    range := concat_ws(' and ', case when start > 0 then format('ctid >= ''(%s,0)''', start) end,
+      case when start + piece <= blocks then format('ctid < ''(%s,0)''', start + piece) end, tick);
+    execute format('select count(*) as total, array_agg(ctid) filter (where %s) as places from only %s%s', youth, relation::regclass, ' where ' || nullif(range, ''))
+      into part;
+    total := total + part.total;
+    places := places || part.places;
+    if cardinality(places) > most then
+      places := null;
+      exit;
+    end if;
+  end loop;
+  perform migration_guard.finish_work(units);
+end
+$$;
+comment on function migration_guard.find_versions(oid, text, bigint, bigint) is
+  'How many rows a table has, and the places of those for which a condition holds; null where there are more of them than asked for.';
+
 create function migration_guard.compare_versions(
   backup migration_guard.backups, pair migration_guard.table_pair, key text[], sample_keys int, include_values boolean,
   units bigint, join_units bigint
@@ -574,27 +612,25 @@ declare
   -- A row that is visible now, and that a transaction wrote which had ended before the backup, was visible then: it is one of
   -- the backup's rows, and as it was. Of a younger one, or one whose number has come round, its values tell.
   youth constant text := format('age(xmin) <= %s', age(migration_guard.oldest_version(backup)));
-  live_tick constant text := migration_guard.ticking(pair.live, null);
   live_attnums constant int2[] := array(select p.live_attnum::int2 from migration_guard.paired_columns(pair) as p where p.name = any (key));
+  -- More are found faster by reading all, and a million places take 30 MB.
+  most constant bigint := least(pair.row_count / 4, 1000000);
+  versions record;
   old_rows bigint;
   new_rows bigint;
   deleted bigint;
   found record;
 begin
-  perform migration_guard.begin_pass('reading@' || pair.live, array[pair.live], units);
-  execute format('select count(*), count(*) filter (where %s) from only %s%s', youth, pair.live::regclass, ' where ' || live_tick)
-    into old_rows, new_rows;
-  old_rows := old_rows - new_rows;
-  perform migration_guard.finish_work(units);
-  if old_rows > pair.row_count or new_rows > pair.row_count / 4 then return null; end if;
+  select v.* into versions from migration_guard.find_versions(pair.live, youth, most, units) as v;
+  new_rows := cardinality(versions.places);
+  old_rows := versions.total - new_rows;
+  if new_rows is null or old_rows > pair.row_count then return null; end if;
   if new_rows = 0 then
     select 0::bigint as inserted, 0::bigint as updated, null::jsonb as samples into found;
   elsif migration_guard.is_unique(pair.live, live_attnums) then
-    perform migration_guard.begin_pass('comparing@' || pair.live,
-      array[pair.live, to_regclass(format('%I.%I', backup.schema_name, pair.backup_table))], join_units);
-    -- As many as were counted: the planner would guess a third of them all.
-    execute migration_guard.key_comparison_query(backup.schema_name, pair, key, true, sample_keys, include_values,
-      format(' where %s limit %s', concat_ws(' and ', youth, live_tick), new_rows)) into found;
+    perform migration_guard.begin_pass('comparing@' || pair.live, array[to_regclass(format('%I.%I', backup.schema_name, pair.backup_table))::oid], join_units);
+    execute migration_guard.key_comparison_query(backup.schema_name, pair, key, true, sample_keys, include_values, ' where ctid = any ($1)')
+      into found using versions.places;
   else
     return null;
   end if;

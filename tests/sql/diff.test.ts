@@ -649,6 +649,30 @@ describe("the versions of rows", () => {
     expect(sampled!.samples.deleted).toEqual([{ id: 11 }, { id: 12 }]);
   });
 
+  test("are found in pieces where Postgres believes that there are many", async ({ database: { sql, connect } }) => {
+    await prepare(
+      sql,
+      "create table t (id int primary key, v text); insert into t select n, repeat('x', 500) || n from generate_series(1, 1000) as n",
+    );
+    await sql`vacuum analyze app.t`;
+    // One block is a piece then, and what is added comes after the last.
+    await connect(superuser)`update pg_class set reltuples = 1e12 where oid = 'app.t'::regclass`;
+    const [piece] = await sql`select relpages > 50 as has_pages, ceil(2000000 * relpages::float8 / reltuples) as blocks
+      from pg_class where oid = 'app.t'::regclass`;
+    expect(piece).toEqual({ has_pages: true, blocks: 1 });
+    expect((await rowDrift(sql))[0]).toMatchObject({ ...none, read: "row versions" });
+    await sql.unsafe(
+      `update app.t set v = 'another' where id % 100 = 0; delete from app.t where id % 100 = 1; insert into app.t
+      select n, repeat('y', 500) from generate_series(2001, 2100) as n`,
+    ).simple();
+    expect((await rowDrift(sql))[0]).toMatchObject({ inserted: 100, updated: 10, deleted: 10, read: "row versions" });
+    await sql`update app.t set v = v || '.' where id <= 300`;
+    expect((await rowDrift(sql))[0]).toMatchObject({
+      read: "values",
+      values_read_because: expect.stringMatching(/many rows/),
+    });
+  });
+
   test("are as old as they were when they are frozen", async ({ database: { sql } }) => {
     await prepare(sql);
     await sql`update app.t set v = 'another' where id = 1`;
