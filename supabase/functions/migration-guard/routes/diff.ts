@@ -17,7 +17,7 @@ const DiffBody = z.strictObject({
   }),
   exact: z.boolean().default(false).openapi({
     description:
-      "Whether every value is compared. Otherwise a row that Postgres has not written anew since the backup counts as unchanged without being read, where that is certain; `read` and `values_read_because` tell for each table which it was. Damage that did not come by SQL is only found by an exact diff.",
+      "Whether every value is compared. Otherwise a row that Postgres has not written anew since the backup counts as unchanged without being read, where that is certain, and so do definitions where no row of the system catalogs has been; `read` and `values_read_because` of each table, and of `catalog` `read` and `definitions_read_because`, tell which it was. Damage that did not come by SQL is only found by an exact diff.",
   }),
 }).openapi("DiffBody");
 
@@ -27,7 +27,8 @@ const diffBackup = createRoute({
   "x-required-role": "operator",
   "x-audit-action": "diff",
   tags: ["backups"],
-  summary: "What has changed since the backup: the result of the job is `{is_clean, summary, objects, tables}`.",
+  summary:
+    "What has changed since the backup: the result of the job is `{is_clean, summary, objects, tables, catalog}`.",
   description:
     "Schema and rows, backup against live. An object is followed by its identity, so that one that was renamed is\n`renamed`, not missing and new. A renamed table, column or enum value is no change of a row.",
   middleware: emptyBodyIsNone,
