@@ -80,7 +80,12 @@ begin
       from migration_guard.catalog_versions as v
       where (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
     )
-    select format('%s/%s/%s', c.versions, c.hash, (select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r))
+    select format('%s/%s/%s', c.versions, c.hash, (
+      -- Of the roles that own something here, or have a privilege; those that came with Postgres are not listed there.
+      select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r
+      where r.oid < 16384 or r.oid in (
+        select d.refobjid from pg_shdepend as d
+        where d.dbid = (select b.oid from pg_database as b where b.datname = current_database()) and d.refclassid = 'pg_authid'::regclass)))
     from counted as c
     -- What stays could have another definition when something that it names comes and goes.
     where not exists (
@@ -90,5 +95,5 @@ begin
 end
 $$;
 comment on function migration_guard.catalog_fingerprint() is
-  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
+  'Versions of all rows of the catalog, but for what comes and goes, and the names of the roles that it mentions: equal in the same database, within
 two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';

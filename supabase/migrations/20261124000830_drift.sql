@@ -548,7 +548,7 @@ returns table (changes text[], kind text, object text, now text, before text, af
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select d.* from migration_guard.object_drift(array(select m from migration_guard.matched_objects(backup.schema_name) as m)) as d
+  select d.* from migration_guard.object_drift(array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as d
 $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';
@@ -556,8 +556,6 @@ comment on function migration_guard.schema_drift(migration_guard.backups) is
 create function migration_guard.catalog_moved(backup migration_guard.backups) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
-as $$
-  select migration_guard.why_read_definitions(backup.schema_name) is not null and exists (select from migration_guard.schema_drift(backup))
-$$;
+as $$ select exists (select from migration_guard.schema_drift(backup)) $$;
 comment on function migration_guard.catalog_moved(migration_guard.backups) is
   'Whether any object is not as a backup recorded it.';
