@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { superuser } from "../../local/postgres.ts";
+import { afterAll, beforeEach, expect, test } from "vitest";
 import { backUp } from "../support/backup.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { createApps } from "../support/create-apps.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
 import { planRollback, rollBack } from "../support/rollback.ts";
@@ -629,14 +628,13 @@ const others: Change[] = [
 const everything = [...renamed, ...moved, ...swapped, ...columns, ...others];
 
 const before = readFileSync(join(import.meta.dirname, "kinds", "before.sql"), "utf8");
-let database: TestDatabase;
+const apps = createApps();
 let connections: Connections;
 
-beforeAll(async () => {
-  database = await createDatabase("with_product");
-  connections = { sql: database.connect(), admin: database.connect(superuser) };
+beforeEach(async () => {
+  connections = await apps.next();
 });
-afterAll(() => database.drop());
+afterAll(() => apps.drop());
 
 type Remembered = { catalog: string[]; rows: string[] };
 

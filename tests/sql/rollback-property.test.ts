@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import process from "node:process";
 import { expect, test } from "vitest";
-import { superuser } from "../../local/postgres.ts";
-import { createDatabase } from "../support/database.ts";
+import { createApps } from "../support/create-apps.ts";
 import { proveRollback, type Verdict } from "../support/random/prove-rollback.ts";
 import { scenario } from "../support/random/scenario.ts";
 
@@ -17,8 +16,7 @@ test("whatever was done to whatever schema, a rollback leads all the way back or
   timeout: numRuns * 20_000 + 2 * shrinking,
 }, async () => {
   console.log(`${numRuns} runs: FAST_CHECK_RUNS=${numRuns} FAST_CHECK_SEED=${seed}`);
-  const database = await createDatabase("with_product");
-  const connections = { sql: database.connect(), admin: database.connect(superuser) };
+  const apps = createApps();
   const verdicts: Record<Verdict, number> = { "led back": 0, "refused": 0, "rows violate a constraint": 0 };
   let failedAt = Infinity;
   try {
@@ -26,7 +24,7 @@ test("whatever was done to whatever schema, a rollback leads all the way back or
       fc.asyncProperty(scenario, async (drawn) => {
         if (performance.now() > failedAt + shrinking) return;
         try {
-          verdicts[await proveRollback(connections, drawn)]++;
+          verdicts[await proveRollback(await apps.next(), drawn)]++;
         } catch (error) {
           failedAt = Math.min(failedAt, performance.now());
           throw error;
@@ -35,7 +33,7 @@ test("whatever was done to whatever schema, a rollback leads all the way back or
       { seed, numRuns },
     );
   } finally {
-    await database.drop();
+    await apps.drop();
   }
   console.log(Object.entries(verdicts).map(([verdict, count]) => `${verdict}: ${count}`).join(", "));
   // A product that refused everything would have kept its word, and be of no use.
