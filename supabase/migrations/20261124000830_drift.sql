@@ -447,6 +447,24 @@ $$;
 comment on function migration_guard.matched_objects(text) is
   'Every object that a backup schema has recorded beside what it is now, and what is new, by the whole catalog.';
 
+create function migration_guard.why_versions_mislead(backup_schema text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded record;
+begin
+  execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity from %I.backup_metadata as m', backup_schema) into recorded;
+  return case
+    when recorded.database_identity is distinct from migration_guard.database_identity() then 'the backup was taken in another database'
+    when migration_guard.is_far_away(recorded.snapshot)
+      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+  end;
+end
+$$;
+comment on function migration_guard.why_versions_mislead(text) is
+  'Why the numbers of transactions do not tell what is younger than a backup; null where they do.';
+
 create function migration_guard.why_read_definitions(backup_schema text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -454,16 +472,10 @@ as $$
 declare
   recorded constant text := (
     select b.catalog_fingerprint from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null);
-  snapshot pg_snapshot;
 begin
-  execute format('select m.snapshot::pg_snapshot from %I.backup_metadata as m', backup_schema) into snapshot;
-  return case
-    when not migration_guard.is_same_database(backup_schema) then 'the backup was taken in another database'
-    when migration_guard.is_far_away(snapshot)
-      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+  return coalesce(migration_guard.why_versions_mislead(backup_schema), case
     when recorded is null then 'the backup has no fingerprint of the catalog'
-    when recorded is distinct from migration_guard.catalog_fingerprint() then 'something in the catalog was altered'
-  end;
+    when recorded is distinct from migration_guard.catalog_fingerprint() then 'something in the catalog was altered' end);
 end
 $$;
 comment on function migration_guard.why_read_definitions(text) is

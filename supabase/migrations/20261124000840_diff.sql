@@ -516,17 +516,10 @@ comment on function migration_guard.compare_rows(text, migration_guard.table_pai
   'Counts what has changed in a table, by a key or as a multiset.';
 
 create function migration_guard.why_read_values(backup migration_guard.backups, pair migration_guard.table_pair) returns text
-language plpgsql stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  recorded record;
-begin
-  execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity from %I.backup_metadata as m', backup.schema_name) into recorded;
-  return case
-    when recorded.database_identity is distinct from migration_guard.database_identity() then 'the backup was taken in another database'
-    when migration_guard.is_far_away(recorded.snapshot)
-      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+  select coalesce(migration_guard.why_versions_mislead(backup.schema_name), case
     when pair.matched_by <> 'identity' then 'it is another table of the same name'
     when (select c.relkind <> 'r' from pg_class as c where c.oid = pair.live) then 'partitions can be attached with their rows'
     when not migration_guard.has_blocks(pair.live) then 'its storage is no heap'
@@ -537,9 +530,7 @@ begin
         || string_agg(format('%I', c.name), ', ' order by c.number)
       from migration_guard.paired_columns(pair) as c
       join migration_guard.stored_columns(pair.live) as s on s.attnum = c.live_attnum
-      where c.live_attnum <> (pair.columns -> (c.number - 1) ->> 'attnum')::int or c.is_retyped or c.is_opaque or not s.is_lasting)
-  end;
-end
+      where c.live_attnum <> (pair.columns -> (c.number - 1) ->> 'attnum')::int or c.is_retyped or c.is_opaque or not s.is_lasting) end)
 $$;
 comment on function migration_guard.why_read_values(migration_guard.backups, migration_guard.table_pair) is
   'Why the versions of a table''s rows do not prove that they are as they were; null where they do.';
