@@ -499,7 +499,8 @@ select
   '{}'::text[] as grants, null::real as sort_order
 from pg_catalog.pg_statistic_ext as s
 join pg_catalog.pg_namespace as n on n.oid = s.stxnamespace
-join pg_catalog.pg_class as c on c.oid = s.stxrelid
+-- Those on a temporary table go with it, in whatever schema they are.
+join pg_catalog.pg_class as c on c.oid = s.stxrelid and c.relpersistence <> 't'
 left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_statistic_ext'::regclass and de.objoid = s.oid and de.objsubid = 0;
 comment on view migration_guard.catalog_statistics is 'Extended statistics.';
 

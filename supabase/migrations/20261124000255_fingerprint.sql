@@ -45,10 +45,10 @@ union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.p
 union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_foreign_data_wrapper as r
 union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_ts_config as r
 union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_ts_dict as r
--- Comments, what came with an extension, whose a sequence is
+-- Comments, what came with an extension or goes with one, whose a sequence is
 union all select r.tableoid, r.xmin, r.ctid, r.classoid, r.objoid from pg_catalog.pg_description as r
 union all select r.tableoid, r.xmin, r.ctid, r.tableoid, r.oid from pg_catalog.pg_extension as r
-union all select r.tableoid, r.xmin, r.ctid, r.classid, r.objid from pg_catalog.pg_depend as r where r.deptype = 'e' or r.deptype in ('a', 'i') and r.refobjsubid > 0;
+union all select r.tableoid, r.xmin, r.ctid, r.classid, r.objid from pg_catalog.pg_depend as r where r.deptype in ('e', 'x') or r.deptype in ('a', 'i') and r.refobjsubid > 0;
 comment on view migration_guard.catalog_versions is
   'The version of each row of the system catalogs that any definition, signature, owner or comment is read from.';
 
@@ -57,14 +57,35 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with passing as materialized (
-    select n.oid, n.nspname from pg_namespace as n where n.nspname ~ '^(pg_temp|pg_toast_temp|migration_backup|migration_trash)_'
+    select n.oid from pg_namespace as n where n.nspname ~ '^(pg_temp|pg_toast_temp|migration_backup|migration_trash)_'
+  ), named as materialized (
+    select c.oid, c.reltoastrelid from pg_class as c where c.relnamespace in (select p.oid from passing as p)
+  ), relations as materialized (
+    select n.oid from named as n
+    union all
+    select n.reltoastrelid from named as n where n.reltoastrelid <> 0
+    union all
+    select i.indexrelid from pg_index as i where i.indrelid in (select n.reltoastrelid from named as n where n.reltoastrelid <> 0)
+  ), types as materialized (
+    select t.oid from pg_type as t where t.typnamespace in (select p.oid from passing as p)
   )
   select 'pg_namespace'::regclass::oid, p.oid from passing as p
-  union all
-  select m.classid, m.objid from passing as p cross join lateral migration_guard.schema_members(p.nspname) as m
+  union all select 'pg_class'::regclass, r.oid from relations as r
+  union all select 'pg_type'::regclass, t.oid from types as t
+  union all select o.tableoid, o.oid from pg_proc as o where o.pronamespace in (select p.oid from passing as p)
+  union all select o.tableoid, o.oid from pg_statistic_ext as o where o.stxnamespace in (select p.oid from passing as p)
+  union all select o.tableoid, o.oid from pg_publication_namespace as o where o.pnnspid in (select p.oid from passing as p)
+  union all select o.tableoid, o.oid from pg_default_acl as o where o.defaclnamespace in (select p.oid from passing as p)
+  union all select o.tableoid, o.oid from pg_constraint as o where o.conrelid in (select r.oid from relations as r) or o.contypid in (select t.oid from types as t)
+  union all select o.tableoid, o.oid from pg_trigger as o where o.tgrelid in (select r.oid from relations as r)
+  union all select o.tableoid, o.oid from pg_rewrite as o where o.ev_class in (select r.oid from relations as r)
+  union all select o.tableoid, o.oid from pg_policy as o where o.polrelid in (select r.oid from relations as r)
+  union all select o.tableoid, o.oid from pg_attrdef as o where o.adrelid in (select r.oid from relations as r)
+  union all select o.tableoid, o.oid from pg_publication_rel as o where o.prrelid in (select r.oid from relations as r)
 $$;
 comment on function migration_guard.passing_objects() is
-  'What comes and goes without a migration: temporary objects, and the schemas of backups with all that is in them.';
+  'What comes and goes without a migration: temporary objects, and the schemas of backups with what is in them, by name. Not what is elsewhere
+and goes with them, as a partition does.';
 
 create function migration_guard.catalog_fingerprint() returns text
 language plpgsql stable
@@ -81,11 +102,8 @@ begin
       where (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
     )
     select format('%s/%s/%s', c.versions, c.hash, (
-      -- Of the roles that own something here, or have a privilege; those that came with Postgres are not listed there.
-      select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r
-      where r.oid < 16384 or r.oid in (
-        select d.refobjid from pg_shdepend as d
-        where d.dbid = (select b.oid from pg_database as b where b.datname = current_database()) and d.refclassid = 'pg_authid'::regclass)))
+      -- Of all roles, since no dependency tells whom an aclitem in a default names.
+      select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r))
     from counted as c
     -- What stays could have another definition when something that it names comes and goes.
     where not exists (
@@ -95,5 +113,5 @@ begin
 end
 $$;
 comment on function migration_guard.catalog_fingerprint() is
-  'Versions of all rows of the catalog, but for what comes and goes, and the names of the roles that it mentions: equal in the same database, within
+  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
 two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';

@@ -80,6 +80,9 @@ create table migration_guard.backups (
   bytes bigint not null,
   -- Of the whole catalog, as it was read: see catalog_fingerprint.
   catalog_fingerprint text,
+  -- The version of its row of backup_metadata, which is another where that was loaded from elsewhere, and the server's timeline.
+  metadata_version xid,
+  timeline int,
   -- Outcome and time of the last verification job.
   verified_ok boolean,
   verified_at timestamptz,

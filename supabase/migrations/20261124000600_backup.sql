@@ -210,6 +210,13 @@ $$;
 comment on function migration_guard.database_identity() is
   'Tells this database from one into which its dump was restored, where objects have other OIDs.';
 
+create function migration_guard.timeline() returns int
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select c.timeline_id from pg_control_checkpoint() as c $$;
+comment on function migration_guard.timeline() is
+  'The timeline of the server: another after a recovery to a point in time, or on a standby that has become the server.';
+
 create function migration_guard.record_objects(schema_name text, plan migration_guard.plans) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -697,6 +704,7 @@ declare
   manifest text;
   outside text;
   bytes bigint;
+  metadata_version xid;
   result jsonb;
 begin
   perform migration_guard.assert_locked(relations);
@@ -734,9 +742,10 @@ begin
   -- An earlier backup whose schema somebody dropped by hand is still registered.
   perform migration_guard.forget_dropped_backup(plan.version);
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
-  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog_fingerprint, members)
+  execute format('select m.xmin from %I.backup_metadata as m', schema_name) into metadata_version;
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog_fingerprint, metadata_version, timeline, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
-    migration_guard.verification_source(schema_name), bytes, catalog_fingerprint,
+    migration_guard.verification_source(schema_name), bytes, catalog_fingerprint, metadata_version, migration_guard.timeline(),
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);

@@ -453,12 +453,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   recorded record;
+  registered record;
 begin
-  execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity from %I.backup_metadata as m', backup_schema) into recorded;
+  execute format('select m.snapshot::pg_snapshot as snapshot, m.database_identity, m.xmin as version from %I.backup_metadata as m', backup_schema) into recorded;
+  select b.metadata_version, b.timeline into registered
+  from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null;
   return case
     when recorded.database_identity is distinct from migration_guard.database_identity() then 'the backup was taken in another database'
-    when migration_guard.is_far_away(recorded.snapshot)
-      then 'the backup was taken more than two thousand million transactions ago, or in another history of this database'
+    when migration_guard.is_far_away(recorded.snapshot) then 'the backup was taken more than two thousand million transactions ago'
+    -- Where a server was led back to a point in time, the same numbers come again and mean something else.
+    when registered.timeline is distinct from migration_guard.timeline()
+      or recorded.version is distinct from registered.metadata_version then 'the backup was taken in another history of this database, or its metadata were written anew'
   end;
 end
 $$;

@@ -562,13 +562,14 @@ declare
     select case when c.reltuples > 0 and c.relpages > 0 then ceil(2000000 * c.relpages::float8 / c.reltuples) else 16384 end
     from pg_class as c where c.oid = relation);
   tick constant text := migration_guard.ticking(relation, null);
+  start bigint;
   range text;
   part record;
 begin
   perform migration_guard.begin_pass('reading@' || relation, array[relation], units);
   total := 0;
   places := '{}';
-  for start in 0..blocks by piece loop
+  for start in select generate_series(0, blocks, piece) loop
     -- Beyond what was the end there may be rows by now. A range of all takes longer than no range.
     range := concat_ws(' and ', case when start > 0 then format('ctid >= ''(%s,0)''', start) end,
       case when start + piece <= blocks then format('ctid < ''(%s,0)''', start + piece) end, tick);

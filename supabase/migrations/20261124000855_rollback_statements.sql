@@ -1193,6 +1193,12 @@ as $$
       case when entry.signature -> 'ev_enabled' <> '"O"' then format('alter table %I.%I enable rule %I', old.schema_name, old.parent_name, old.name) end]
     when 'statistics' then array[format('alter statistics %s set statistics -1', old.identity)]
     else '{}' end, null)
+    || array(
+      select format('alter %s no depends on extension %I', migration_guard.target(old.kind, old.identity), x.extname)
+      from migration_guard.catalog_extension_needs as x
+      where (x.classid, x.objid) = (entry.classid, entry.objid) and entry.objsubid = 0
+        and not exists (select from unnest(old.settings) as s (statement) where s.statement = format('alter %s depends on extension %I', migration_guard.target(old.kind, old.identity), x.extname))
+      order by x.extname)
 $$;
 comment on function migration_guard.reset_statements(migration_guard.catalog_entry, migration_guard.catalog_entry) is
   'What a live object has beyond Postgres''s defaults, taken back, before it gets the settings that it had.';

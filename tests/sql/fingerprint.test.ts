@@ -1,8 +1,25 @@
 import type postgres from "postgres";
-import { describe, expect } from "vitest";
+import { afterAll, beforeAll, describe, expect, test as base } from "vitest";
 import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
-import { test } from "../support/database.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { createOwnServer, ownDatabase, type OwnServer } from "../support/own-server.ts";
+import { planRollback, rollBack } from "../support/rollback.ts";
+
+// The fingerprint has the names of all roles, which other tests make and drop.
+let server: OwnServer;
+beforeAll(async () => {
+  server = await createOwnServer();
+});
+afterAll(() => server.remove());
+
+const test = base.extend<{ database: TestDatabase }>({
+  database: async ({}, use) => {
+    const database = await createDatabase(ownDatabase, server.port);
+    await use(database);
+    await database.drop();
+  },
+});
 
 /** What alterations are made of: of each kind of object one, to be altered. */
 const before = `
@@ -86,7 +103,12 @@ const alterations = [
   "comment on column t.v is 'As it is.'",
   "alter extension citext drop function citext_cmp(citext, citext)",
   "alter extension citext set schema public",
+  "alter function f(int) depends on extension citext",
+  "alter index t_pkey depends on extension citext",
+  "alter trigger touched on t depends on extension citext",
   "alter role anon rename to other",
+  // Nothing but a default names it, which no dependency tells.
+  "alter role nobodys rename to other",
 ];
 
 const fingerprint = async (sql: postgres.Sql) => {
@@ -96,7 +118,7 @@ const fingerprint = async (sql: postgres.Sql) => {
 
 test("each alteration gives the catalog another fingerprint", async ({ database: { connect } }) => {
   const sql = connect(superuser);
-  await sql.unsafe(`create schema app; set search_path = app, public; ${before}`).simple();
+  await sql.unsafe(`create role nobodys; create schema app; set search_path = app, public; ${before}`).simple();
   const original = await fingerprint(sql);
   expect(original).toMatch(/^\d+\/-?\d+\/-?\d+$/);
   const altered = new Set<string>();
@@ -164,6 +186,120 @@ test("there is none while something depends on what comes and goes", async ({ da
   await sql`alter table migration_backup_v1.other rename to t_backup`;
   await sql`drop view public.shown`;
   expect(await fingerprint(sql)).toBe(original);
+});
+
+const goingWithAPassingTable = [
+  [
+    "statistics on a copy",
+    "create statistics public.st on id, v from migration_backup_v1.t_backup",
+    "drop statistics public.st",
+  ],
+  [
+    "statistics on a temporary table",
+    "create temporary table x (id int, v text); create statistics public.st on id, v from x",
+    "drop table x",
+  ],
+  [
+    "a partition of a table in a schema of that kind",
+    "create schema migration_backup_mine; create table migration_backup_mine.parent (id int) partition by list (id); create table public.child partition of migration_backup_mine.parent default",
+    "drop table migration_backup_mine.parent; drop schema migration_backup_mine",
+  ],
+  [
+    "a key that refers to a protected table from there",
+    "create schema migration_backup_mine; create table migration_backup_mine.x (id int references public.t)",
+    "drop table migration_backup_mine.x; drop schema migration_backup_mine",
+  ],
+] as const;
+
+for (const [what, make, unmake] of goingWithAPassingTable) {
+  test(`${what} does not come and go unseen`, async ({ database: { sql } }) => {
+    await sql`create table public.t (id int primary key, v text)`;
+    await backUp(sql, "v1", { tables: ["t"] });
+    await sql.unsafe(make).simple();
+    expect(await fingerprint(sql)).toBeNull();
+    const told = async () => {
+      const { result } = await diff(sql, "v1");
+      return { objects: result.objects, catalog: result.catalog };
+    };
+    expect(await told()).toMatchObject({ catalog: { read: "definitions" } });
+    expect((await told()).objects).toEqual((await diff(sql, "v1", true)).result.objects);
+    await sql.unsafe(unmake).simple();
+    expect(await fingerprint(sql)).not.toBeNull();
+  });
+}
+
+test("statistics on a temporary table are not recorded, wherever they are", async ({ database: { sql } }) => {
+  await sql`create table public.t (id int primary key, v text)`;
+  await sql`create temporary table x (id int, v text)`;
+  await sql`create statistics public.st on id, v from x`;
+  await backUp(sql, "v1", { tables: ["t"] });
+  expect(await sql`select identity from migration_backup_v1.objects_backup where kind = 'statistics'`).toEqual([]);
+  await sql`drop table x`;
+  expect((await diff(sql, "v1")).result).toMatchObject({ is_clean: true });
+});
+
+test("what goes with an extension since the backup is told, and led back", async ({ database: { sql, connect } }) => {
+  await connect(superuser)`create extension citext schema public`;
+  await sql.unsafe(`
+    create table public.t (id int primary key, v text);
+    create index t_v on public.t (v);
+    create function public.f() returns int language sql as 'select 1';
+    create function public.g() returns int language sql as 'select 1';
+    alter function public.g() depends on extension citext;
+    create trigger tr before update on public.t for each row execute function suppress_redundant_updates_trigger();
+    create materialized view public.mv as select 1 as x;
+  `).simple();
+  await backUp(sql, "v1", { tables: "*" });
+  await sql.unsafe(`
+    alter function public.f() depends on extension citext;
+    alter function public.g() no depends on extension citext;
+    alter index public.t_v depends on extension citext;
+    alter trigger tr on public.t depends on extension citext;
+    alter materialized view public.mv depends on extension citext;
+    insert into public.t values (1, 'x');
+  `).simple();
+  const objects = (await diff(sql, "v1")).result.objects as { object: string }[];
+  expect(objects.map(({ object }) => object).sort()).toEqual([
+    "public.f()",
+    "public.g()",
+    "public.mv",
+    "public.t_v",
+    "tr on public.t",
+  ]);
+  await rollBack(sql, "v1", { data: "restore" });
+  expect(await sql`select * from public.t`).toEqual([]);
+  expect((await diff(sql, "v1", true)).result).toMatchObject({ is_clean: true });
+  const bound = await sql<{ objid: string }[]>`
+    select pg_describe_object(classid, objid, 0) as object from pg_depend where deptype = 'x'`;
+  expect(bound).toEqual([{ object: "function g()" }]);
+  expect((await planRollback(sql, "v1")).statements).toEqual([]);
+});
+
+test("a backup that was loaded from elsewhere is compared by its definitions and values", async ({ database: { sql } }) => {
+  await sql`create table public.t (id int primary key, v text)`;
+  await sql`insert into public.t values (1, 'x')`;
+  await backUp(sql, "v1", { tables: ["t"] });
+  expect((await diff(sql, "v1")).result.catalog).toMatchObject({ read: "row versions" });
+  await sql.unsafe(`
+    create temporary table loaded as select * from migration_backup_v1.backup_metadata;
+    delete from migration_backup_v1.backup_metadata;
+    insert into migration_backup_v1.backup_metadata select * from loaded;
+  `).simple();
+  const reason = expect.stringMatching(/another history/);
+  expect((await diff(sql, "v1")).result).toMatchObject({
+    is_clean: true,
+    catalog: { read: "definitions", definitions_read_because: reason },
+    tables: [{ read: "values", values_read_because: reason }],
+  });
+});
+
+test("so is one of another timeline of the server", async ({ database: { sql } }) => {
+  await sql`create table public.t (id int primary key, v text)`;
+  await backUp(sql, "v1", { tables: ["t"] });
+  await sql`update migration_guard.backups set timeline = timeline + 1`;
+  expect((await diff(sql, "v1")).result.catalog).toMatchObject({
+    definitions_read_because: expect.stringMatching(/another history/),
+  });
 });
 
 const diff = async (sql: postgres.Sql, version: string, exact = false) => {

@@ -18,8 +18,8 @@ export type TestDatabase = {
   drop: () => Promise<void>;
 };
 
-export async function createDatabase(template: Template): Promise<TestDatabase> {
-  const port = inject("port");
+/** @param port Of another Postgres than the one that all tests share; then the template is a database of that. */
+export async function createDatabase(template: Template | (string & {}), port = inject("port")): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll("-", "")}`;
   const admin = connect({ port, user: superuser });
   const connections: postgres.Sql[] = [];
