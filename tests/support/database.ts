@@ -19,7 +19,7 @@ export type TestDatabase = {
 };
 
 /** @param port Of another Postgres than the one that all tests share; then the template is a database of that. */
-export async function createDatabase(template: Template | (string & {}), port = inject("port")): Promise<TestDatabase> {
+export async function createDatabase(template: string, port = inject("port")): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll("-", "")}`;
   const admin = connect({ port, user: superuser });
   const connections: postgres.Sql[] = [];
