@@ -6,9 +6,7 @@ const form = /^(AGE-SECRET-KEY-|AGE-SECRET-KEY-PQ-)1([02-9AC-HJ-NP-Z]{58})$/;
  * comments. `undefined` when something else is there, or comments alone. Without the age package, which takes long to load.
  */
 export function parseIdentities(text: string): string[] | undefined {
-  const words = text.replace(/^\s*#.*$/gm, "").split(/[\s,]+/).filter((word) =>
-    word !== ""
-  );
+  const words = text.replace(/^\s*#.*$/gm, "").split(/[\s,]+/).filter((word) => word !== "");
   if (words.length === 0 && text.trim() !== "" || !words.every(isIdentity)) {
     return undefined;
   }

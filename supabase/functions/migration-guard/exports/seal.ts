@@ -40,9 +40,7 @@ export async function seal(
   );
   const compressed = joined(parts);
   const sums = { text: hash.digest("hex"), compressed: sha256(compressed) };
-  const body = recipients.length === 0
-    ? compressed
-    : await encrypt(compressed, recipients);
+  const body = recipients.length === 0 ? compressed : await encrypt(compressed, recipients);
   return {
     body,
     rows,

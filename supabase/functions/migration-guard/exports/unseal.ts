@@ -42,6 +42,7 @@ async function decrypt(
   stored: Bytes,
   identities: readonly string[],
 ): Promise<Bytes> {
+  if (!isAgeFile(stored)) throw ChunkError.altered("stored", "no age file");
   if (identities.length === 0) throw ChunkError.identityMissing();
   const decrypter = new Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity);
@@ -52,9 +53,11 @@ async function decrypt(
     if ((error as Error).message.startsWith("no identity matched")) {
       throw ChunkError.identityWrong();
     }
-    throw ChunkError.altered("stored", "not an age file, or broken");
+    throw ChunkError.altered("stored", "a broken age file");
   }
 }
+
+const isAgeFile = (bytes: Bytes) => new TextDecoder().decode(bytes.subarray(0, 22)) === "age-encryption.org/v1\n";
 
 /** The sum of what is compressed says nothing of how long it becomes, where chunk and record were made to deceive. */
 async function decompress(
@@ -79,7 +82,7 @@ async function decompress(
       blocks.push(block);
     }
   } catch {
-    throw ChunkError.altered("compressed", "not a gzip file, or broken");
+    throw ChunkError.altered("compressed", "no gzip file, or a broken one");
   }
   assertSame("text", "bytes", bytes, record.bytes.text);
   assertSame("text", "sha256", hash.digest("hex"), record.sha256.text);
