@@ -4,7 +4,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import type postgres from "postgres";
-import { beforeAll, describe, expect, test as plainTest } from "vitest";
+import { describe, expect } from "vitest";
 import { databaseUrl } from "../../local/database-url.ts";
 import { deno } from "../../local/edge-runtime.ts";
 import { copyIn } from "../../supabase/functions/migration-guard/exports/copy-in.ts";
@@ -75,13 +75,13 @@ test("values of every type come back exactly", async ({ database }) => {
   const chunks = await transfer(admin, "public.everything", "public.returned", 20_000);
   expect(chunks.length).toBeGreaterThan(3);
   // As text, since not every type has an equality.
-  const texts = types.map((_, i) => `format('%s', c${i}), num_nulls(c${i})`).join(", ");
+  const texts = types.map((_, i) => `format('%s %s', num_nulls(c${i}), c${i})`).join(", ");
   expect(
     await differences(
       admin,
       "public.everything",
       "public.returned",
-      `type, number, array[${texts.replaceAll(/num_nulls\(\w+\)/g, "$&::text")}]`,
+      `type, number, array[${texts}]`,
     ),
   ).toBe(0);
 });
@@ -169,34 +169,40 @@ describe("a copy", () => {
         }),
     );
     // It would take minutes, and more than all memory.
+    const endless = "copy (select generate_series(1, 1000000000), repeat('x', 200)) to stdout";
     await everyWay(
       sql,
       (session) =>
-        expect(copyOut(session, rows(1_000_000_000), { maxBytes: 1_000_000 })).rejects.toMatchObject({
-          code: "copy_too_large",
-        }),
+        expect(copyOut(session, endless, { maxBytes: 1_000_000 })).rejects.toMatchObject({ code: "copy_too_large" }),
     );
+    // A copy that has ended when the server is asked to stop: it must not stop what comes next.
+    for (let count = 300; count < 400; count++) {
+      await expect(copyOut(sql, rows(count), { maxBytes: 60_000 })).rejects.toMatchObject({ code: "copy_too_large" });
+      expect([...await sql`select pg_sleep(0.001)::text`]).toEqual([{ pg_sleep: "" }]);
+    }
   });
 
   test("fails when its connection is lost", async ({ database: { sql, connect } }) => {
     await sql`create table lost (i int, x text)`;
-    const other = connect();
-    const [{ pid }] = await other<[{ pid: number }]>`select pg_backend_pid() as pid`;
-    const out = expect(copyOut(other, "copy (select pg_sleep(60)) to stdout", { maxBytes })).rejects.toThrow();
-    await sleep(200);
-    await sql`select pg_terminate_backend(${pid})`;
-    await out;
-    const [again] = await other<[{ pid: number }]>`select pg_backend_pid() as pid`;
+    const terminate = (pid: number) => sql`select pg_terminate_backend(${pid})`;
+    const pidOf = async (other: postgres.Sql) =>
+      (await other<[{ pid: number }]>`select pg_backend_pid() as pid`)[0].pid;
+    const reader = connect();
+    const pid = await pidOf(reader);
+    const reading = copyOut(reader, "copy (select pg_sleep(60)) to stdout", { maxBytes });
+    setTimeout(() => terminate(pid).catch(() => {}), 200);
+    await expect(reading).rejects.toThrow();
+    const writer = connect();
+    const writerPid = await pidOf(writer);
     async function* endless() {
       yield Buffer.from("1\tx\n");
-      await sql`select pg_terminate_backend(${again.pid})`;
+      await terminate(writerPid);
       for (;;) {
         await sleep(1);
         yield Buffer.from("1\tx\n");
       }
     }
-    await expect(copyIn(other, "copy lost from stdin", endless())).rejects.toThrow();
-    await expectUsable(other);
+    await expect(copyIn(writer, "copy lost from stdin", endless())).rejects.toThrow();
     expect([...await sql`select count(*)::int from lost`]).toEqual([{ count: 0 }]);
   });
 
@@ -301,7 +307,8 @@ describe("the chunks of a table", () => {
     expect(chunks.at(-1)!.end_block).toBeNull();
     for (const chunk of chunks) {
       const scan = await scanOf(sql, await statementOf(sql, table, chunk));
-      expect(scan).toMatch(/^Tid Range Scan on /);
+      // The only one is the whole table.
+      expect(scan).toMatch(chunks.length === 1 ? /^(Tid Range|Seq) Scan on / : /^Tid Range Scan on /);
     }
     return chunks;
   }
@@ -345,9 +352,6 @@ describe("the chunks of a table", () => {
       expect(bytes).toBeGreaterThan(200_000);
       expect(bytes).toBeLessThan(4_000_000);
     }
-    const [before] = await sql<[{ blocks: number }]>`
-      select (heap_blks_hit + heap_blks_read)::int as blocks from pg_statio_user_tables where relname = 't'`;
-    expect(before.blocks).toBeGreaterThanOrEqual(0);
     const plan = await sql<{ "QUERY PLAN": string }[]>`
       explain (analyze, buffers, costs off, timing off, summary off) select * from migration_guard.plan_chunks('t'::regclass, 1000000)`;
     const [size] = await sql<[{ heap: number; all: number }]>`

@@ -15,7 +15,8 @@ export type RunningCopy = {
 type Query = {
   resolve: (value: Readable | Writable | { count: number }[]) => void;
   reject: (error: unknown) => void;
-  cancel: () => Promise<void> | null;
+  canceller: (query: Query) => Promise<void>;
+  active: boolean;
   simple: () => Query;
   execute: () => Query;
   catch: (handle: () => void) => void;
@@ -59,5 +60,12 @@ export function runCopy<Stream extends Readable | Writable>(
   // Whoever waits for `finished` is told.
   finished.catch(() => {});
   query.simple().execute().catch(() => {});
-  return { finished, cancel: async () => void await query.cancel() };
+  return {
+    finished,
+    cancel: () => {
+      // Settled with a stream it counts as done, and as such would not be cancelled.
+      query.active = true;
+      return query.canceller(query);
+    },
+  };
 }
