@@ -13,24 +13,14 @@ export class ChunkError extends Error {
 
   /** The chunk, or its record, is not what it was. */
   static altered(stage: Stage, what: string): ChunkError {
-    return new ChunkError(
-      `The chunk is not what its record says (${stage}: ${what}).`,
-      "chunk_altered",
-      stage,
-    );
+    return new ChunkError(`The chunk is not what its record says (${stage}: ${what}).`, "chunk_altered", stage);
   }
 
   static identityMissing(): ChunkError {
-    return new ChunkError(
-      "The chunk is encrypted, and there is no identity to decrypt it with.",
-      "identity_missing",
-    );
+    return new ChunkError("The chunk is encrypted, and there is no identity to decrypt it with.", "identity_missing");
   }
 
   static identityWrong(): ChunkError {
-    return new ChunkError(
-      "The chunk is encrypted for others than the identities that are there.",
-      "identity_wrong",
-    );
+    return new ChunkError("The chunk is encrypted for others than the identities that are there.", "identity_wrong");
   }
 }

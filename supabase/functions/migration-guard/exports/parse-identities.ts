@@ -16,24 +16,14 @@ export function parseIdentities(text: string): string[] | undefined {
 function isIdentity(word: string): boolean {
   const [, prefix, data] = form.exec(word) ?? [];
   return prefix !== undefined &&
-    hasBech32Checksum(
-      prefix.toLowerCase(),
-      [...data!].map((c) => alphabet.indexOf(c)),
-    );
+    hasBech32Checksum(prefix.toLowerCase(), [...data!].map((c) => alphabet.indexOf(c)));
 }
 
 /** As BIP 173 defines it. */
 function hasBech32Checksum(prefix: string, data: number[]): boolean {
   const codes = [...prefix].map((letter) => letter.charCodeAt(0));
   let sum = 1;
-  for (
-    const value of [
-      ...codes.map((code) => code >> 5),
-      0,
-      ...codes.map((code) => code & 31),
-      ...data,
-    ]
-  ) {
+  for (const value of [...codes.map((code) => code >> 5), 0, ...codes.map((code) => code & 31), ...data]) {
     const top = sum >>> 25;
     sum = (sum & 0x1ffffff) << 5 ^ value;
     [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3].forEach((

@@ -12,38 +12,25 @@ const postQuantum = /^age1pq1[02-9ac-hj-np-z]{1952}$/;
  *
  * @throws {RecipientsError}
  */
-export async function parseRecipients(
-  given: readonly string[],
-): Promise<string[]> {
+export async function parseRecipients(given: readonly string[]): Promise<string[]> {
   const recipients = [...new Set(given)];
   if (recipients.length === 0) {
     throw new RecipientsError("recipients_missing", "There is no recipient.");
   }
   if (recipients.length > mostRecipients) {
-    throw new RecipientsError(
-      "recipients_too_many",
-      `There are more than ${mostRecipients} recipients.`,
-    );
+    throw new RecipientsError("recipients_too_many", `There are more than ${mostRecipients} recipients.`);
   }
   for (const recipient of recipients) {
     await assertRecipient(recipient, given.indexOf(recipient));
   }
   // Whoever breaks the weaker key reads the file: the format does not allow it, and the package does.
-  if (
-    new Set(recipients.map((recipient) => postQuantum.test(recipient))).size > 1
-  ) {
-    throw new RecipientsError(
-      "recipients_mixed",
-      "Post-quantum recipients (age1pq1…) go with their like alone.",
-    );
+  if (new Set(recipients.map((recipient) => postQuantum.test(recipient))).size > 1) {
+    throw new RecipientsError("recipients_mixed", "Post-quantum recipients (age1pq1…) go with their like alone.");
   }
   return recipients;
 }
 
-async function assertRecipient(
-  recipient: string,
-  index: number,
-): Promise<void> {
+async function assertRecipient(recipient: string, index: number): Promise<void> {
   if (/AGE-SECRET-KEY|AGE-PLUGIN|PRIVATE KEY/i.test(recipient)) {
     throw new RecipientsError(
       "recipient_is_identity",

@@ -36,9 +36,7 @@ export function runCopy<Stream extends Readable | Writable>(
   take: (stream: Stream) => void,
 ): RunningCopy {
   const query = session.unsafe(statement) as unknown as Query;
-  const { promise: finished, resolve, reject } = Promise.withResolvers<
-    number
-  >();
+  const { promise: finished, resolve, reject } = Promise.withResolvers<number>();
   const own = { resolve: query.resolve, reject: query.reject };
   let isCopy = false;
   query.resolve = (value) => {
@@ -49,9 +47,7 @@ export function runCopy<Stream extends Readable | Writable>(
       value.on("error", () => {});
       take(value as Stream);
     } else if (isCopy) resolve((value as unknown as { count: number }).count);
-    else {reject(
-        new TypeError("The statement is no copy from or to the client."),
-      );}
+    else reject(new TypeError("The statement is no copy from or to the client."));
   };
   query.reject = (error) => {
     own.reject(error);

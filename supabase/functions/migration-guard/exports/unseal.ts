@@ -18,30 +18,18 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * @param identities As `parseIdentities` gives them.
  * @throws {ChunkError}
  */
-export async function unseal(
-  stored: Bytes,
-  record: ChunkRecord,
-  identities: readonly string[] = [],
-): Promise<Bytes[]> {
+export async function unseal(stored: Bytes, record: ChunkRecord, identities: readonly string[] = []): Promise<Bytes[]> {
   assertStored(stored, record);
   const isEncrypted = record.sha256.stored !== record.sha256.compressed;
   const compressed = isEncrypted ? await decrypt(stored, identities) : stored;
   assertSame("compressed", "bytes", compressed.length, record.bytes.compressed);
   if (isEncrypted) {
-    assertSame(
-      "compressed",
-      "sha256",
-      sha256(compressed),
-      record.sha256.compressed,
-    );
+    assertSame("compressed", "sha256", sha256(compressed), record.sha256.compressed);
   }
   return await decompress(compressed, record);
 }
 
-async function decrypt(
-  stored: Bytes,
-  identities: readonly string[],
-): Promise<Bytes> {
+async function decrypt(stored: Bytes, identities: readonly string[]): Promise<Bytes> {
   if (!isAgeFile(stored)) throw ChunkError.altered("stored", "no age file");
   if (identities.length === 0) throw ChunkError.identityMissing();
   const decrypter = new Decrypter();
@@ -60,21 +48,14 @@ async function decrypt(
 const isAgeFile = (bytes: Bytes) => new TextDecoder().decode(bytes.subarray(0, 22)) === "age-encryption.org/v1\n";
 
 /** The sum of what is compressed says nothing of how long it becomes, where chunk and record were made to deceive. */
-async function decompress(
-  compressed: Bytes,
-  record: ChunkRecord,
-): Promise<Bytes[]> {
+async function decompress(compressed: Bytes, record: ChunkRecord): Promise<Bytes[]> {
   const blocks: Bytes[] = [];
   const hash = createHash("sha256");
   let bytes = 0;
   let rows = 0;
   const gunzip = createGunzip({ chunkSize: 65_536 });
   try {
-    for await (
-      const block of Readable.from(pieces(compressed)).pipe(
-        gunzip,
-      ) as AsyncIterable<Bytes>
-    ) {
+    for await (const block of Readable.from(pieces(compressed)).pipe(gunzip) as AsyncIterable<Bytes>) {
       bytes += block.length;
       if (bytes > record.bytes.text) break;
       hash.update(block);
