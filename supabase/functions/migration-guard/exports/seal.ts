@@ -1,0 +1,63 @@
+import { Encrypter } from "age-encryption";
+import { createHash } from "node:crypto";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
+import type { ChunkRecord } from "./chunk-record.ts";
+import { countRows } from "./count-rows.ts";
+import { joined } from "./joined.ts";
+import { sha256 } from "./sha256.ts";
+
+/** A chunk as it is stored, and what is to be kept of it elsewhere. */
+export type SealedChunk = ChunkRecord & { body: Uint8Array<ArrayBuffer> };
+
+/**
+ * Compresses the text of a `copy` with gzip, and encrypts that for the recipients, if there are any: `gunzip` reads the one, and
+ * `age --decrypt` the other. Compression gives the same bytes for the same text, encryption others each time.
+ *
+ * @param recipients As `parseRecipients` gives them.
+ */
+export async function seal(
+  blocks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  recipients: readonly string[] = [],
+): Promise<SealedChunk> {
+  const hash = createHash("sha256");
+  let rows = 0;
+  let bytes = 0;
+  const parts: Uint8Array[] = [];
+  await pipeline(
+    async function* () {
+      for await (const block of blocks) {
+        hash.update(block);
+        rows += countRows(block);
+        bytes += block.length;
+        yield block;
+      }
+    },
+    createGzip({ level: 6, chunkSize: 65_536 }),
+    async (source: AsyncIterable<Uint8Array>) => {
+      for await (const part of source) parts.push(part);
+    },
+  );
+  const compressed = joined(parts);
+  const sums = { text: hash.digest("hex"), compressed: sha256(compressed) };
+  const body = recipients.length === 0 ? compressed : await encrypt(compressed, recipients);
+  return {
+    body,
+    rows,
+    bytes: { text: bytes, compressed: compressed.length, stored: body.length },
+    sha256: {
+      ...sums,
+      stored: body === compressed ? sums.compressed : sha256(body),
+    },
+  };
+}
+
+/** An encrypter without a recipient makes a file that nobody can read: it is never called with none. */
+async function encrypt(
+  plain: Uint8Array<ArrayBuffer>,
+  recipients: readonly string[],
+): Promise<Uint8Array<ArrayBuffer>> {
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) encrypter.addRecipient(recipient);
+  return await encrypter.encrypt(plain) as Uint8Array<ArrayBuffer>;
+}
