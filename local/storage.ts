@@ -1,0 +1,50 @@
+import { App, setExperimental } from "@supabase/lite";
+import { setTimeout as sleep } from "node:timers/promises";
+import { apiKeyResolver } from "./api-key-resolver.ts";
+import { connectLite } from "./connect-lite.ts";
+import { jwtSecret } from "./keys.ts";
+import { storageFolder } from "./storage-folder.ts";
+
+export type StorageOptions = {
+  databasePort: number;
+  database: string;
+  /** Named secret keys that act as `service_role`. */
+  secretKeys: Record<string, string>;
+  /** Where the objects' bytes are. */
+  folder: string;
+  /** Largest object where its bucket says nothing else, such as `50MiB`. */
+  fileSizeLimit: string;
+};
+
+export type Storage = {
+  fetch: (request: Request) => Promise<Response>;
+  stop: () => Promise<void>;
+};
+
+/**
+ * Storage over the database and a folder, by `@supabase/lite`, which counts it among its experiments.
+ *
+ * It logs in as `supabase_storage_admin`, which owns the schema `storage` as on the platform: part of its queries it makes as
+ * itself, the others as the caller's role. What differs from the platform: `list` gives full names, `Blob`s cannot be uploaded,
+ * and errors have the HTTP status 400 and no `code`, as in older versions of Storage.
+ */
+export function startStorage({ databasePort, database, secretKeys, folder, fileSizeLimit }: StorageOptions): Storage {
+  setExperimental("storage", true);
+  const connection = connectLite({ user: "supabase_storage_admin", port: databasePort, database });
+  const app = new App({
+    connection,
+    auth: { enabled: false, jwt_secret: jwtSecret },
+    api: { enabled: false },
+    studio: { enabled: false },
+    storage: { enabled: true, file_size_limit: fileSizeLimit },
+    options: { server: { disableStudio: true, apiKeys: { resolver: apiKeyResolver(secretKeys) } } },
+  });
+  app._storageAdapter = storageFolder(folder);
+  return {
+    fetch: async (request) => await app.server.fetch(request),
+    // A connection that is lent out is not closed by the driver, which would wait for ever.
+    stop: async () => {
+      await Promise.race([connection.close(), sleep(5000, undefined, { ref: false })]);
+    },
+  };
+}
