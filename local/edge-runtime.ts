@@ -58,7 +58,7 @@ export async function startEdgeRuntime(options: EdgeRuntimeOptions): Promise<Edg
     // The parser reads its own WebAssembly, as any module of the function's packages may on the platform.
     `--allow-read=${join(root, "node_modules", "libpg-query", "wasm", "libpg-query.wasm")}`,
     // The function asks for variables of its own, which may not be set either.
-    `--allow-env=${[...Object.keys(env), "MIGRATION_GUARD_*", "ALLOWED_ORIGINS", "PG*"].join(",")}`,
+    `--allow-env=${[...Object.keys(env), "MIGRATION_GUARD_*", "ALLOWED_ORIGINS", "EXPORT_TARGETS", "PG*"].join(",")}`,
     ...(preload ? [`--preload=${preload}`] : []),
     module,
   ], {

@@ -31,17 +31,28 @@ export type Storage = {
 export function startStorage({ databasePort, database, secretKeys, folder, fileSizeLimit }: StorageOptions): Storage {
   setExperimental("storage", true);
   const connection = connectLite({ user: "supabase_storage_admin", port: databasePort, database });
+  const resolver = apiKeyResolver(secretKeys);
   const app = new App({
     connection,
     auth: { enabled: false, jwt_secret: jwtSecret },
     api: { enabled: false },
     studio: { enabled: false },
     storage: { enabled: true, file_size_limit: fileSizeLimit },
-    options: { server: { disableStudio: true, apiKeys: { resolver: apiKeyResolver(secretKeys) } } },
+    options: { server: { disableStudio: true, apiKeys: { resolver } } },
   });
   app._storageAdapter = storageFolder(folder);
   return {
-    fetch: async (request) => await app.server.fetch(request),
+    fetch: async (request) => {
+      // lite takes whoever has a wrong key for somebody without one.
+      const key = request.headers.get("apikey");
+      if (key && !await resolver(key)) {
+        const body = { statusCode: "403", error: "Unauthorized", message: "Invalid Compact JWS" };
+        return Response.json(body, { status: 400 });
+      }
+      // Read here, since lite refuses without reading, which ends the connection under those who are still sending.
+      const body = request.body ? await request.arrayBuffer() : undefined;
+      return await app.server.fetch(new Request(request, { body }));
+    },
     // A connection that is lent out is not closed by the driver, which would wait for ever.
     stop: async () => {
       await Promise.race([connection.close(), sleep(5000, undefined, { ref: false })]);

@@ -24,10 +24,11 @@ test("the local stack has Storage, which keeps objects for a secret key and the 
   }
 });
 
-test("a publishable key can neither make a bucket nor see what is in one", async ({ api }) => {
+test("a key that nobody has given is refused, and a publishable one can neither make a bucket nor see what is in one", async ({ api }) => {
   const [own, others] = [buckets(api.stack, secretKeys.default!), buckets(api.stack, publishableKeys.default!)];
   await own.createBucket("private");
   await own.from("private").upload("object", new Uint8Array(1));
+  expect((await buckets(api.stack, "sb_secret_of_nobody").listBuckets()).error).toMatchObject({ statusCode: "403" });
   expect((await others.createBucket("mine")).error).toMatchObject({ statusCode: "403" });
   expect((await others.from("private").download("object")).error).toMatchObject({ statusCode: "404" });
   expect((await others.from("private").upload("other", new Uint8Array(1))).error).not.toBeNull();
