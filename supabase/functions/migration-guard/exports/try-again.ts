@@ -54,7 +54,7 @@ export async function tryAgain<T>(operation: Operation, attempt: (signal: AbortS
       maxAttempts,
       minTimeout: pause,
       maxTimeout: pause * 16,
-      isRetriable: (error) => !signal?.aborted && error instanceof ObjectStoreError && error.isTransient,
+      isRetriable: (error: unknown) => !signal?.aborted && error instanceof ObjectStoreError && error.isTransient,
       signal,
     });
   } catch (error) {
