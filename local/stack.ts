@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "deno-std/toml/parse.js";
@@ -63,8 +64,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const functionDatabaseUrl = options.functionDatabaseUrl ?? databaseUrl({ port: databasePort, database });
 
   const rest = startRest({ databasePort, database, secretKeys, schemas });
-  const temporaryFolder = options.storageFolder ? undefined : mkdtempSync(join(tmpdir(), "migration-guard-storage-"));
-  const storageFolder = options.storageFolder ?? temporaryFolder!;
+  // It is made with the first object.
+  const temporaryFolder = join(tmpdir(), `migration-guard-storage-${randomUUID()}`);
+  const { storageFolder = temporaryFolder } = options;
   const storage = startStorage({ databasePort, database, secretKeys, folder: storageFolder, fileSizeLimit });
   const functions: Record<string, string> = {};
   const gateway = await startGateway({ port, rest, storage, functions });
@@ -94,7 +96,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     stop: async () => {
       await Promise.all([edgeRuntime.stop(), gateway.stop()]);
       await Promise.all([rest.stop(), storage.stop()]);
-      if (temporaryFolder) rmSync(temporaryFolder, { recursive: true, force: true });
+      rmSync(temporaryFolder, { recursive: true, force: true });
     },
   };
 }

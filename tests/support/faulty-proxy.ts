@@ -44,7 +44,8 @@ export async function startFaultyProxy(
       outgoing.writeHead(failures.status, { "content-type": type }).end(text);
       return;
     }
-    await sleep(pause);
+    await sleep(pause, undefined, { ref: false });
+    if (outgoing.destroyed) return;
     const { method, url: path, rawHeaders } = incoming;
     const passed = request({ hostname, port: upstreamPort, method, path, headers: rawHeaders });
     incoming.pipe(passed);
