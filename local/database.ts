@@ -30,11 +30,16 @@ export async function createPlatformRoles(port: number): Promise<void> {
   }
 }
 
-/** Makes a database look like a new project on the platform: schemas `auth` and `extensions`, default privileges. */
+/**
+ * Makes a database look like a new project on the platform: schemas `auth`, `extensions` and `storage`, default privileges.
+ */
 export async function createPlatformSchemas(options: { port: number; database: string }): Promise<void> {
   const admin = connect({ ...options, user: superuser });
   try {
     await admin.unsafe(read("local", "platform-database.sql"));
+    // Not loaded by those who only connect.
+    const { getStorageSchemaSql } = await import("@supabase/lite");
+    await admin.unsafe(`set role supabase_storage_admin; ${getStorageSchemaSql(false)}`);
   } finally {
     await admin.end();
   }

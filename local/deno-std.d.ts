@@ -9,6 +9,32 @@ declare module "deno-std/async/deadline.js" {
   export function deadline<T>(promise: Promise<T>, milliseconds: number): Promise<T>;
 }
 
+declare module "deno-std/async/retry.js" {
+  /** Thrown when the last attempt failed, too: `cause` is what it threw. */
+  export class RetryError extends Error {
+    constructor(cause: unknown, attempts: number);
+  }
+  /** Calls a function until it does not throw, with random pauses that grow; milliseconds. */
+  export function retry<T>(
+    fn: () => Promise<T>,
+    options: {
+      maxAttempts?: number;
+      minTimeout?: number;
+      maxTimeout?: number;
+      isRetriable?: (error: unknown) => boolean;
+      signal?: AbortSignal;
+    },
+  ): Promise<T>;
+}
+
+declare module "deno-std/bytes/concat.js" {
+  export function concat(parts: Uint8Array[]): Uint8Array<ArrayBuffer>;
+}
+
+declare module "deno-std/bytes/equals.js" {
+  export function equals(a: Uint8Array, b: Uint8Array): boolean;
+}
+
 declare module "deno-std/crypto/timing_safe_equal.js" {
   export function timingSafeEqual(a: ArrayBufferView | ArrayBufferLike, b: ArrayBufferView | ArrayBufferLike): boolean;
 }

@@ -5,23 +5,29 @@ import { proxy } from "hono/proxy";
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Rest } from "./rest.ts";
+import type { Storage } from "./storage.ts";
 
 export type GatewayOptions = {
   port: number;
   /** Base URL of the process that runs a function, by the function's name. */
   functions: Record<string, string>;
   rest: Rest;
+  storage: Storage;
 };
 
 /**
  * The one address of the local stack, with the paths of `supabase start`: `/functions/v1/<name>` keeps the function's
- * name in the path that the function sees, `/rest/v1` goes to REST.
+ * name in the path that the function sees, `/rest/v1` goes to REST,
+ * `/storage/v1` to Storage.
  */
-export async function startGateway({ port, functions, rest }: GatewayOptions): Promise<{ stop: () => Promise<void> }> {
+export async function startGateway(
+  { port, functions, rest, storage }: GatewayOptions,
+): Promise<{ stop: () => Promise<void> }> {
   const app = new Hono();
   app.all("/functions/v1/:name{[^/]+}/*", (c) => forward(c, c.req.param("name")));
   app.all("/functions/v1/:name{[^/]+}", (c) => forward(c, c.req.param("name")));
   app.all("/rest/v1/*", (c) => rest.fetch(c.req.raw));
+  app.all("/storage/v1/*", (c) => storage.fetch(c.req.raw));
   app.notFound((c) => c.json({ message: "no Route matched with those values" }, 404));
 
   async function forward(c: Context, name: string): Promise<Response> {

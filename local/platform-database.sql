@@ -56,3 +56,14 @@ language sql stable as $$
   )
 $$;
 grant execute on function auth.jwt(), auth.uid(), auth.role() to public;
+
+-- What is in this schema Storage makes, as its owner (see createPlatformSchemas); its script says `create schema if not exists`.
+create schema storage authorization supabase_storage_admin;
+grant usage on schema storage to postgres, anon, authenticated, service_role;
+alter default privileges for role supabase_storage_admin in schema storage
+  grant all on tables to postgres, anon, authenticated, service_role;
+alter default privileges for role supabase_storage_admin in schema storage
+  grant all on functions to postgres, anon, authenticated, service_role;
+do $$ begin
+  execute format('grant create on database %I to supabase_storage_admin', current_database());
+end $$;

@@ -9,6 +9,9 @@ create role service_role noinherit bypassrls;
 create role authenticator login noinherit password 'postgres';
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres with admin option;
+-- Owns the schema `storage`, which the service of that name makes and uses.
+create role supabase_storage_admin login noinherit createrole password 'postgres';
+grant anon, authenticated, service_role to supabase_storage_admin;
 grant pg_monitor, pg_signal_backend to postgres;
 grant set on parameter session_replication_role to postgres;
 

@@ -1,10 +1,11 @@
 import { App } from "@supabase/lite";
-import { createPostgresConnection, type PostgresConnection } from "@supabase/lite/postgres";
-import { decodeJwt } from "jose";
+import type { PostgresConnection } from "@supabase/lite/postgres";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
-import { anonKey, jwtSecret, publishableKeys, serviceRoleKey } from "./keys.ts";
+import { apiKeyResolver } from "./api-key-resolver.ts";
+import { connectLite } from "./connect-lite.ts";
 import { databaseUrl } from "./database-url.ts";
+import { jwtSecret } from "./keys.ts";
 import { answerErrorsLikePostgrest } from "./rest-errors.ts";
 
 export type RestOptions = {
@@ -27,26 +28,13 @@ export type Rest = {
  * REST over the database, by `@supabase/lite`, as close to PostgREST on the platform as it goes:
  *
  * - It logs in as `authenticator`, which has no right of its own, and always switches to the caller's role.
- *   By itself lite switches only when some table has row level security, and first grants all on every table of
- *   such a table's schema to everybody; marking that step as done leaves the database's own grants in force.
  * - It reads the catalog again on `notify pgrst, 'reload schema'`. Of DDL alone the platform's event trigger tells PostgREST,
  *   and here nobody does.
  * - `authenticator` sees hardly anything in `information_schema`, so the catalog is read over a second connection.
  */
 export function startRest({ databasePort, database, secretKeys, schemas }: RestOptions): Rest {
-  const postgresOptions = {
-    max: 10,
-    connect_timeout: 2,
-    idle_timeout: 60,
-    onnotice: () => {},
-    // lite hands a JSON argument over as text, which its own serializer would make a JSON string of.
-    types: { json: jsonType(114), jsonb: jsonType(3802) },
-  };
-  const connect = (user: string): PostgresConnection =>
-    createPostgresConnection({ url: databaseUrl({ user, port: databasePort, database }), postgresOptions });
-  const requests = connect("authenticator");
-  const reader = connect("supabase_admin");
-  Object.assign(requests, { rlsState: "active" });
+  const requests = connectLite({ user: "authenticator", port: databasePort, database });
+  const reader = connectLite({ user: "supabase_admin", port: databasePort, database });
   answerErrorsLikePostgrest(requests);
 
   let catalog: ReturnType<PostgresConnection["introspect"]> | undefined;
@@ -69,12 +57,6 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
     // Without a database there is nothing to serve either, and the catalog is read when there is one.
   });
 
-  const roles = new Map<string, string>([
-    ...Object.values(secretKeys).map((key) => [key, "service_role"] as const),
-    ...Object.values(publishableKeys).map((key) => [key, "anon"] as const),
-    [serviceRoleKey, "service_role"],
-    [anonKey, "anon"],
-  ]);
   const app = new App({
     connection: requests,
     auth: { enabled: false, jwt_secret: jwtSecret },
@@ -92,14 +74,7 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
           }
           await next();
         }],
-        apiKeys: {
-          resolver: (key) => {
-            const role = roles.get(key);
-            if (!role) return Promise.resolve(null);
-            const claims = key.startsWith("sb_") ? { role } : decodeJwt(key);
-            return Promise.resolve({ type: role === "anon" ? "publishable" : "secret", claims });
-          },
-        },
+        apiKeys: { resolver: apiKeyResolver(secretKeys) },
       },
     },
   });
@@ -127,14 +102,5 @@ export function startRest({ databasePort, database, secretKeys, schemas }: RestO
       );
       await Promise.race([closed, sleep(5000, undefined, { ref: false })]);
     },
-  };
-}
-
-function jsonType(oid: number) {
-  return {
-    to: oid,
-    from: [oid],
-    serialize: (value: unknown) => typeof value === "string" ? value : JSON.stringify(value),
-    parse: (text: string): unknown => JSON.parse(text),
   };
 }

@@ -1,4 +1,6 @@
-import { readFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "deno-std/toml/parse.js";
 import { databaseUrl } from "./database-url.ts";
@@ -6,6 +8,7 @@ import { type EdgeRuntime, startEdgeRuntime } from "./edge-runtime.ts";
 import { startGateway } from "./gateway.ts";
 import { jwks, publishableKeys, secretKeys as localSecretKeys, serviceRoleKey, webhookSecret } from "./keys.ts";
 import { type Rest, startRest } from "./rest.ts";
+import { startStorage } from "./storage.ts";
 
 export type StackOptions = {
   /** Port of the gateway. */
@@ -16,6 +19,10 @@ export type StackOptions = {
   secretKeys?: Record<string, string>;
   /** Schemas that REST exposes; those of config.toml unless told otherwise. */
   schemas?: string[];
+  /** Where Storage keeps its objects; a temporary folder, removed at the end, unless told otherwise. */
+  storageFolder?: string;
+  /** Largest object that Storage takes; that of config.toml unless told otherwise. */
+  fileSizeLimit?: string;
   /** Connection URL that the function gets, when it is not the database's own (a pooler's, say). */
   functionDatabaseUrl?: string;
   /** Variables of the function's environment that are to be other than the platform's. */
@@ -34,11 +41,13 @@ export type Stack = {
   /** Base URL of the function. */
   functionUrl: string;
   rest: Rest;
+  /** Where Storage keeps its objects. */
+  storageFolder: string;
   edgeRuntime: EdgeRuntime;
   stop: () => Promise<void>;
 };
 
-/** Starts REST, the function in Deno, and the gateway before them, on a database that is there already. */
+/** Starts REST, Storage, the function in Deno, and the gateway before them, on a database that is there already. */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const {
     port,
@@ -46,6 +55,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     database = "postgres",
     secretKeys = localSecretKeys,
     schemas = config().api.schemas,
+    fileSizeLimit = config().storage.file_size_limit,
     allowNet = [],
     preload,
     onLog,
@@ -54,8 +64,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const functionDatabaseUrl = options.functionDatabaseUrl ?? databaseUrl({ port: databasePort, database });
 
   const rest = startRest({ databasePort, database, secretKeys, schemas });
+  // It is made with the first object.
+  const temporaryFolder = join(tmpdir(), `migration-guard-storage-${randomUUID()}`);
+  const { storageFolder = temporaryFolder } = options;
+  const storage = startStorage({ databasePort, database, secretKeys, folder: storageFolder, fileSizeLimit });
   const functions: Record<string, string> = {};
-  const gateway = await startGateway({ port, rest, functions });
+  const gateway = await startGateway({ port, rest, storage, functions });
   const edgeRuntime = await startEdgeRuntime({
     env: {
       SUPABASE_URL: url,
@@ -77,15 +91,21 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     url,
     functionUrl: `${url}/functions/v1/migration-guard`,
     rest,
+    storageFolder,
     edgeRuntime,
     stop: async () => {
       await Promise.all([edgeRuntime.stop(), gateway.stop()]);
-      await rest.stop();
+      await Promise.all([rest.stop(), storage.stop()]);
+      rmSync(temporaryFolder, { recursive: true, force: true });
     },
   };
 }
 
-type Config = { api: { port: number; schemas: string[] }; db: { port: number } };
+type Config = {
+  api: { port: number; schemas: string[] };
+  db: { port: number };
+  storage: { file_size_limit: string };
+};
 
 /** What `supabase/config.toml` says, so that no port and no schema is written twice. */
 export function config(): Config {

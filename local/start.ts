@@ -13,6 +13,8 @@ import { config, type Stack, startStack } from "./stack.ts";
 const root = join(import.meta.dirname, "..");
 const folder = resolve(process.env.DATA_DIRECTORY ?? join(root, ".local"));
 const dataDirectory = join(folder, "postgres");
+/** What is in the buckets of Storage; the database says which objects there are. */
+const storageFolder = join(folder, "storage");
 /** Says of which SQL the database was made; absent until that is done. */
 const readyFile = join(folder, "ready");
 /** Process id of Deno, for the next start to stop it should this one be killed. */
@@ -21,7 +23,7 @@ const edgeRuntimeFile = join(folder, "edge-runtime.pid");
 const startFile = join(folder, "start.pid");
 const database = "postgres";
 
-const help = `Starts Postgres, REST, the Edge Function and a gateway before them, with the example app loaded.
+const help = `Starts Postgres, REST, Storage, the Edge Function and a gateway before them, with the example app loaded.
 
   npm start               start, and go on with the data that is there
   npm start -- --reset    throw the data away and begin afresh
@@ -67,17 +69,19 @@ async function start() {
   if (options.reset || !existsSync(readyFile)) {
     rmSync(readyFile, { force: true });
     removeData(dataDirectory);
+    rmSync(storageFolder, { recursive: true, force: true });
   }
   mkdirSync(folder, { recursive: true });
   step("Starting Postgres");
   const onLog = options.verbose ? (text: string) => process.stderr.write(text) : undefined;
   postgres = await startPostgres({ dataDirectory, port: databasePort, onLog });
   await prepare(postgres.isNew);
-  step("Starting REST and the Edge Function");
+  step("Starting REST, Storage and the Edge Function");
   stack = await startStack({
     port: apiPort,
     databasePort,
     database,
+    storageFolder,
     // A webhook's receiver may be anywhere.
     allowNet: "all",
     onLog: (text) => process.stderr.write(text),
@@ -132,6 +136,7 @@ Migration Guard is ready.
 
   API               ${functionUrl}
   REST              ${url}/rest/v1
+  Storage           ${url}/storage/v1
   Database          ${databaseUrl({ port: databasePort })}
   secret key        ${secretKeys.default}
   publishable key   ${publishableKeys.default}

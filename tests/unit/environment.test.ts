@@ -25,7 +25,7 @@ test("the platform's variables are read", () => {
     jwks: { keys: [{ kty: "EC", kid: "1" }] },
     webhooks: { secret: undefined, allowPrivate: false },
     allowedOrigins: [],
-    exports: { identities: [] },
+    exports: { targets: {}, identities: [] },
   });
 });
 
@@ -75,6 +75,64 @@ test("a project without new keys, without tokens, or with a bare list of keys, i
   expect(read({ SUPABASE_SECRET_KEYS: undefined, SUPABASE_PUBLISHABLE_KEYS: "", SUPABASE_JWKS: undefined }))
     .toMatchObject({ secretKeys: {}, publishableKeys: {}, jwks: { keys: [] } });
   expect(read({ SUPABASE_JWKS: '[{"kty": "EC"}]' }).jwks).toEqual({ keys: [{ kty: "EC" }] });
+});
+
+const offsite = {
+  endpoint: "https://s3.eu-central-1.example",
+  region: "eu-central-1",
+  bucket: "backups.of-mine",
+  access_key_id: "AKIA_OF_MINE",
+  secret_access_key: "of/mine+",
+};
+const target = (changes: Record<string, unknown>) => JSON.stringify({ offsite: { ...offsite, ...changes } });
+
+test("EXPORT_TARGETS names buckets, with a session's token and a prefix where there are any", () => {
+  const readTarget = (changes: Record<string, unknown>) =>
+    read({ EXPORT_TARGETS: target(changes) }).exports.targets.offsite;
+  expect(readTarget({})).toEqual({
+    endpoint: offsite.endpoint,
+    region: offsite.region,
+    bucket: offsite.bucket,
+    accessKeyId: offsite.access_key_id,
+    secretAccessKey: offsite.secret_access_key,
+    prefix: "",
+  });
+  expect(readTarget({ session_token: "token" })).toMatchObject({ sessionToken: "token" });
+  expect(["a", "a/", "a/b-1"].map((prefix) => readTarget({ prefix })!.prefix)).toEqual(["a/", "a/", "a/b-1/"]);
+  for (const endpoint of ["https://a.example/storage/v1/s3/", "http://127.0.0.1:9000", "http://localhost:9000"]) {
+    expect(readTarget({ endpoint })!.endpoint).toBe(endpoint.replace(/\/$/, ""));
+  }
+});
+
+test.for(
+  [
+    ["an endpoint in the clear", target({ endpoint: "http://sb-secret-of-mine.example" })],
+    ["an endpoint with a password", target({ endpoint: "https://me:sb-secret-of-mine@a.example" })],
+    ["an endpoint with a query", target({ endpoint: "https://a.example/?sb-secret-of-mine" })],
+    ["an endpoint of another kind", target({ endpoint: "file:///sb-secret-of-mine" })],
+    ["an endpoint that is none", target({ endpoint: "https://sb-secret-of-mine:port" })],
+    ["a bucket with a path", target({ bucket: "sb-secret-of-mine/other" })],
+    ["a bucket with two dots", target({ bucket: "sb-secret-of-mine..other" })],
+    ["a region with a slash", target({ region: "sb-secret-of-mine/" })],
+    ["a prefix that leads out", target({ prefix: "sb-secret-of-mine/../other" })],
+    ["a prefix with a slash before it", target({ prefix: "/sb-secret-of-mine" })],
+    ["a prefix with an empty segment", target({ prefix: "sb-secret-of-mine//other" })],
+    ["no bucket", target({ bucket: undefined })],
+    ["an empty key", target({ secret_access_key: "" })],
+    ["a key with a blank", target({ access_key_id: "sb-secret-of-mine " })],
+    ["a key that is no text", target({ secret_access_key: ["sb-secret-of-mine"] })],
+    ["a field that nobody knows", target({ "sb-secret-of-mine": "x" })],
+    ["a name with a blank", JSON.stringify({ "sb-secret-of-mine of": offsite })],
+    ["a name that is too long", JSON.stringify({ ["sb-secret-of-mine".repeat(4)]: offsite })],
+    ["the name of the project's own Storage", JSON.stringify({ supabase: offsite })],
+    ["a target that is no object", JSON.stringify({ offsite: "sb-secret-of-mine" })],
+    ["a list", JSON.stringify(["sb-secret-of-mine"])],
+    ["no JSON", "sb-secret-of-mine"],
+  ] as const,
+)("EXPORT_TARGETS with %s is refused, and nothing of it shown", ([, value]) => {
+  expect(() => read({ EXPORT_TARGETS: value })).toThrow(/EXPORT_TARGETS: (has|is|names) /);
+  expect(() => read({ EXPORT_TARGETS: value })).not.toThrow("sb-secret-of-mine");
+  expect(() => read({ EXPORT_TARGETS: value })).not.toThrow("of/mine+");
 });
 
 test.for(

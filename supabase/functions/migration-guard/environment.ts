@@ -23,9 +23,24 @@ export type Environment = {
   /** Origins whose pages a browser lets call the function: none, unless they are named. */
   allowedOrigins: string[] | "*";
   exports: {
+    /** Object stores by name, besides the project's own Storage. */
+    targets: Record<string, S3Target>;
     /** age identities that open encrypted exports; without one, these can be made, and not be read. */
     identities: string[];
   };
+};
+
+/** A bucket of a store that speaks S3. */
+export type S3Target = {
+  /** URL without a slash at its end. */
+  endpoint: string;
+  region: string;
+  bucket: string;
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+  /** What the objects' names begin with: empty, or with a slash at its end. */
+  prefix: string;
 };
 
 /** What is wrong with the text of a variable, without the text. */
@@ -113,6 +128,69 @@ function identities(text: string): string[] {
   return list;
 }
 
+/** Name of the project's own Storage among the targets. */
+const ownTarget = "supabase";
+
+/** Fields of a target, each with what its text must look like. */
+const targetFields = {
+  endpoint: /^https?:/,
+  region: /^[A-Za-z0-9-]{1,64}$/,
+  bucket: /^[A-Za-z0-9](?!.*\.\.)[A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/,
+  access_key_id: /^[!-~]+$/,
+  secret_access_key: /^[!-~]+$/,
+  session_token: /^[!-~]+$/,
+  // Segments that begin with neither a dot nor a slash.
+  prefix: /^(?![./])(?!.*\/[./])[A-Za-z0-9._/-]{1,256}$/,
+};
+const optionalFields = ["session_token", "prefix"];
+
+function exportTargets(text: string): Record<string, S3Target> {
+  const byName = json(text);
+  if (!isObject(byName)) throw new Fault("is no object");
+  const entries = Object.entries(byName).map(([name, target]): [string, S3Target] => {
+    if (!/^[a-z0-9_-]{1,63}$/.test(name)) throw new Fault("has a name that is not 1 to 63 of a-z, 0-9, _ and -");
+    if (name === ownTarget) throw new Fault(`names ${ownTarget}, which is the project's own Storage`);
+    if (!isObject(target)) throw new Fault("has a target that is no object");
+    return [name, exportTarget(target)];
+  });
+  return Object.fromEntries(entries);
+}
+
+function exportTarget(target: Record<string, unknown>): S3Target {
+  if (Object.keys(target).some((field) => !Object.hasOwn(targetFields, field))) {
+    throw new Fault(`has a target with a field that is none of ${Object.keys(targetFields).join(", ")}`);
+  }
+  for (const [field, pattern] of Object.entries(targetFields)) {
+    const value = target[field] ?? "";
+    if (value === "" && optionalFields.includes(field)) continue;
+    if (value === "") throw new Fault(`has a target without ${field}`);
+    if (typeof value !== "string" || !pattern.test(value)) throw new Fault(`has a target whose ${field} is malformed`);
+  }
+  const fields = target as Record<keyof typeof targetFields, string>;
+  return {
+    endpoint: storeUrl(fields.endpoint),
+    region: fields.region,
+    bucket: fields.bucket,
+    accessKeyId: fields.access_key_id,
+    secretAccessKey: fields.secret_access_key,
+    sessionToken: fields.session_token || undefined,
+    prefix: fields.prefix ? fields.prefix.replace(/\/?$/, "/") : "",
+  };
+}
+
+/** In the clear data may go to this machine alone; what is no part of an address is more likely a mistake. */
+function storeUrl(text: string): string {
+  if (!URL.canParse(text)) throw new Fault("has a target whose endpoint is no URL");
+  const { protocol, hostname, origin, pathname, username, password, search, hash } = new URL(text);
+  if (protocol !== "https:" && !["127.0.0.1", "localhost"].includes(hostname)) {
+    throw new Fault("has a target whose endpoint is not https");
+  }
+  if (username || password || search || hash) {
+    throw new Fault("has a target whose endpoint has more than scheme, host, port and path");
+  }
+  return `${origin}${pathname}`.replace(/\/+$/, "");
+}
+
 /**
  * Reads the environment through `get`. By hand, since it is read before anything is answered, and to load zod takes as long as all
  * that is loaded until then.
@@ -142,7 +220,10 @@ export function readEnvironment(get: (name: string) => string | undefined): Envi
       allowPrivate: read("MIGRATION_GUARD_ALLOW_PRIVATE_WEBHOOKS", isTrue),
     },
     allowedOrigins: read("ALLOWED_ORIGINS", origins),
-    exports: { identities: read("EXPORT_AGE_IDENTITIES", identities) },
+    exports: {
+      targets: read("EXPORT_TARGETS", exportTargets),
+      identities: read("EXPORT_AGE_IDENTITIES", identities),
+    },
   };
   if (faults.length > 0) throw new Error(`The function's environment is not complete. ${faults.join("; ")}`);
   return environment;

@@ -1,10 +1,10 @@
 import { Encrypter } from "age-encryption";
+import { concat } from "deno-std/bytes/concat.js";
 import { createHash } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { countRows } from "./count-rows.ts";
-import { joined } from "./joined.ts";
 import { sha256 } from "./sha256.ts";
 
 /** A chunk as it is stored, and what is to be kept of it elsewhere. */
@@ -38,7 +38,7 @@ export async function seal(
       for await (const part of source) parts.push(part);
     },
   );
-  const compressed = joined(parts);
+  const compressed = concat(parts);
   const sums = { text: hash.digest("hex"), compressed: sha256(compressed) };
   const body = recipients.length === 0 ? compressed : await encrypt(compressed, recipients);
   return {
