@@ -15,21 +15,23 @@ returns table (object text, grantee text, privilege text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with objects (object, owner, acl) as (
+  with named as (
+    select n.* from pg_namespace as n where n.nspname = schema_name
+  ), objects (object, owner, acl) as (
     select format('schema %I', n.nspname), n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
-    from pg_namespace as n where n.nspname = schema_name
+    from named as n
     union all
     select format('%s %I.%I', case c.relkind when 'S' then 'sequence' else 'table' end, schema_name, c.relname), c.relowner,
       coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner))
     from pg_class as c
-    where c.relnamespace = to_regnamespace(format('%I', schema_name)) and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    where c.relnamespace = (select n.oid from named as n) and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
     union all
     select format('routine %s', p.oid::regprocedure), p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
-    from pg_proc as p where p.pronamespace = to_regnamespace(format('%I', schema_name))
+    from pg_proc as p where p.pronamespace = (select n.oid from named as n)
     union all
     -- An array has the rights of its elements.
     select format('type %I.%I', schema_name, t.typname), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
-    from pg_type as t where t.typnamespace = to_regnamespace(format('%I', schema_name)) and t.typelem = 0
+    from pg_type as t where t.typnamespace = (select n.oid from named as n) and t.typelem = 0
   )
   select g.object, case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end, g.privilege
   from (
@@ -41,7 +43,7 @@ as $$
     from pg_class as c
     join pg_attribute as t on t.attrelid = c.oid
     cross join lateral aclexplode(t.attacl) as a
-    where c.relnamespace = to_regnamespace(format('%I', schema_name))
+    where c.relnamespace = (select n.oid from named as n)
   ) as g (object, owner, grantee, privilege)
   where g.grantee <> g.owner
 $$;
