@@ -696,7 +696,7 @@ begin
   if reason is null then
     outcome := migration_guard.compare_versions(backup, pair, key, sample_keys, include_values, live_bytes, join_bytes);
     if outcome is null then
-      reason := 'many rows may be new, they have no key, or the keys of deleted rows were asked for';
+      reason := 'many rows are new, or there is no unique index to find them by' || case when sample_keys > 0 then ', or the keys of deleted rows were asked for' else '' end;
     end if;
   end if;
   if outcome is null then

@@ -346,7 +346,8 @@ begin
       not exists (select from migration_guard.row_columns(t.id) as k where k.is_key)
       or exists (select from migration_guard.row_columns(t.id) as k where k.is_key and k.kept_value is null)))
   union all
-  select migration_guard.target(t.kind, (t.old).identity), 'it has no primary key: rows that were deleted cannot be told from those that were changed, so that leave_deleted cannot hold', true
+  select migration_guard.target(t.kind, (t.old).identity), case when t.is_dropped or not t.is then 'it is made anew, with all rows of the backup' else
+      'it has no primary key: rows that were deleted cannot be told from those that were changed' end || ', so that leave_deleted cannot hold', true
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
   where t.kind = 'table' and (options ->> 'leave_deleted')::boolean and m.mode = 'restore'
