@@ -49,6 +49,8 @@ test("a backup whose migration was signed off does not let it run again", async 
     code: "MG012",
     message: expect.stringContaining("signed off"),
   });
+  const open = (await checklist(sql)).filter(({ required, passed }) => required && !passed);
+  expect(open.map(({ item }) => item)).toEqual(["not_signed_off"]);
 });
 
 test("a function that was replaced since the backup makes the migration wait for another backup", async ({ example: { sql } }) => {
