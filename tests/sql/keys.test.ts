@@ -261,7 +261,12 @@ test("values of rows are shown to an admin alone, whoever reads the job", async 
   expect(listed).toEqual(job);
   const { values_hidden, tables, ...rest } = job!.result;
   expect(values_hidden).toBe(true);
-  expect(rest).toEqual({ is_clean: result.is_clean, summary: result.summary, objects: result.objects });
+  expect(rest).toEqual({
+    is_clean: result.is_clean,
+    summary: result.summary,
+    objects: result.objects,
+    catalog: result.catalog,
+  });
   const profiles = tables.find(({ table }: { table: string }) => table === "public.profiles");
   expect(profiles.samples).toEqual({ ...none, updated: [{ id: expect.any(String) }] });
   expect((await sql`select result from migration_guard_api.get_job(${id}, 'default')`)[0]!.result).toEqual(result);
