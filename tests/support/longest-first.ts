@@ -1,7 +1,7 @@
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Files that take ten minutes or so: begun last, they would keep one worker when all others are done. */
-const longest = /rollback-property|rollback-kinds|api\/fuzz/;
+/** Files that take five minutes and more: begun last, they would keep one worker when all others are done. */
+const longest = /rollback-property|rollback-kinds|rollback-found|hostile-names|api\/fuzz/;
 
 /** Begins with the files that take longest, and goes on in the usual order. */
 export class LongestFirst extends BaseSequencer {
