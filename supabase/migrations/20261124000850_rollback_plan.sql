@@ -37,35 +37,46 @@ set work_mem = '64MB' set jit = off
 as $$
 begin
   drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order;
-  create temporary table migration_guard_objects on commit drop as
+  create temporary table migration_guard_objects (
+    id bigint, old migration_guard.catalog_entry, new migration_guard.catalog_entry, kind text, in_plan boolean, creation_order int,
+    matched_by text, is_renamed boolean, aspects text[],
+    -- In every byte, and so nothing of it is to be altered for its own sake.
+    is_same boolean,
+    was boolean, "is" boolean, classid oid, objid oid, objsubid int, old_classid oid, old_objid oid, old_objsubid int,
+    -- Rows of this table: what the object is a part of, live and as recorded.
+    parent_id bigint, old_parent_id bigint,
+    -- New, and stays.
+    is_kept boolean not null default false,
+    -- Goes, and when: now, or when what takes its place is there.
+    is_dropped boolean not null default false, is_late boolean not null default false,
+    -- Is made again from its definition.
+    is_made boolean not null,
+    -- In place: a column gets its type, a column its default, any object its settings.
+    is_retyped boolean not null default false, is_reset boolean not null default false,
+    reason text, level int not null default 0, waiting_name text,
+    -- A view that needs itself, by way of others.
+    is_circular boolean not null default false
+  ) on commit drop;
+  -- To compress them takes longer than to write them.
+  alter table pg_temp.migration_guard_objects alter old set storage external, alter new set storage external;
+  insert into pg_temp.migration_guard_objects (id, old, new, kind, in_plan, creation_order, matched_by, is_renamed, aspects, is_same, was, "is",
+    classid, objid, objsubid, old_classid, old_objid, old_objsubid, parent_id, old_parent_id, is_made)
   with objects as materialized (
     select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
       c.matched_by, c.is_renamed, c.aspects,
-      -- In every byte, and so nothing of it is to be altered for its own sake.
       coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
       (c.old).classid is not null as was, (c.new).classid is not null as "is",
       (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
       (c.old).classid as old_classid, (c.old).objid as old_objid, (c.old).objsubid as old_objsubid
     from migration_guard.compared_objects(backup_schema) as c
-  )
-  select o.*,
-    -- Rows of this table: what the object is a part of, live and as recorded.
-    p.id as parent_id, q.id as old_parent_id,
-    -- New, and stays.
-    false as is_kept,
-    -- Goes, and when: now, or when what takes its place is there.
-    false as is_dropped, false as is_late,
-    -- Is made again from its definition.
-    not o.is as is_made,
-    -- In place: a column gets its type, a column its default, any object its settings.
-    false as is_retyped, false as is_reset,
-    null::text as reason, 0 as level, null::text as waiting_name,
-    -- A view that needs itself, by way of others.
-    false as is_circular
+  ),
+  -- What the others are joined by, so that their definitions are not gathered once more.
+  keys as materialized (select o.id, o.kind, o.classid, o.objid, o.objsubid, o.old_classid, o.old_objid, o.old_objsubid from objects as o)
+  select o.*, p.id, q.id, not o.is
   from objects as o
   -- An index is a part of its table, and of the constraint that makes it.
-  left join objects as p on (p.classid, p.objid, p.objsubid) = ((o.new).parent_classid, (o.new).parent, 0) and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence'
-  left join objects as q on (q.old_classid, q.old_objid, q.old_objsubid) = ((o.old).parent_classid, (o.old).parent, 0) and q.id <> o.id and q.kind <> 'index' and o.kind <> 'sequence';
+  left join keys as p on (p.classid, p.objid, p.objsubid) = ((o.new).parent_classid, (o.new).parent, 0) and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence'
+  left join keys as q on (q.old_classid, q.old_objid, q.old_objsubid) = ((o.old).parent_classid, (o.old).parent, 0) and q.id <> o.id and q.kind <> 'index' and o.kind <> 'sequence';
   create index on pg_temp.migration_guard_objects (kind) where kind = 'schema';
   create index on pg_temp.migration_guard_objects (id);
   create index on pg_temp.migration_guard_objects (parent_id);
