@@ -1,11 +1,11 @@
 import { AwsClient } from "aws4fetch";
-import { createHash } from "node:crypto";
 import type { S3Target } from "../environment.ts";
 import { assertObjectName } from "./assert-object-name.ts";
 import { isStored } from "./is-stored.ts";
 import { isTransientStatus } from "./is-transient-status.ts";
 import { type ObjectStore, ObjectStoreError, type ObjectStoreErrorCode } from "./object-store.ts";
 import { readBytes } from "./read-bytes.ts";
+import { sha256 } from "./sha256.ts";
 import { tryAgain, type TryOptions } from "./try-again.ts";
 
 /** Object by which a bucket is tried out; it stays there. */
@@ -113,7 +113,7 @@ export function s3Store(target: string, s3: S3Target, options: TryOptions = {}):
   ): Promise<boolean> {
     const headers = {
       "content-type": "application/octet-stream",
-      "x-amz-content-sha256": createHash("sha256").update(body).digest("hex"),
+      "x-amz-content-sha256": sha256(body),
       ...(isConditional ? { "if-none-match": "*" } : {}),
     };
     const outcome = await send({ method: "PUT", name, body, headers, signal }, async (answer) => {
