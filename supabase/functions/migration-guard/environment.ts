@@ -129,7 +129,7 @@ function identities(text: string): string[] {
 }
 
 /** Name of the project's own Storage among the targets. */
-const ownTarget = "supabase";
+export const ownTarget = "supabase";
 
 /** Fields of a target, each with what its text must look like. */
 const targetFields = {

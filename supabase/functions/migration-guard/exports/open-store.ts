@@ -1,5 +1,5 @@
 import { secretKeysOf } from "../clients.ts";
-import type { Environment } from "../environment.ts";
+import { type Environment, ownTarget } from "../environment.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { TryOptions } from "./try-again.ts";
 
@@ -14,7 +14,7 @@ export async function openStore(
   environment: Environment,
   options: TryOptions = {},
 ): Promise<ObjectStore | undefined> {
-  if (target === "supabase") {
+  if (target === ownTarget) {
     const keys = secretKeysOf(environment);
     const secretKey = keys.default ?? Object.values(keys)[0];
     if (secretKey === undefined) return undefined;

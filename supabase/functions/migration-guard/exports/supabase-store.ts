@@ -1,4 +1,5 @@
 import { createClient, StorageApiError } from "@supabase/supabase-js";
+import { ownTarget } from "../environment.ts";
 import { assertObjectName } from "./assert-object-name.ts";
 import { isStored } from "./is-stored.ts";
 import { isTransientStatus } from "./is-transient-status.ts";
@@ -9,7 +10,7 @@ import { tryAgain, type TryOptions } from "./try-again.ts";
 /** The bucket of the project's own Storage that exports go to. */
 export const exportsBucket = "migration-guard-exports";
 
-const target = "supabase";
+const target = ownTarget;
 /** Names that one request removes at most; Storage takes a thousand. */
 const removedAtOnce = 500;
 
