@@ -24,12 +24,15 @@ create table migration_guard.jobs (
   worker_pid int,
   -- The key of the advisory lock that this worker holds while it runs the job.
   worker_lock int,
+  -- Who has it at present: the worker in the database or, for what needs an object store, the function (chapter 9.4).
+  run_by text not null default 'worker',
   -- Of each worker that was lost: its backend, when it had claimed the job, and when it was missed.
   lost_workers jsonb not null default '[]',
   created_at timestamptz not null default now(),
   started_at timestamptz,
   finished_at timestamptz,
-  constraint kind_is_known check (kind in ('backup', 'verify', 'diff', 'rollback', 'cleanup', 'purge')),
+  constraint kind_is_known check (kind in ('backup', 'verify', 'diff', 'rollback', 'cleanup', 'purge', 'export', 'verify_export', 'remove_export', 'import')),
+  constraint run_by_is_known check (run_by in ('worker', 'function')),
   constraint status_is_known check (status in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
   constraint version_is_normalized check (version = migration_guard.normalize_version(version)),
   constraint ended_when_finished check ((finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))),
@@ -37,9 +40,9 @@ create table migration_guard.jobs (
 );
 comment on table migration_guard.jobs is 'Long work: queued by a request, run by the worker, one transaction each.';
 
--- However many ask at once, a version has one backup, rollback or cleanup under way.
+-- However many ask at once, a version has one backup, import, rollback or cleanup under way.
 create unique index one_exclusive_job_per_version on migration_guard.jobs (version)
-  where kind in ('backup', 'cleanup', 'rollback') and status in ('queued', 'running');
+  where kind in ('backup', 'cleanup', 'import', 'rollback') and status in ('queued', 'running');
 create unique index jobs_by_arrival on migration_guard.jobs (number) where status in ('queued', 'running');
 
 create table migration_guard.cancellations (
@@ -174,14 +177,14 @@ begin
   if exists (
     select from migration_guard.jobs as j
     where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
-      and j.kind in ('backup', 'cleanup', 'rollback') and j.status in ('queued', 'running')
+      and j.kind in ('backup', 'cleanup', 'import', 'rollback') and j.status in ('queued', 'running')
   ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
+    perform migration_guard.fail('backup_in_progress', format('A backup, an import, a rollback or a cleanup of %s is under way already.', version));
   end if;
 end
 $$;
 comment on function migration_guard.assert_nothing_under_way(text) is
-  'Raises backup_in_progress when a backup, rollback or cleanup of a version is queued or running.';
+  'Raises backup_in_progress when a backup, import, rollback or cleanup of a version is queued or running.';
 
 create function migration_guard.forget_dropped_backup(version text) returns void
 language sql volatile
@@ -227,11 +230,11 @@ begin
   return job;
 exception when unique_violation then
   perform migration_guard.fail(
-    'backup_in_progress', format('A backup, a rollback or a cleanup of %s is under way already.', version));
+    'backup_in_progress', format('A backup, an import, a rollback or a cleanup of %s is under way already.', version));
 end
 $$;
 comment on function migration_guard.enqueue(text, text, text, jsonb, text) is
-  'Queues a job. Raises too_many_jobs, or backup_in_progress when a backup, rollback or cleanup of the version is queued or running.';
+  'Queues a job. Raises too_many_jobs, or backup_in_progress when a backup, import, rollback or cleanup of the version is queued or running.';
 
 -- Requests that come again --------------------------------------------------------------------------------------------
 
@@ -588,6 +591,7 @@ declare
   within bigint;
 begin
   if job.status <> 'running' then return recorded; end if;
+  if job.run_by = 'function' then return migration_guard.transfer_progress(job); end if;
   -- What was told is not taken back for the moment between a step and the next, while what a block has done is undone, or
   -- between the end of the work and its record.
   for look in 1..50 loop

@@ -120,7 +120,9 @@ as $$
     error = jsonb_build_object('code', 'worker_lost', 'message', format(
       'The worker was lost %s times while it ran this job: %s. The database''s log tells why.', j.attempts,
       (select string_agg(format('process %s, missed at %s', w ->> 'pid', w ->> 'missed_at'), '; ') from jsonb_array_elements(l.workers) as w)))
-  from (select j.id, j.lost_workers || migration_guard.lost_worker(j) as workers from migration_guard.jobs as j where j.status = 'running') as l
+  from (
+    select j.id, j.lost_workers || migration_guard.lost_worker(j) as workers from migration_guard.jobs as j where j.status = 'running' and j.run_by = 'worker'
+  ) as l
   where l.id = j.id and j.status = 'running' and j.attempts >= 3 and not migration_guard.has_worker(j);
 $$;
 comment on function migration_guard.end_abandoned_jobs() is
@@ -143,13 +145,14 @@ begin
   perform migration_guard.dismiss_helpers();
   perform migration_guard.drop_leftover_views();
   perform migration_guard.end_abandoned_jobs();
+  perform migration_guard.drop_leftover_imports();
   if wanted is null then
     perform migration_guard.enqueue_due_purges();
   end if;
 
   select j.* into job
   from migration_guard.jobs as j
-  where j.status in ('queued', 'running')
+  where j.status in ('queued', 'running') and j.run_by = 'worker'
     and (wanted is null or j.id = wanted)
     and not migration_guard.has_worker(j)
     and not exists (
@@ -234,13 +237,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- The owner needs no key: whoever queues a job in SQL and names nobody is named by their role.
-  if job.kind in ('rollback', 'cleanup') and job.actor <> migration_guard.owner() then
+  if job.kind in ('rollback', 'cleanup', 'import') and job.actor <> migration_guard.owner() then
     perform migration_guard.require_role(job.actor, 'admin');
   end if;
 end
 $$;
 comment on function migration_guard.assert_still_admin(migration_guard.jobs) is
-  'Raises role_required where a rollback or a cleanup was asked for by a key that is no admin any more.';
+  'Raises role_required where a rollback, a cleanup or an import was asked for by a key that is no admin any more.';
 
 create function migration_guard.run_job(job migration_guard.jobs, lock_failure text) returns jsonb
 language plpgsql volatile
@@ -270,12 +273,19 @@ begin
       when 'cleanup' then migration_guard.run_cleanup(job)
       when 'purge' then migration_guard.run_purge(job)
       when 'rollback' then migration_guard.run_rollback(job)
+      when 'export' then migration_guard.run_export_planning(job)
+      when 'import' then migration_guard.run_import(job)
     end;
+    drop sequence if exists pg_temp.migration_guard_shown;
+    -- The function goes on where the worker has done its part.
+    if outcome is null then
+      update migration_guard.jobs as j set run_by = 'function', attempts = 0 where j.id = job.id;
+      return null;
+    end if;
     update migration_guard.jobs as j
     set status = 'succeeded', result = outcome, finished_at = clock_timestamp(),
       progress = migration_guard.finished_progress(job)
     where j.id = job.id;
-    drop sequence if exists pg_temp.migration_guard_shown;
     return null;
   exception when query_canceled or others then
     get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, context = pg_exception_context;
