@@ -111,6 +111,9 @@ select * from (values
   ('MG032', 'too_many_jobs'),
   ('MG035', 'second_key_required'),
   ('MG040', 'untrusted_code'),
+  ('MG045', 'export_not_found'),
+  ('MG046', 'export_in_use'),
+  ('MG047', 'row_too_large'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

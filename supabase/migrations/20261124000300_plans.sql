@@ -35,6 +35,8 @@ create table migration_guard.plans (
   trash_hours int not null default 24,
   -- Whether a rollback or a cleanup wants another key than the one that drew its plan.
   two_keys boolean not null default false,
+  -- Whether the checklist and a cleanup want an export of the backup that was verified.
+  require_export boolean not null default false,
   -- Whom to call when a job of the version fails.
   contacts text[] not null default '{}',
   -- Where each job of the version tells that it has ended (chapter 10, webhooks).
@@ -428,7 +430,7 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,trash_hours,two_keys,contacts,notify_url}';
+  known constant text[] := '{title,description,schema,tables,enums,functions,match,retention_days,trash_hours,two_keys,require_export,contacts,notify_url}';
   wrong text;
   list text;
 begin
@@ -478,8 +480,8 @@ begin
     or coalesce(document ->> 'trash_hours', '24')::numeric % 1 <> 0 then
     perform migration_guard.fail('invalid_plan', 'trash_hours is a whole number of hours from 0 to 8760.');
   end if;
-  if jsonb_typeof(coalesce(document -> 'two_keys', 'false')) <> 'boolean' then
-    perform migration_guard.fail('invalid_plan', 'two_keys is true or false.');
+  if jsonb_typeof(coalesce(document -> 'two_keys', 'false')) <> 'boolean' or jsonb_typeof(coalesce(document -> 'require_export', 'false')) <> 'boolean' then
+    perform migration_guard.fail('invalid_plan', 'two_keys and require_export are true or false.');
   end if;
   if jsonb_typeof(coalesce(document -> 'notify_url', 'null')) not in ('string', 'null')
     or not migration_guard.is_notify_url(document ->> 'notify_url') then
@@ -512,6 +514,7 @@ begin
   plan.retention_days := coalesce(document ->> 'retention_days', '7')::numeric::int;
   plan.trash_hours := coalesce(document ->> 'trash_hours', '24')::numeric::int;
   plan.two_keys := coalesce((document ->> 'two_keys')::boolean, false);
+  plan.require_export := coalesce((document ->> 'require_export')::boolean, false);
   plan.contacts := array(select jsonb_array_elements_text(document -> 'contacts'));
   plan.notify_url := document ->> 'notify_url';
   plan.actor := actor;
@@ -575,7 +578,7 @@ begin
     title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
     tables = excluded.tables, all_tables = excluded.all_tables, enums = excluded.enums, functions = excluded.functions,
     match = excluded.match, retention_days = excluded.retention_days, trash_hours = excluded.trash_hours,
-    two_keys = excluded.two_keys, contacts = excluded.contacts,
+    two_keys = excluded.two_keys, require_export = excluded.require_export, contacts = excluded.contacts,
     notify_url = excluded.notify_url, actor = excluded.actor, updated_at = excluded.updated_at
   returning p.* into stored;
   return stored;
@@ -609,7 +612,7 @@ as $$
     'title', plan.title, 'description', plan.description, 'schema', plan.schema_name,
     'tables', case when plan.all_tables then '"*"' else to_jsonb(plan.tables) end,
     'enums', to_jsonb(plan.enums), 'functions', to_jsonb(plan.functions), 'match', plan.match,
-    'retention_days', plan.retention_days, 'trash_hours', plan.trash_hours, 'two_keys', plan.two_keys,
+    'retention_days', plan.retention_days, 'trash_hours', plan.trash_hours, 'two_keys', plan.two_keys, 'require_export', plan.require_export,
     'contacts', to_jsonb(plan.contacts),
     'notify_url', plan.notify_url)
 $$;

@@ -325,7 +325,7 @@ nothing where no job is running.';
 create function migration_guard.progress_unit(kind text) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select case when kind = 'rollback' then 'rows' when kind in ('cleanup', 'purge') then 'statements' else 'bytes' end $$;
+as $$ select case when kind = 'rollback' then 'rows' when kind in ('cleanup', 'purge') then 'statements' when kind = 'remove_export' then 'objects' else 'bytes' end $$;
 comment on function migration_guard.progress_unit(text) is 'What a kind of job counts its work in.';
 
 create function migration_guard.report_progress(job migration_guard.jobs, step text, done bigint, total bigint, label text default null)
@@ -522,6 +522,7 @@ begin
     ('trying', 'reading the catalog'),
     ('catalog', 'reading the catalog'),
     ('snapshot', 'reading the catalog'),
+    ('planning', 'planning the chunks'),
     ('metadata', 'recording the metadata'),
     ('checks', 'checking what was recorded'),
     ('dropping', 'dropping the copy'),
@@ -634,7 +635,7 @@ estimate supposes that what is left takes as long as what is done has taken; the
 create function migration_guard.objects_of_plan(document jsonb) returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select document - '{title,description,retention_days,trash_hours,two_keys,contacts,notify_url}'::text[] $$;
+as $$ select document - '{title,description,retention_days,trash_hours,two_keys,require_export,contacts,notify_url}'::text[] $$;
 comment on function migration_guard.objects_of_plan(jsonb) is 'What the JSON form of a plan says of what is to be backed up.';
 
 create function migration_guard.assert_backup_agrees(plan migration_guard.plans) returns void

@@ -107,6 +107,8 @@ begin
     return query values ('not_signed_off', 'The migration is still to come', true, false,
       format('signed off by %s at %s, so that the backup is of an earlier time', backup.confirmed_by, backup.confirmed_at));
   end if;
+  return query
+  select g.guard, 'The export that the plan requires is there, and was verified', true, g.passed, g.details from migration_guard.export_verified_guard(backup) as g;
   return query select * from migration_guard.coverage_items(backup);
 end
 $$;

@@ -110,6 +110,7 @@ begin
     join pg_catalog.pg_class as c on c.oid = p.prrelid
     where c.relnamespace = to_regnamespace(format('%I', backup.schema_name))
   ) as found (d);
+  return query select g.* from migration_guard.export_verified_guard(backup) as g;
 end
 $$;
 comment on function migration_guard.cleanup_guards(migration_guard.backups, uuid) is

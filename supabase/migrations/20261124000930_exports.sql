@@ -62,19 +62,18 @@ comment on function migration_guard.plan_chunks(oid, bigint) is
 are all pages, also those that come to be at the end: end_block is not in the range, and null in the last one. A table without rows has none. They hold as long as
 pg_relation_filenode is the same. Reads each row, and nothing that is kept outside of it. Raises invalid_parameter for what has no pages, as a partitioned table.';
 
-create function migration_guard.chunk_statement(relation oid, first_block bigint, end_block bigint) returns text
+create function migration_guard.chunk_statement(relation oid, first_row tid, end_row tid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('copy (select %s from only %I.%I where ctid operator(pg_catalog.>=) %L%s) to stdout (encoding ''UTF8'')',
     (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
-    n.nspname, c.relname,
-    format('(%s,0)', first_block),
+    n.nspname, c.relname, first_row,
     -- Without an order: rows are read by their place, as it is.
-    case when end_block is not null then format(' and ctid operator(pg_catalog.<) %L', format('(%s,0)', end_block)) end)
+    ' and ctid operator(pg_catalog.<) ' || quote_literal(end_row))
   from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
   where c.oid = relation
 $$;
-comment on function migration_guard.chunk_statement(oid, bigint, bigint) is
-  'The copy that writes the rows of a range of pages, up to the end where end_block is null: its columns by name, in their order. The same rows are the same text each
-time under the same DateStyle, IntervalStyle, TimeZone, extra_float_digits, bytea_output and lc_monetary. Its scan reads no other page, unless enable_tidscan is off.';
+comment on function migration_guard.chunk_statement(oid, tid, tid) is
+  'The copy that writes the rows from a place on, up to another one or, where end_row is null, to the end: its columns by name, in their order. The same rows are the
+same text each time under the same DateStyle, IntervalStyle, TimeZone, extra_float_digits, bytea_output and lc_monetary. Its scan reads no other page, unless enable_tidscan is off.';

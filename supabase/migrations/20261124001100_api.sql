@@ -14,6 +14,7 @@ create type migration_guard_api.plan as (
   retention_days int,
   trash_hours int,
   two_keys boolean,
+  require_export boolean,
   contacts text[],
   notify_url text,
   actor text,
@@ -72,7 +73,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row(plan.version, plan.title, plan.description, plan.schema_name, migration_guard.plan_document(plan) -> 'tables',
-    plan.enums, plan.functions, plan.match, plan.retention_days, plan.trash_hours, plan.two_keys, plan.contacts, plan.notify_url, plan.actor,
+    plan.enums, plan.functions, plan.match, plan.retention_days, plan.trash_hours, plan.two_keys, plan.require_export, plan.contacts, plan.notify_url, plan.actor,
     plan.created_at, plan.updated_at)::migration_guard_api.plan
 $$;
 comment on function migration_guard.show_plan(migration_guard.plans) is 'A plan, as the API shows it.';
@@ -459,6 +460,143 @@ comment on function migration_guard_api.restore_from_trash(text, text, uuid) is
   'POST /v1/backups/{version}/restore-from-trash. Raises role_required, rate_limited, backup_not_found, backup_exists, backup_in_progress,
 backup_damaged or backup_locked.';
 
+-- Exports -------------------------------------------------------------------------------------------------------------
+
+create type migration_guard_api.export as (
+  id text,
+  version text,
+  backup_id uuid,
+  target text,
+  location text,
+  recipients text[],
+  state text,
+  actor text,
+  created_at timestamptz,
+  finished_at timestamptz,
+  chunks int,
+  chunks_done int,
+  objects int,
+  rows bigint,
+  bytes bigint,
+  text_bytes bigint,
+  manifest text,
+  sums_sha256 text,
+  verified_ok boolean,
+  verified_at timestamptz,
+  removed_at timestamptz,
+  removed_by text
+);
+comment on type migration_guard_api.export is 'An export, as the API shows it.';
+
+create function migration_guard.show_export(export migration_guard.exports) returns migration_guard_api.export
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select row(export.id, export.version, export.backup_id, export.target, export.location, export.recipients, export.state, export.actor, export.created_at,
+    export.finished_at, c.planned::int, c.done::int, (r.numbers ->> 'objects')::int, (r.numbers ->> 'rows')::bigint, (r.numbers ->> 'bytes')::bigint,
+    (r.numbers ->> 'text_bytes')::bigint, r.numbers ->> 'manifest', export.sums_sha256, export.verified_ok, export.verified_at, export.removed_at,
+    export.removed_by)::migration_guard_api.export
+  from (select migration_guard.transfer_result(export) as numbers) as r,
+    (select count(*) as planned, count(c.done_at) as done from migration_guard.export_chunks as c where c.export_id = export.id) as c
+$$;
+comment on function migration_guard.show_export(migration_guard.exports) is 'An export, as the API shows it.';
+
+create function migration_guard_api.create_export(
+  version text, target text, recipients text[], actor text, request_id text default null, idempotency_key text default null
+) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'operator');
+  select migration_guard.show_job(migration_guard.audited(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_export(version, target, recipients, actor, request_id), idempotency_key, r.request)),
+    'export', actor, jsonb_build_object('target', target, 'recipients', recipients)), actor)
+  from (select jsonb_build_array('export', migration_guard.normalize_version(version), target, recipients) as request) as r;
+$$;
+comment on function migration_guard_api.create_export(text, text, text[], text, text, text) is
+  'POST /v1/backups/{version}/exports. Raises backup_not_found, backup_in_progress, backup_damaged or invalid_parameter.';
+
+create function migration_guard_api.list_exports(version text) returns setof migration_guard_api.export
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select (s.export).*
+  from (
+    select migration_guard.show_export(e) as export
+    from migration_guard.exports as e where e.version = migration_guard.normalize_version(list_exports.version) order by e.created_at desc
+    offset 0
+  ) as s
+$$;
+comment on function migration_guard_api.list_exports(text) is 'GET /v1/backups/{version}/exports: newest first, also those of backups that are gone.';
+
+create function migration_guard_api.get_export(id text) returns migration_guard_api.export
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$ select migration_guard.show_export(migration_guard.get_export(id)) $$;
+comment on function migration_guard_api.get_export(text) is 'GET /v1/exports/{id}. Raises export_not_found.';
+
+create function migration_guard_api.resume_export(id text, actor text, request_id text default null, idempotency_key text default null)
+returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'operator');
+  select migration_guard.show_job(migration_guard.audited(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_export_resumption(id, actor, request_id), idempotency_key, r.request)),
+    'export.resume', actor, jsonb_build_object('export', id)), actor)
+  from (select jsonb_build_array('export.resume', id) as request) as r;
+$$;
+comment on function migration_guard_api.resume_export(text, text, text, text) is
+  'POST /v1/exports/{id}/resume. Raises export_not_found, export_in_use or backup_in_progress.';
+
+create function migration_guard_api.verify_export(
+  id text, stored_only boolean, actor text, request_id text default null, idempotency_key text default null
+) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'operator');
+  select migration_guard.show_job(migration_guard.audited(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_export_verification(id, stored_only, actor, request_id), idempotency_key, r.request)),
+    'export.verify', actor, jsonb_build_object('export', id, 'stored_only', stored_only)), actor)
+  from (select jsonb_build_array('export.verify', id, stored_only) as request) as r;
+$$;
+comment on function migration_guard_api.verify_export(text, boolean, text, text, text) is
+  'POST /v1/exports/{id}/verify. Raises export_not_found or export_in_use.';
+
+create function migration_guard_api.plan_export_removal(id text, actor text)
+returns table (guards jsonb, token text, token_expires_at timestamptz, two_keys boolean)
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'admin');
+  select p.guards, p.token, p.expires_at, p.two_keys
+  from migration_guard.plan_export_removal(plan_export_removal.id, plan_export_removal.actor) as p
+  cross join lateral migration_guard.audit('export.removal_plan', plan_export_removal.actor, (migration_guard.get_export(plan_export_removal.id)).version,
+    parameters => jsonb_build_object('export', plan_export_removal.id, 'allowed', not jsonb_path_exists(p.guards, '$[*] ? (@.passed == false)'), 'until', p.expires_at));
+$$;
+comment on function migration_guard_api.plan_export_removal(text, text) is
+  'GET /v1/exports/{id}/removal-plan: every guard, and a one-time token. Raises export_not_found.';
+
+create function migration_guard_api.delete_export(
+  id text, confirm text, token text, actor text, request_id text default null, idempotency_key text default null, override jsonb default null
+) returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'admin');
+  select migration_guard.show_job(migration_guard.audited(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_export_removal(id, confirm, token, actor, request_id, override), idempotency_key, r.request)),
+    'export.remove', actor, jsonb_build_object('export', id, 'confirm', confirm, 'override', override)), actor)
+  from (select jsonb_build_array('export.remove', id, confirm, token, override) as request) as r;
+$$;
+comment on function migration_guard_api.delete_export(text, text, text, text, text, text, jsonb) is
+  'DELETE /v1/exports/{id}. Raises export_not_found, invalid_parameter, role_required, or cleanup_refused with every guard.';
+
 -- Drift and rollback --------------------------------------------------------------------------------------------------
 
 create function migration_guard_api.diff_backup(
@@ -773,7 +911,7 @@ select migration_guard.close_schema('migration_guard');
 select migration_guard.close_schema('migration_guard_api');
 grant usage on schema migration_guard_api to service_role;
 grant execute on all functions in schema migration_guard_api to service_role;
-grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup, migration_guard_api.key,
-  migration_guard_api.audit_entry to service_role;
+grant usage on type migration_guard_api.plan, migration_guard_api.job, migration_guard_api.backup, migration_guard_api.export,
+  migration_guard_api.key, migration_guard_api.audit_entry to service_role;
 
 notify pgrst, 'reload schema';

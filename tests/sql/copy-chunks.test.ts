@@ -32,7 +32,9 @@ const planChunks = (sql: postgres.Sql, table: string, targetBytes: number) =>
 
 async function statementOf(sql: postgres.Sql, table: string, { first_block, end_block }: Chunk): Promise<string> {
   const [made] = await sql<[{ text: string }]>`
-    select migration_guard.chunk_statement(${table}::regclass, ${first_block}, ${end_block}) as text`;
+    select migration_guard.chunk_statement(${table}::regclass, ${`(${first_block},0)`}::tid, ${
+    end_block === null ? null : `(${end_block},0)`
+  }::tid) as text`;
   return made.text;
 }
 

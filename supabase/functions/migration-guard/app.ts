@@ -6,6 +6,7 @@ import { contextStorage } from "hono/context-storage";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { RequestIdVariables } from "hono/request-id";
 import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
+import { callAgain } from "./call-again.ts";
 import { createClients } from "./clients.ts";
 import { corsHeaders } from "./cors-headers.ts";
 import { deliverWebhooks } from "./deliver-webhooks.ts";
@@ -23,6 +24,7 @@ import { requireRole } from "./require-role.ts";
 import { audit } from "./routes/audit.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
+import { exports } from "./routes/exports.ts";
 import { health } from "./routes/health.ts";
 import { jobEvents } from "./routes/job-events.ts";
 import { jobs } from "./routes/jobs.ts";
@@ -64,7 +66,10 @@ const webhookPause = 10_000;
 /** Puts the function together: what every request goes through, then one file of routes for each resource. */
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
   const url = `${environment.url}/functions/v1/${name}`;
-  const worker = createWorker(environment.databaseUrl);
+  const worker = createWorker(environment.databaseUrl, {
+    environment,
+    callAgain: (jobId) => callAgain(`${url}/v1/jobs/${jobId}`, environment),
+  });
   const clients = createClients(environment);
   const app: App = new OpenAPIHono<AppEnv>({
     getPath: pathOf,
@@ -125,6 +130,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   plansDerive(app);
   preflight(app);
   backups(app);
+  exports(app, environment);
   diff(app);
   rollback(app);
   jobs(app);

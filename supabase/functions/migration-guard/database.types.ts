@@ -48,6 +48,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "create_export": {
+        Args: {
+          "actor": string;
+          "idempotency_key"?: string;
+          "recipients": (string)[];
+          "request_id"?: string;
+          "target": string;
+          "version": string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       "delete_backup": {
         Args: {
           "actor": string;
@@ -57,6 +74,24 @@ export type Database = {
           "request_id"?: string;
           "token": string;
           "version": string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "delete_export": {
+        Args: {
+          "actor": string;
+          "confirm": string;
+          "id": string;
+          "idempotency_key"?: string;
+          "override"?: Json;
+          "request_id"?: string;
+          "token": string;
         };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
         SetofOptions: {
@@ -116,6 +151,16 @@ export type Database = {
           "required": boolean;
           "title": string;
         }[];
+      };
+      "get_export": {
+        Args: { "id": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["export"];
+        SetofOptions: {
+          from: "*";
+          to: "export";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       "get_job": {
         Args: { "actor"?: string; "id": string };
@@ -189,6 +234,16 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      "list_exports": {
+        Args: { "version": string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["export"][];
+        SetofOptions: {
+          from: "*";
+          to: "export";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       "list_jobs": {
         Args: { "actor"?: string; "max_jobs"?: number; "version"?: string };
         Returns: Database["migration_guard_api"]["CompositeTypes"]["job"][];
@@ -237,6 +292,15 @@ export type Database = {
           "token": string;
           "token_expires_at": string;
           "trash_hours": number;
+          "two_keys": boolean;
+        }[];
+      };
+      "plan_export_removal": {
+        Args: { "actor": string; "id": string };
+        Returns: {
+          "guards": Json;
+          "token": string;
+          "token_expires_at": string;
           "two_keys": boolean;
         }[];
       };
@@ -295,6 +359,16 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "backup";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      "resume_export": {
+        Args: { "actor": string; "id": string; "idempotency_key"?: string; "request_id"?: string };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -362,6 +436,22 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "verify_export": {
+        Args: {
+          "actor": string;
+          "id": string;
+          "idempotency_key"?: string;
+          "request_id"?: string;
+          "stored_only": boolean;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
     };
     Enums: {
       [_ in never]: never;
@@ -409,6 +499,30 @@ export type Database = {
         "metadata": Json | null;
         "tables": Json | null;
       };
+      "export": {
+        "id": string | null;
+        "version": string | null;
+        "backup_id": string | null;
+        "target": string | null;
+        "location": string | null;
+        "recipients": (string)[] | null;
+        "state": string | null;
+        "actor": string | null;
+        "created_at": string | null;
+        "finished_at": string | null;
+        "chunks": number | null;
+        "chunks_done": number | null;
+        "objects": number | null;
+        "rows": number | null;
+        "bytes": number | null;
+        "text_bytes": number | null;
+        "manifest": string | null;
+        "sums_sha256": string | null;
+        "verified_ok": boolean | null;
+        "verified_at": string | null;
+        "removed_at": string | null;
+        "removed_by": string | null;
+      };
       "job": {
         "id": string | null;
         "kind": string | null;
@@ -441,6 +555,7 @@ export type Database = {
         "retention_days": number | null;
         "trash_hours": number | null;
         "two_keys": boolean | null;
+        "require_export": boolean | null;
         "contacts": (string)[] | null;
         "notify_url": string | null;
         "actor": string | null;

@@ -9,6 +9,20 @@ export const Version = z.string()
     example: "v10.0",
   });
 
+export const Target = z.string()
+  .regex(/^[a-z0-9_-]{1,63}$/, "has 1 to 63 of a-z, 0-9, _ and -")
+  .openapi({
+    description: "Where it goes: `supabase`, the project's own Storage, or a name of `EXPORT_TARGETS`.",
+    example: "supabase",
+  });
+
+export const ExportId = z.string()
+  .regex(
+    /^(v[0-9]{1,6}(\.[0-9]{1,6})?|[0-9]{14})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$/,
+    "reads like v10.0-20261129T113335Z-8f3a2b1c",
+  )
+  .openapi({ description: "Id of the export, and name of its folder.", example: "v10.0-20261129T113335Z-8f3a2b1c" });
+
 /** Text that Postgres can store. */
 export const Text = z.string()
   .refine(
@@ -56,7 +70,7 @@ export const Progress = z.object({
   step: z.string().openapi({ description: "What the job is at.", example: "copying public.profiles" }),
   done: z.int().openapi({ description: "Units of work that are done." }),
   total: z.int().nullable().openapi({ description: "Units of work in all; null until the job has reckoned them." }),
-  unit: z.enum(["bytes", "rows", "statements"]).nullable(),
+  unit: z.enum(["bytes", "objects", "rows", "statements"]).nullable(),
   percent: z.int().min(0).max(100),
   eta_seconds: z.int().min(0).nullable().openapi({
     description: "Seconds that the rest takes if it goes on as it has until now; null before anything is done.",
@@ -65,7 +79,18 @@ export const Progress = z.object({
 
 export const Job = z.object({
   id: z.uuid(),
-  kind: z.enum(["backup", "verify", "cleanup", "diff", "rollback", "purge"]),
+  kind: z.enum([
+    "backup",
+    "verify",
+    "cleanup",
+    "diff",
+    "rollback",
+    "purge",
+    "export",
+    "verify_export",
+    "remove_export",
+    "import",
+  ]),
   version: z.string(),
   status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
   progress: Progress,

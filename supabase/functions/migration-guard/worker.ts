@@ -1,6 +1,7 @@
 import { deadline } from "deno-std/async/deadline.js";
 import { delay } from "deno-std/async/delay.js";
 import type postgres from "postgres";
+import type { TransferOptions } from "./exports/work-on-transfers.ts";
 
 /** Sees to it that queued jobs are run. */
 export type Worker = {
@@ -37,7 +38,7 @@ function createCall(): Call {
  * A worker that calls `migration_guard.work()` over a direct connection, one for each isolate, made when it is first
  * needed. Neither prepared statements nor the session's state are relied upon, so that a transaction pooler serves too.
  */
-export function createWorker(databaseUrl: string): Worker {
+export function createWorker(databaseUrl: string, transfers: TransferOptions): Worker {
   /** Encrypted when the URL says so, or the server insists; not every Deno can, and the platform's network is its own. */
   let ssl: "require" | undefined;
   let idle: postgres.Sql | undefined;
@@ -98,11 +99,22 @@ export function createWorker(databaseUrl: string): Worker {
     }
   }
 
+  /** Whether there was something to do that only the function can, and the database's worker should look again. */
+  async function transfer(sql: postgres.Sql): Promise<boolean> {
+    const [{ is_due }] = await sql<[{ is_due: boolean }]>`
+      select exists (select from migration_guard.jobs as j where j.run_by = 'function' and j.finished_at is null) as is_due`;
+    if (!is_due) return false;
+    const { workOnTransfers } = await import("./exports/work-on-transfers.ts");
+    return await workOnTransfers(sql, transfers);
+  }
+
   async function work(current: Call) {
     for (let failures = 0;;) {
       current.isPokedAgain = false;
       try {
-        await withConnection((sql) => callWork(sql, current));
+        await withConnection(async (sql) => {
+          do await callWork(sql, current); while (await transfer(sql));
+        });
       } catch (error) {
         current.connected(false);
         console.error(JSON.stringify({ level: "error", event: "worker_failed", code: codeOf(error) }));

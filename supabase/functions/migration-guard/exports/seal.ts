@@ -1,10 +1,10 @@
-import { Encrypter } from "age-encryption";
 import { concat } from "deno-std/bytes/concat.js";
 import { createHash } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { countRows } from "./count-rows.ts";
+import { encrypt } from "./encrypt.ts";
 import { sha256 } from "./sha256.ts";
 
 /** A chunk as it is stored, and what is to be kept of it elsewhere. */
@@ -50,14 +50,4 @@ export async function seal(
       stored: body === compressed ? sums.compressed : sha256(body),
     },
   };
-}
-
-/** An encrypter without a recipient makes a file that nobody can read: it is never called with none. */
-async function encrypt(
-  plain: Uint8Array<ArrayBuffer>,
-  recipients: readonly string[],
-): Promise<Uint8Array<ArrayBuffer>> {
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) encrypter.addRecipient(recipient);
-  return await encrypter.encrypt(plain) as Uint8Array<ArrayBuffer>;
 }

@@ -3,6 +3,7 @@ import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
 import { DiffSummary } from "../diff-summary.ts";
 import { emptyBodyIsNone } from "../empty-body-is-none.ts";
+import { Override } from "../override.ts";
 import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
 import {
@@ -92,17 +93,6 @@ const CleanupPlan = z.object({
   two_keys: z.boolean().openapi({ description: "Whether another key than this one must send the token." }),
   trash_hours: z.int().openapi({ description: "Hours for which the backup can be brought back; 0 drops it at once." }),
 }).openapi("CleanupPlan");
-
-const Override = z.strictObject({
-  guard: z.enum(["retention_passed", "export_verified"]).openapi({
-    description: "The guard that need not pass. No other has a way around it.",
-  }),
-  reason: Text.trim().max(2000).refine(
-    // Neither controls and format characters, nor separators, nor what looks like nothing.
-    (text) => [...text.replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu, "")].length >= 10,
-    "has 10 characters or more that can be seen",
-  ).openapi({ description: "Kept in the audit trail, and with the job." }),
-}).openapi("Override");
 
 const Restoration = z.strictObject({
   backup_id: z.uuid().optional().openapi({

@@ -48,6 +48,9 @@ const PlanBody = z.strictObject({
     description:
       "Whether a rollback and a cleanup want two people: another key than the one that drew the rollback plan or the cleanup's token.",
   }),
+  require_export: z.boolean().default(false).openapi({
+    description: "Whether the checklist and a cleanup want an export of the backup that was verified.",
+  }),
   contacts: z.array(Text.trim().min(1).max(200)).max(20).default([]).openapi({
     description: "Whom to call: they are in the backup's metadata, and in the answer of every failed job.",
   }),
@@ -69,6 +72,7 @@ const Plan = z.object({
   retention_days: z.int(),
   trash_hours: z.int(),
   two_keys: z.boolean(),
+  require_export: z.boolean(),
   contacts: z.array(z.string()),
   notify_url: z.string().nullable(),
   actor: z.string().openapi({ description: "Name of the key that stored it last." }),

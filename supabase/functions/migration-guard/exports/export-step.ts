@@ -1,0 +1,99 @@
+import type postgres from "postgres";
+import { copyOut } from "./copy-out.ts";
+import { CopyTooLarge } from "./copy-too-large.ts";
+import { encrypt } from "./encrypt.ts";
+import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
+import { seal } from "./seal.ts";
+import { sha256 } from "./sha256.ts";
+import type { StepOutcome, Transfer } from "./transfer.ts";
+
+/** Bytes of text that one chunk may have: with its compressed and its encrypted form it has to fit into the function's memory. */
+const maxChunkBytes = 48 * 1024 * 1024;
+
+type Next = { step: "chunk" | "finish" | "waiting" | "ended"; number: number; attempt: number };
+
+/** Does what comes next for an export: one chunk or, when all are stored, what an export ends with. */
+export async function exportStep(transfer: Transfer): Promise<StepOutcome> {
+  const [next] = await transfer.sql<[Next]>`
+    select step, number, attempt from migration_guard.next_export_step(${transfer.jobId})`;
+  if (next.step === "chunk") return await writeChunk(transfer, next);
+  if (next.step === "finish") return await finishExport(transfer);
+  return next.step;
+}
+
+async function writeChunk({ sql, jobId, openStore }: Transfer, { number, attempt }: Next): Promise<StepOutcome> {
+  type Held = {
+    export: string;
+    statement: string | null;
+    object: string;
+    target: string;
+    recipients: string[];
+  };
+  try {
+    return await sql.begin(async (transaction) => {
+      // The row stays locked until the chunk is recorded, or this isolate is lost: then another one takes it.
+      const [held] = await transaction<[Held]>`
+        select export, statement, object, target, to_jsonb(recipients) as recipients
+        from migration_guard.hold_export_chunk(${jobId}, ${number}, ${attempt})`;
+      if (held.statement === null) return { bytes: 0 };
+      const store = await openStore(held.target);
+      const { blocks } = await copyOut(transaction, held.statement, { maxBytes: maxChunkBytes });
+      const { body, ...record } = await seal(blocks, held.recipients);
+      await store.put(`${held.export}/${held.object}`, body);
+      await transaction`
+        select migration_guard.record_export_chunk(
+          ${jobId}, ${number}, ${held.object}, ${transaction.json(record)}, ${store.location})`;
+      return { bytes: record.bytes.text };
+    });
+  } catch (error) {
+    if (!(error instanceof CopyTooLarge)) throw error;
+    await sql`select migration_guard.split_export_chunk(${jobId}, ${number})`;
+    return { bytes: 0 };
+  }
+}
+
+type StoredFile = { object: string; bytes: number; sha256: string };
+
+function finishExport({ sql, jobId, openStore }: Transfer): Promise<StepOutcome> {
+  type Held = { export: string | null; target: string; recipients: string[]; manifest: string; script: string };
+  return sql.begin(async (transaction): Promise<StepOutcome> => {
+    const [held] = await transaction<[Held]>`
+      select export, target, to_jsonb(recipients) as recipients, manifest, script from migration_guard.hold_export(${jobId})`;
+    if (held.export === null) return "waiting";
+    const store = await openStore(held.target);
+    const write = async (object: string, body: Uint8Array<ArrayBuffer>): Promise<StoredFile> => {
+      await replace(store, `${held.export}/${object}`, body);
+      return { object, bytes: body.length, sha256: sha256(body) };
+    };
+    const writeText = async (name: string, text: string) => {
+      const plain = new TextEncoder().encode(text);
+      return held.recipients.length === 0
+        ? await write(name, plain)
+        : await write(`${name}.age`, await encrypt(plain, held.recipients));
+    };
+    const files = [await writeText("manifest.json", held.manifest), await writeText("restore.sql", held.script)];
+    // Last, and never encrypted: an export without it is not finished.
+    const sums = await sumsOf(transaction, held.export, files);
+    files.push(await write("SHA256SUMS", sums));
+    await transaction`
+      select migration_guard.finish_export(${jobId}, ${transaction.json(files)}, ${sha256(sums)}, ${store.location})`;
+    return "ended";
+  });
+}
+
+async function sumsOf(sql: postgres.TransactionSql, id: string, files: StoredFile[]): Promise<Uint8Array<ArrayBuffer>> {
+  const [{ sums }] = await sql<[{ sums: string }]>`
+    select migration_guard.export_sums(${id}, ${sql.json(files)}) as sums`;
+  return new TextEncoder().encode(sums);
+}
+
+/** An earlier try may have left another object of that name: its encryption, for one, is another each time. */
+async function replace(store: ObjectStore, name: string, body: Uint8Array<ArrayBuffer>): Promise<void> {
+  try {
+    await store.put(name, body);
+  } catch (error) {
+    if (!(error instanceof ObjectStoreError) || error.code !== "object_exists") throw error;
+    await store.remove([name]);
+    await store.put(name, body);
+  }
+}

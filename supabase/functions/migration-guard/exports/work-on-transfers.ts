@@ -1,0 +1,122 @@
+import type postgres from "postgres";
+import type { Environment } from "../environment.ts";
+import { logError } from "../log-error.ts";
+import { ChunkError } from "./chunk-error.ts";
+import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
+import { openStore } from "./open-store.ts";
+import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
+
+/**
+ * Bytes of text that one call copies: to read, compress, encrypt and hash them takes about a second of the two that the platform
+ * gives a request.
+ */
+const bytesPerCall = 24 * 1024 * 1024;
+/** Milliseconds after which a call leaves the rest to the next, since an isolate does not live for ever. */
+const timePerCall = 60_000;
+/** Milliseconds for which a bucket that was found to be private is believed to be so. */
+const preparedFor = 60_000;
+
+/** Loaded by those isolates that need them. */
+const steps: Record<string, () => Promise<(transfer: Transfer) => Promise<StepOutcome>>> = {
+  export: async () => (await import("./export-step.ts")).exportStep,
+  verify_export: async () => (await import("./verify-step.ts")).verifyStep,
+  remove_export: async () => (await import("./remove-step.ts")).removeStep,
+  import: async () => (await import("./import-step.ts")).importStep,
+};
+
+export type TransferOptions = {
+  environment: Environment;
+  /** Has another call go on with a job. Says whether somebody has heard. */
+  callAgain: (jobId: string) => Promise<boolean>;
+};
+
+/**
+ * Works on the jobs that need an object store for as long as one call may, and has another call go on with what is left.
+ *
+ * @returns Whether something was done that the database's worker may have to go on with.
+ * @throws What a connection fails with that is lost.
+ */
+export async function workOnTransfers(
+  sql: postgres.Sql,
+  { environment, callAgain }: TransferOptions,
+): Promise<boolean> {
+  const jobs = await sql<{ id: string; kind: string }[]>`
+    select t.id, j.kind from migration_guard.take_transfers() as t (id) join migration_guard.jobs as j on j.id = t.id`;
+  const open = storeOpener(environment);
+  let begun = Date.now();
+  let bytes = 0;
+  let isDone = false;
+  for (const job of jobs) {
+    const step = await steps[job.kind]!();
+    const transfer = { sql, jobId: job.id, openStore: open, identities: environment.exports.identities };
+    // The first call of many tells others that there is something to do.
+    if (job.kind === "export" && await isLarge(sql, job.id)) void Promise.all([callAgain(job.id), callAgain(job.id)]);
+    for (;;) {
+      const outcome = await takeStep(step, transfer);
+      if (typeof outcome === "string") {
+        isDone ||= outcome === "ended";
+        break;
+      }
+      isDone = true;
+      bytes += outcome.bytes;
+      if (bytes < bytesPerCall && Date.now() - begun < timePerCall) continue;
+      if (await callAgain(job.id)) return false;
+      // Where nobody else can be called, this one goes on.
+      bytes = 0;
+      begun = Date.now();
+    }
+  }
+  return isDone;
+}
+
+/** Whether an export has more to do than a call, and nobody has begun it. */
+async function isLarge(sql: postgres.Sql, jobId: string): Promise<boolean> {
+  const [{ is_large }] = await sql<[{ is_large: boolean }]>`
+    select coalesce(sum(c.estimated_bytes) > ${bytesPerCall}::bigint and max(c.attempts) = 0, false) as is_large
+    from migration_guard.jobs as j join migration_guard.export_chunks as c on c.export_id = j.parameters ->> 'export'
+    where j.id = ${jobId}`;
+  return is_large;
+}
+
+async function takeStep(step: (transfer: Transfer) => Promise<StepOutcome>, transfer: Transfer): Promise<StepOutcome> {
+  try {
+    return await step(transfer);
+  } catch (error) {
+    const { sql, jobId } = transfer;
+    if (error instanceof ObjectStoreError || error instanceof ChunkError || error instanceof TransferError) {
+      await sql`select migration_guard.fail_transfer(${jobId}, ${error.code}, ${error.message})`;
+      return "ended";
+    }
+    const state = (error as { code?: unknown }).code;
+    // A connection that is lost, or a server that stops, is no reason for a job to fail.
+    if (typeof state !== "string" || !/^[0-9A-Z]{5}$/.test(state)) {
+      if (typeof state === "string" && /^(CONNECT|E[A-Z]+$)/.test(state)) throw error;
+      logError("transfer_failed", { job: jobId, error: (error as Error).name });
+      await sql`
+        select migration_guard.fail_transfer(${jobId}, 'internal_error', 'Something went wrong in the function; its log tells more.')`;
+      return "ended";
+    }
+    if (/^(08|57P|53300|40)/.test(state)) throw error;
+    await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${state}, ${(error as Error).message})`;
+    return "ended";
+  }
+}
+
+/** Opens each store once, and looks now and then whether its bucket is there and private. */
+function storeOpener(environment: Environment): (target: string) => Promise<ObjectStore> {
+  const stores = new Map<string, { store: ObjectStore; preparedAt: number }>();
+  return async (target) => {
+    const known = stores.get(target);
+    if (known && Date.now() - known.preparedAt < preparedFor) return known.store;
+    const store = known?.store ?? await openStore(target, environment);
+    if (!store) {
+      throw new TransferError(
+        "target_not_found",
+        `The function has no target ${target} any more: EXPORT_TARGETS names them.`,
+      );
+    }
+    await store.prepare();
+    stores.set(target, { store, preparedAt: Date.now() });
+    return store;
+  };
+}
