@@ -129,7 +129,7 @@ begin
   if coalesce(target, '') !~ '^[a-z0-9_-]{1,63}$' then
     perform migration_guard.fail('invalid_parameter', 'A target has 1 to 63 of a-z, 0-9, _ and -.');
   end if;
-  if cardinality(recipients) > 20 or exists (select from unnest(recipients) as r where r is null or r !~ '^age1[02-9a-z]{1,2000}$') then
+  if cardinality(recipients) > 20 or exists (select from unnest(recipients) as r where r is null or length(r) > 2100 or r !~ '^age1[02-9a-z]+$') then
     perform migration_guard.fail('invalid_parameter', 'Recipients are age1… keys, 20 at most.');
   end if;
   perform migration_guard.assert_nothing_under_way(backup.version);
@@ -213,7 +213,7 @@ begin
     execute format('lock table %I.%I in access share mode', backup.schema_name, planned.name);
     insert into migration_guard.export_chunks (export_id, number, table_name, relation, filenode, first_row, end_row, estimated_bytes)
     select export.id, (select count(*) from migration_guard.export_chunks as c where c.export_id = export.id) + p.number, planned.name, planned.oid,
-      planned.filenode, format('(%s,0)', p.first_block)::tid, format('(%s,0)', p.end_block)::tid, p.estimated_bytes
+      planned.filenode, format('(%s,0)', p.first_block)::tid, case when p.end_block is not null then format('(%s,0)', p.end_block)::tid end, p.estimated_bytes
     from migration_guard.plan_chunks(planned.oid, migration_guard.chunk_bytes()) as p;
     perform migration_guard.finish_work(migration_guard.table_bytes(planned.oid));
   end loop;

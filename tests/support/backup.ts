@@ -11,6 +11,7 @@ export type Plan = {
   retention_days?: number;
   trash_hours?: number;
   two_keys?: boolean;
+  require_export?: boolean;
   contacts?: string[];
   notify_url?: string | null;
 };

@@ -181,7 +181,7 @@ const deleteExport = createRoute({
 export function exports(app: App, environment: Environment) {
   app.openapi(createExport, async (c) => {
     const { version } = c.req.valid("param");
-    const { target, recipients } = c.req.valid("json");
+    const { target = ownTarget, recipients = [] } = c.req.valid("json");
     await assertTarget(target, environment);
     const parameters = { version, target, recipients: await readRecipients(recipients), ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "create_export", parameters, Job));
@@ -198,7 +198,8 @@ export function exports(app: App, environment: Environment) {
   );
 
   app.openapi(verifyExport, async (c) => {
-    const parameters = { ...c.req.valid("param"), ...c.req.valid("json"), ...requester(c) };
+    const { stored_only = false } = c.req.valid("json");
+    const parameters = { ...c.req.valid("param"), stored_only, ...requester(c) };
     return answerJob(c, await rpc(c.var.client, "verify_export", parameters, Job));
   });
 
