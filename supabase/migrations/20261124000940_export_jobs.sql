@@ -510,6 +510,33 @@ comment on function migration_guard.restore_script(migration_guard.exports, migr
 
 -- Finishing -----------------------------------------------------------------------------------------------------------
 
+create function migration_guard.assert_exported_whole(export migration_guard.exports, backup migration_guard.backups) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  exported record;
+  expected bigint;
+begin
+  for exported in
+    select t.name, coalesce(sum((c.record ->> 'rows')::bigint), 0) as rows
+    from migration_guard.exported_tables(backup) as t
+    left join migration_guard.export_chunks as c on c.export_id = export.id and c.table_name = t.name
+    group by t.name
+  loop
+    execute format('select t.row_count from %I.tables_backup as t where t.backup_table = $1', backup.schema_name) into expected using exported.name;
+    if expected is null then
+      execute format('select count(*) from %I.%I', backup.schema_name, exported.name) into expected;
+    end if;
+    if exported.rows <> expected then
+      perform migration_guard.fail('copy_differs', format('%s has %s rows in the export, and %s were recorded: verify the backup.', exported.name, exported.rows, expected));
+    end if;
+  end loop;
+end
+$$;
+comment on function migration_guard.assert_exported_whole(migration_guard.exports, migration_guard.backups) is
+  'Raises copy_differs unless the chunks of an export have as many rows of each table as were recorded.';
+
 create function migration_guard.hold_export(job uuid, out export text, out target text, out recipients text[], out manifest text, out script text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -524,6 +551,7 @@ begin
   where e.id = transfer.parameters ->> 'export' and e.state = 'writing' for update skip locked;
   if held.id is null then return; end if;
   backup := migration_guard.exported_backup(held);
+  perform migration_guard.assert_exported_whole(held, backup);
   export := held.id;
   target := held.target;
   recipients := held.recipients;
