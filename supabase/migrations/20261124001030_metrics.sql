@@ -18,7 +18,7 @@ create function migration_guard.job_metrics() returns table (metric text, labels
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with kinds (kind) as (values ('backup'), ('verify'), ('diff'), ('rollback'), ('cleanup'), ('purge')),
+  with kinds (kind) as (values ('backup'), ('verify'), ('diff'), ('rollback'), ('cleanup'), ('purge'), ('export'), ('verify_export'), ('remove_export'), ('import')),
   statuses (status, is_end) as (
     values ('queued', false), ('running', false), ('succeeded', true), ('failed', true), ('cancelled', true)
   ),
