@@ -207,15 +207,14 @@ begin
   if exists (select from migration_guard.export_chunks as c where c.export_id = export.id) then
     return null;
   end if;
-  perform migration_guard.report_progress(job, 'planning', 0, (
-    select sum(migration_guard.table_bytes(t.oid))::bigint from migration_guard.exported_tables(backup) as t));
+  -- How much there is to do is known afterwards.
+  perform migration_guard.report_progress(job, 'planning', 0, 0);
   for planned in select t.*, pg_relation_filenode(t.oid) as filenode from migration_guard.exported_tables(backup) as t loop
     execute format('lock table %I.%I in access share mode', backup.schema_name, planned.name);
     insert into migration_guard.export_chunks (export_id, number, table_name, relation, filenode, first_row, end_row, estimated_bytes)
     select export.id, (select count(*) from migration_guard.export_chunks as c where c.export_id = export.id) + p.number, planned.name, planned.oid,
       planned.filenode, format('(%s,0)', p.first_block)::tid, case when p.end_block is not null then format('(%s,0)', p.end_block)::tid end, p.estimated_bytes
     from migration_guard.plan_chunks(planned.oid, migration_guard.chunk_bytes()) as p;
-    perform migration_guard.finish_work(migration_guard.table_bytes(planned.oid));
   end loop;
   return null;
 end
