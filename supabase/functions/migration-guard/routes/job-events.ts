@@ -72,6 +72,8 @@ export function jobEvents(app: App, url: string) {
     const { id } = c.req.valid("param");
     const read = () => rpc(c.var.client, "get_job", { id, actor: c.var.actor }, Job);
     const job = await read();
+    // What an isolate does is lost with it, unlike what the database does: whoever watches has it gone on with.
+    if (!job.finished_at && /export|import/.test(job.kind)) c.var.pokeWorker();
     c.header("vary", "accept");
     c.header("x-accel-buffering", "no");
     const toProblem = (error: unknown) => problemOf(error, `GET ${c.req.path}`, c.var.requestId);
