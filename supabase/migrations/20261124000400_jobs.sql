@@ -561,8 +561,10 @@ as $$
     when step = 'trying' then null
     -- Other statements may build several, one after the other.
     when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint ("([^"]|"")+"|\S+) (primary key|unique|exclude) ' then 0
-    when is_waiting then 0
-    else (substring(step from '[+]([0-9]+)$')::bigint * migration_guard.built_part(job.worker_pid))::bigint end
+    -- The statement's own unit is not of the rows, and one without rows is not told of before it is done.
+    else coalesce(
+      (greatest(substring(step from '[+]([0-9]+)$')::bigint - 1, 0) * migration_guard.built_part(job.worker_pid))::bigint,
+      case when is_waiting then 0 end) end
 $$;
 comment on function migration_guard.done_within(migration_guard.jobs, text, boolean) is
   'Units of work that are done of the present step, as Postgres tells; null between two steps, and where it should be building

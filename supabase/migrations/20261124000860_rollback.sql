@@ -1167,7 +1167,13 @@ begin
       shown := begun;
     end if;
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
-    unfinished := unfinished + s.units;
+    if s.units > 1 then
+      -- What was told of an index that was being built is kept before anything else can wait; and what comes next is shown.
+      perform migration_guard.finish_work(s.units);
+      shown := '-infinity';
+    else
+      unfinished := unfinished + s.units;
+    end if;
     taken := '[]';
     -- Postgres lists the locks of everybody to whoever looks for his own.
     if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
