@@ -52,6 +52,8 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     followed,
     verified,
     metadata,
+    exported,
+    exportVerified,
     checklist,
     migration,
     verifiedAgain,
@@ -77,6 +79,11 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
   expect(JSON.parse(backup!)).toMatchObject({ status: "succeeded", result: { tables_backed_up: 4 } });
   expect(followed).toMatch(/backup v10\.0 succeeded after \d+s\.\n$/);
   expect(JSON.parse(verified!)).toMatchObject({ status: "succeeded", result: { ok: true } });
+  expect(JSON.parse(exported!)).toMatchObject({
+    status: "succeeded",
+    result: { target: "supabase", encrypted: false },
+  });
+  expect(JSON.parse(exportVerified!)).toMatchObject({ status: "succeeded", result: { ok: true } });
   expect(JSON.parse(metadata!).manifest).toMatch(/^[0-9a-f]{64}$/);
   expect(JSON.parse(checklist!)).toMatchObject({ ready: true });
   expect(migration).toContain("COMMIT");
@@ -105,7 +112,7 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     confirmed_by: "default",
     trashed_at: null,
   });
-  expect(outputs).toHaveLength(23);
+  expect(outputs).toHaveLength(25);
 
   const [left] = await database
     .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;
