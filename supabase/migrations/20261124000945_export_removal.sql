@@ -82,7 +82,7 @@ as $$
   from drawn as d
   union all
   select g.* from migration_guard.backups as b
-  cross join lateral migration_guard.second_key_guard(b, (select array_agg(d.actor) from drawn as d), actor) as g
+  cross join lateral migration_guard.second_key_guard(b, (select array_agg(d.actor) from drawn as d), export_request_guards.actor) as g
   where b.id = export.backup_id
 $$;
 comment on function migration_guard.export_request_guards(migration_guard.exports, text, text, text) is
