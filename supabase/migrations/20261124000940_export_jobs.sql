@@ -31,7 +31,8 @@ create table migration_guard.exports (
   constraint removed_with_actor check ((removed_at is null) = (removed_by is null) and (removed_at is null) = (state <> 'removed'))
 );
 comment on table migration_guard.exports is 'Every export that was ever begun, those that were removed included.';
-create index exports_of_backup on migration_guard.exports (backup_id);
+-- Unique, and so of use even while nobody asks for those of a backup.
+create unique index exports_of_backup on migration_guard.exports (backup_id, id);
 
 create table migration_guard.export_chunks (
   export_id text not null references migration_guard.exports,
@@ -46,6 +47,8 @@ create table migration_guard.export_chunks (
   estimated_bytes bigint not null,
   -- How often it was begun. Each try has a name of its own, so that one that was given up and still arrives does no harm.
   attempts int not null default 0,
+  -- How often it was too large and was split, which nobody was lost by.
+  splits int not null default 0,
   object text,
   -- {rows, bytes, sha256}, both of these by stage.
   record jsonb,
@@ -152,9 +155,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  export constant migration_guard.exports := migration_guard.get_export(id);
+  export migration_guard.exports := migration_guard.get_export(id);
 begin
-  perform from migration_guard.exports as e where e.id = export.id for update;
+  select e.* into export from migration_guard.exports as e where e.id = export.id for update;
   if export.state <> 'writing' then
     perform migration_guard.fail('export_in_use', format('The export %s is %s: there is nothing to resume.', export.id, export.state));
   end if;
@@ -185,15 +188,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   backup migration_guard.backups;
+  missing text;
 begin
   select b.* into backup from migration_guard.backups as b where b.id = export.backup_id;
   if backup.removed_at is not null or backup.trashed_at is not null or to_regnamespace(quote_ident(backup.schema_name)) is null then
     perform migration_guard.fail('backup_not_found', format('The backup of %s that %s is of is there no more.', export.version, export.id));
   end if;
+  select m into missing from unnest(backup.members) as m
+  where m not in (select c.identity from migration_guard.schema_contents(backup.schema_name) as c) order by m limit 1;
+  if missing is not null then
+    perform migration_guard.fail('backup_damaged', format('The backup of %s lacks %s: verify it.', export.version, missing));
+  end if;
   return backup;
 end
 $$;
-comment on function migration_guard.exported_backup(migration_guard.exports) is 'The backup that an export is of. Raises backup_not_found when it is gone.';
+comment on function migration_guard.exported_backup(migration_guard.exports) is
+  'The backup that an export is of. Raises backup_not_found when it is gone, and backup_damaged when a part of it is.';
 
 create function migration_guard.run_export_planning(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -270,6 +280,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  splits int;
   transfer constant migration_guard.jobs := migration_guard.get_transfer(job);
   export constant text := transfer.parameters ->> 'export';
 begin
@@ -284,18 +295,37 @@ begin
     order by w.number for update skip locked limit 1
   ) as n
   where c.export_id = export and c.number = n.number
-  returning c.number, c.attempts into number, attempt;
+  returning c.number, c.attempts, c.splits into number, attempt, splits;
   step := case
     when number is not null then 'chunk'
     when exists (select from migration_guard.export_chunks as c where c.export_id = export and c.done_at is null) then 'waiting'
     else 'finish' end;
-  if attempt > 8 * (select count(*) from migration_guard.jobs as j where j.kind = 'export' and j.parameters ->> 'export' = export) then
-    perform migration_guard.fail('worker_lost', format('Chunk %s was begun %s times, and whoever did so was lost each time.', number, attempt - 1));
+  if attempt - splits > 8 * (select count(*) from migration_guard.jobs as j where j.kind = 'export' and j.parameters ->> 'export' = export) then
+    perform migration_guard.fail('worker_lost', format('Chunk %s was begun %s times, and whoever did so was lost each time.', number, attempt - splits - 1));
   end if;
 end
 $$;
 comment on function migration_guard.next_export_step(uuid) is
   'What an isolate can do now for an export: a chunk, finish it, wait for those that others hold, or nothing, when the job has ended.';
+
+create function migration_guard.assert_table_of_chunk(chunk migration_guard.export_chunks) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from pg_class as c where c.oid = chunk.relation) then
+    execute format('lock table %s in access share mode', chunk.relation::regclass);
+  end if;
+  if pg_relation_filenode(chunk.relation) is distinct from chunk.filenode then
+    perform migration_guard.fail('backup_damaged', format(
+      'The table %s of the backup was dropped or written anew since the export was begun: begin another one.', chunk.table_name));
+  end if;
+exception when undefined_table then
+  perform migration_guard.fail('backup_damaged', format('The table %s of the backup was dropped since the export was begun.', chunk.table_name));
+end
+$$;
+comment on function migration_guard.assert_table_of_chunk(migration_guard.export_chunks) is
+  'Keeps a chunk''s table as it is until the transaction ends. Raises backup_damaged where its rows are no longer where they were.';
 
 create function migration_guard.hold_export_chunk(
   job uuid, number int, attempt int, out export text, out statement text, out object text, out target text, out recipients text[]
@@ -314,14 +344,8 @@ begin
   where c.export_id = held.id and c.number = hold_export_chunk.number and c.attempts = hold_export_chunk.attempt and c.done_at is null
   for update skip locked;
   if chunk.number is null then return; end if;
+  perform migration_guard.assert_table_of_chunk(chunk);
   statement := migration_guard.chunk_statement(chunk.relation, chunk.first_row, chunk.end_row);
-  if statement is not null then
-    execute format('lock table %s in access share mode', chunk.relation::regclass);
-  end if;
-  if statement is null or pg_relation_filenode(chunk.relation) is distinct from chunk.filenode then
-    perform migration_guard.fail('backup_damaged', format(
-      'The table %s of the backup was dropped or written anew since the export was begun: begin another one.', chunk.table_name));
-  end if;
   export := held.id;
   object := migration_guard.chunk_object(held, chunk.number, attempt);
   target := held.target;
@@ -358,7 +382,7 @@ as $$
 $$;
 comment on function migration_guard.record_export_chunk(uuid, int, text, jsonb, text) is 'Notes that a chunk is stored, in the transaction that holds it.';
 
-create function migration_guard.split_export_chunk(job uuid, number int) returns void
+create function migration_guard.split_export_chunk(job uuid, number int, attempt int) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -367,9 +391,13 @@ declare
   middle tid;
 begin
   select c.* into chunk from migration_guard.export_chunks as c
-  where c.export_id = ((migration_guard.get_transfer(job)).parameters ->> 'export') and c.number = split_export_chunk.number and c.done_at is null
+  where c.export_id = ((migration_guard.get_transfer(job)).parameters ->> 'export') and c.number = split_export_chunk.number
+    -- Others who have begun it since may have split it themselves.
+    and c.attempts = split_export_chunk.attempt and c.done_at is null
   for update;
   if chunk.number is null then return; end if;
+  perform migration_guard.settle_for_transfer();
+  perform migration_guard.assert_table_of_chunk(chunk);
   execute format(
     'with held as materialized (select r.ctid as place, row_number() over (order by r.ctid) as n, count(*) over () as total from only %s as r where r.ctid >= $1 and ($2 is null or r.ctid < $2))
     select h.place from held as h where h.n = h.total / 2 + 1 and h.total > 1', chunk.relation::regclass)
@@ -382,12 +410,13 @@ begin
   insert into migration_guard.export_chunks (export_id, number, table_name, relation, filenode, first_row, end_row, estimated_bytes)
   select chunk.export_id, max(c.number) + 1, chunk.table_name, chunk.relation, chunk.filenode, middle, chunk.end_row, chunk.estimated_bytes / 2
   from migration_guard.export_chunks as c where c.export_id = chunk.export_id;
-  update migration_guard.export_chunks as c set end_row = middle, estimated_bytes = c.estimated_bytes - c.estimated_bytes / 2
+  update migration_guard.export_chunks as c
+  set end_row = middle, estimated_bytes = c.estimated_bytes - c.estimated_bytes / 2, splits = c.splits + 1
   where c.export_id = chunk.export_id and c.number = chunk.number;
 end
 $$;
-comment on function migration_guard.split_export_chunk(uuid, int) is
-  'Makes two of a chunk whose text is longer than expected. Raises row_too_large where it has a single row.';
+comment on function migration_guard.split_export_chunk(uuid, int, int) is
+  'Makes two of a chunk whose text was found to be too long by that try. Raises row_too_large where it has a single row, or backup_damaged.';
 
 -- The manifest --------------------------------------------------------------------------------------------------------
 
@@ -580,7 +609,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('export', export.id, 'target', export.target, 'location', export.location, 'sums_sha256', export.sums_sha256,
     'manifest', (select b.manifest from migration_guard.backups as b where b.id = export.backup_id), 'encrypted', cardinality(export.recipients) > 0,
-    'objects', count(*) + jsonb_array_length(export.files), 'rows', coalesce(sum((c.record ->> 'rows')::bigint), 0),
+    'objects', count(c.object) + jsonb_array_length(export.files), 'rows', coalesce(sum((c.record ->> 'rows')::bigint), 0),
     'bytes', coalesce(sum((c.record -> 'bytes' ->> 'stored')::bigint), 0) + (select coalesce(sum((f ->> 'bytes')::bigint), 0) from jsonb_array_elements(export.files) as f),
     'text_bytes', coalesce(sum((c.record -> 'bytes' ->> 'text')::bigint), 0))
   from migration_guard.export_chunks as c where c.export_id = export.id
@@ -643,7 +672,7 @@ end
 $$;
 comment on function migration_guard.finish_export(uuid, jsonb, text, text) is 'Notes that an export is whole, in the transaction that holds it. Raises job_finished.';
 
-create function migration_guard.fail_transfer(job uuid, code text, message text) returns void
+create function migration_guard.fail_transfer(job uuid, code text, message text, details jsonb default '{}') returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -652,27 +681,29 @@ declare
 begin
   update migration_guard.jobs as j
   set status = 'failed', finished_at = clock_timestamp(), progress = migration_guard.transfer_progress(j),
-    error = jsonb_build_object('code', code, 'message', message)
+    error = details || jsonb_build_object('code', code, 'message', message)
       || case when j.kind = 'export' then jsonb_build_object('export', j.parameters -> 'export') else '{}' end
   where j.id = job and j.run_by = 'function' and j.status = 'running'
   returning j.* into failed;
   if failed.kind = 'verify_export' and code in ('chunk_altered', 'export_altered', 'object_missing', 'object_too_large', 'bucket_missing') then
-    update migration_guard.exports as e set verified_ok = false, verified_at = clock_timestamp() where e.id = failed.parameters ->> 'export';
+    update migration_guard.exports as e set verified_ok = false, verified_at = clock_timestamp()
+    where e.id = failed.parameters ->> 'export' and e.state = 'complete';
   end if;
 end
 $$;
-comment on function migration_guard.fail_transfer(uuid, text, text) is 'Ends a job of the function that has failed. What it has stored stays, and an export can be resumed.';
+comment on function migration_guard.fail_transfer(uuid, text, text, jsonb) is 'Ends a job of the function that has failed. What it has stored stays, and an export can be resumed.';
 
-create function migration_guard.fail_transfer_by_state(job uuid, state text, message text) returns void
+create function migration_guard.fail_transfer_by_state(job uuid, state text, message text, detail text, context text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform migration_guard.fail_transfer(job, e.error ->> 'code', e.error ->> 'message')
-  from (select migration_guard.job_error(state, message, null) as error) as e;
+  perform migration_guard.fail_transfer(job, e.error ->> 'code', e.error ->> 'message', e.error)
+  from (select case when migration_guard.is_own_error(state, context) then migration_guard.job_error(state, message, detail)
+    else migration_guard.job_error(case when state ~ '^(MG|42501)' then 'P0001' else state end, null, null) end as error) as e;
 end
 $$;
-comment on function migration_guard.fail_transfer_by_state(uuid, text, text) is 'Ends a job of the function that the database has refused something.';
+comment on function migration_guard.fail_transfer_by_state(uuid, text, text, text, text) is 'Ends a job of the function that the database has refused something.';
 
 -- Reading one back ----------------------------------------------------------------------------------------------------
 
@@ -690,6 +721,9 @@ begin
   if export.state <> 'complete' then
     perform migration_guard.fail('export_in_use', format('The export %s is %s.', export.id,
       case export.state when 'writing' then 'not finished: resume it first' else export.state end));
+  end if;
+  if exists (select from migration_guard.jobs_of_export(export.id) as j where j.kind = 'remove_export') then
+    perform migration_guard.assert_export_idle(export);
   end if;
   job := migration_guard.enqueue('verify_export', export.version, actor, jsonb_build_object('export', export.id, 'stored_only', coalesce(stored_only, false)), request_id);
   insert into migration_guard.transfer_objects (job_id, number, object, record, bytes)

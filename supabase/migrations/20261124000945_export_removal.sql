@@ -43,8 +43,8 @@ begin
   return query
   select 'no_job_under_way', count(*) = 0, coalesce(string_agg(format('job %s (%s) is %s', j.id, j.kind, j.status), '; '), 'no job works on this export')
   from migration_guard.jobs_of_export(export.id, for_job) as j;
-  -- One that was never finished protects nobody.
-  if export.state = 'writing' then return; end if;
+  -- One that was never finished, or of which a part is gone, protects nobody.
+  if export.state <> 'complete' then return; end if;
   return query
   select g.guard, g.passed, g.details from migration_guard.cleanup_guards(backup) as g where g.guard in ('migration_confirmed', 'retention_passed');
   guard := 'not_required';
@@ -61,8 +61,8 @@ comment on function migration_guard.export_removal_guards(migration_guard.export
 create function migration_guard.export_token_hash(export_id text, token text) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
--- Other than that of a cleanup: a token does what it was drawn for.
-as $$ select encode(sha256(convert_to(format('%s %s', export_id, token), 'UTF8')), 'hex') $$;
+-- Of bytes that are no text, so that no token of a cleanup has the same: a token does what it was drawn for.
+as $$ select encode(sha256('\xff'::bytea || convert_to(format('%s %s', export_id, token), 'UTF8')), 'hex') $$;
 comment on function migration_guard.export_token_hash(text, text) is 'What is kept of a token for the removal of an export.';
 
 create function migration_guard.export_request_guards(export migration_guard.exports, confirm text, token text, actor text)
@@ -82,7 +82,7 @@ as $$
   from drawn as d
   union all
   select g.* from migration_guard.backups as b
-  cross join lateral migration_guard.second_key_guard(b, (select array_agg(d.actor) from drawn as d), actor) as g
+  cross join lateral migration_guard.second_key_guard(b, (select array_agg(d.actor) from drawn as d), export_request_guards.actor) as g
   where b.id = export.backup_id
 $$;
 comment on function migration_guard.export_request_guards(migration_guard.exports, text, text, text) is
@@ -145,6 +145,9 @@ begin
     union all
     select * from migration_guard.export_request_guards(export, confirm, token, actor)
   ) as g;
+  if parsed is not null and not jsonb_path_exists(guards, '$[*] ? (@.guard == $name)', jsonb_build_object('name', parsed ->> 'guard')) then
+    perform migration_guard.fail('invalid_parameter', format('The removal of this export asks for no guard %s.', parsed ->> 'guard'));
+  end if;
   perform migration_guard.refuse_removal(export, migration_guard.applied_override(guards, parsed));
   job := migration_guard.enqueue('remove_export', export.version, actor,
     jsonb_strip_nulls(jsonb_build_object('export', export.id, 'override', parsed)), request_id);
@@ -170,7 +173,7 @@ comment on function migration_guard.enqueue_export_removal(text, text, text, tex
   'Queues the removal of an export and spends the token. override is {guard, reason} of one that need not have passed. Raises
 export_not_found, invalid_parameter, role_required, or cleanup_refused with every guard.';
 
-create function migration_guard.begin_removal(job uuid) returns void
+create function migration_guard.begin_removal(job uuid) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -179,8 +182,20 @@ declare
   export migration_guard.exports;
   guards jsonb;
 begin
-  select e.* into export from migration_guard.exports as e where e.id = transfer.parameters ->> 'export' for update;
-  if transfer.id is null or export.state = 'removing' then return; end if;
+  if transfer.id is null then return true; end if;
+  -- One at a time of each backup: of two exports that stand for each other one stays.
+  perform from migration_guard.backups as b join migration_guard.exports as e on e.backup_id = b.id
+  where e.id = transfer.parameters ->> 'export' for update of b;
+  -- Whoever still writes, for a job that was cancelled, comes to an end first: afterwards it would be removed by nobody.
+  select e.* into export from migration_guard.exports as e where e.id = transfer.parameters ->> 'export' for update skip locked;
+  if export.id is null or (select count(*) from migration_guard.export_chunks as c where c.export_id = export.id) > (
+    select count(*) from (select from migration_guard.export_chunks as c where c.export_id = export.id for update skip locked) as f
+  ) then
+    return false;
+  end if;
+  if export.state = 'removing' and exists (select from migration_guard.transfer_objects as o where o.job_id = job and o.done_at is not null) then
+    return true;
+  end if;
   if transfer.actor <> migration_guard.owner() then
     perform migration_guard.require_role(transfer.actor, 'admin');
   end if;
@@ -198,7 +213,9 @@ begin
   ) as g;
   perform migration_guard.refuse_removal(export, migration_guard.applied_override(guards, transfer.parameters -> 'override'));
   update migration_guard.exports as e set state = 'removing', verified_ok = null, verified_at = null where e.id = export.id;
+  return true;
 end
 $$;
 comment on function migration_guard.begin_removal(uuid) is
-  'Evaluates every guard again, before the first object is removed; from then on the export counts for nothing. Raises cleanup_refused or role_required.';
+  'Evaluates every guard again, before the first object is removed; from then on the export counts for nothing. False while somebody
+still writes to it. Raises cleanup_refused or role_required.';

@@ -69,13 +69,17 @@ as $$ select exists (select from migration_guard.workers_of(job)) $$;
 comment on function migration_guard.has_worker(migration_guard.jobs) is
   'Whether a session holds the lock of a job. One that says that it is running and has none has lost its worker.';
 
-create function migration_guard.cancellation_error(cancellation migration_guard.cancellations) returns jsonb
+create function migration_guard.cancellation_error(cancellation migration_guard.cancellations, job migration_guard.jobs) returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('code', 'cancelled', 'message', format('%s has cancelled it. Nothing was changed.', cancellation.actor))
+  select jsonb_build_object('code', 'cancelled', 'message', format('%s has cancelled it. %s', cancellation.actor, case job.kind
+      when 'export' then 'What is stored stays: the export can be resumed, or removed.'
+      when 'remove_export' then 'What is left of the export can be removed by another request.'
+      else 'Nothing was changed.' end))
+    || case when job.kind = 'export' then jsonb_build_object('export', job.parameters -> 'export') else '{}' end
 $$;
-comment on function migration_guard.cancellation_error(migration_guard.cancellations) is 'The error of a cancelled job.';
+comment on function migration_guard.cancellation_error(migration_guard.cancellations, migration_guard.jobs) is 'The error of a cancelled job.';
 
 create function migration_guard.lost_worker(job migration_guard.jobs) returns jsonb
 language sql volatile
@@ -112,7 +116,7 @@ language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   update migration_guard.jobs as j
-  set status = 'cancelled', finished_at = clock_timestamp(), error = migration_guard.cancellation_error(c)
+  set status = 'cancelled', finished_at = clock_timestamp(), error = migration_guard.cancellation_error(c, j)
   from migration_guard.cancellations as c
   where c.job_id = j.id and j.status in ('queued', 'running') and not migration_guard.has_worker(j);
   update migration_guard.jobs as j
@@ -323,7 +327,7 @@ begin
   update migration_guard.jobs as j
   set status = case when cancellation.job_id is null then 'failed' else 'cancelled' end, finished_at = clock_timestamp(),
     error = case when cancellation.job_id is null then migration_guard.job_error(failure ->> 'state', failure ->> 'message', failure ->> 'detail')
-      else migration_guard.cancellation_error(cancellation) end
+      else migration_guard.cancellation_error(cancellation, job) end
   where j.id = job.id;
 end
 $$;

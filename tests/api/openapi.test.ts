@@ -7,6 +7,8 @@ const placeholders: Record<string, string> = {
   "{name}": "night_shift",
 };
 
+const exportId = "v10.0-20260101T000000Z-00000000";
+
 type Operation = {
   requestBody?: { required?: boolean };
   responses: Record<string, unknown>;
@@ -22,6 +24,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
   expect(operations.sort()).toEqual([
     "DELETE /v1/backups/{version}",
+    "DELETE /v1/exports/{id}",
     "DELETE /v1/jobs/{id}",
     "DELETE /v1/keys/{name}",
     "DELETE /v1/plans/{version}",
@@ -35,7 +38,10 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "GET /v1/backups/{version}",
     "GET /v1/backups/{version}/checklist",
     "GET /v1/backups/{version}/cleanup-plan",
+    "GET /v1/backups/{version}/exports",
     "GET /v1/backups/{version}/rollback-plan",
+    "GET /v1/exports/{id}",
+    "GET /v1/exports/{id}/removal-plan",
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",
@@ -46,9 +52,12 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups",
     "POST /v1/backups/{version}/confirm",
     "POST /v1/backups/{version}/diff",
+    "POST /v1/backups/{version}/exports",
     "POST /v1/backups/{version}/restore-from-trash",
     "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
+    "POST /v1/exports/{id}/resume",
+    "POST /v1/exports/{id}/verify",
     "POST /v1/plans/{version}/derive",
     "POST /v1/plans/{version}/preflight",
     "PUT /v1/keys/{name}",
@@ -60,7 +69,8 @@ test("every path refuses a request without a credential, and a body that is miss
   const { json } = await api.call("GET", "/openapi.json");
   let withBody = 0;
   for (const [template, methods] of Object.entries<Record<string, Operation>>(json.paths)) {
-    const path = template.replace(/\{\w+\}/g, (name) => placeholders[name]!);
+    const isExport = template.startsWith("/v1/exports/");
+    const path = template.replace(/\{\w+\}/g, (name) => isExport ? exportId : placeholders[name]!);
     for (const [method, operation] of Object.entries(methods)) {
       const name = `${method} ${template}`;
       expect(operation.summary, name).toBeTruthy();
@@ -74,7 +84,7 @@ test("every path refuses a request without a credential, and a body that is miss
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
     }
   }
-  expect(withBody).toBe(7);
+  expect(withBody).toBe(8);
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {

@@ -115,7 +115,8 @@ const neededRole: Record<string, Role | "any"> = {
   ...{ get_backup: "any", get_checklist: "any", get_job: "any", get_metrics: "any", get_plan: "any" },
   ...{ get_readiness: "any", get_role: "any", list_backups: "any", list_jobs: "any", list_names: "any" },
   ...{ list_plans: "any", record_refusal: "any", record_webhook: "any", take_webhooks: "any" },
-  ...{ admit_change: "any", count_refusals: "any", restore_from_trash: "admin" },
+  ...{ create_export: "operator", resume_export: "operator", verify_export: "operator", delete_export: "admin" },
+  ...{ plan_export_removal: "admin", get_export: "any", list_exports: "any" },
 };
 
 test("each function of the API holds the key that it is told of to its role", async ({ onTestFinished }) => {

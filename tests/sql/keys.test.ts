@@ -170,6 +170,7 @@ test.for([
 );
 
 const hash = "0".repeat(64);
+const exportId = "v10.0-20260101T000000Z-00000000";
 
 /** Each call of the API that wants more than a viewer, with the role that it wants. */
 const calls: [needed: string, call: string][] = [
@@ -190,6 +191,11 @@ const calls: [needed: string, call: string][] = [
   ["admin", `plan_cleanup('v10', $1)`],
   ["admin", `delete_backup('v10', 'migration_backup_v10', 'token', $1)`],
   ["admin", `restore_from_trash('v10', $1)`],
+  ["operator", `create_export('v10', 'supabase', '{}', $1)`],
+  ["operator", `resume_export('${exportId}', $1)`],
+  ["operator", `verify_export('${exportId}', false, $1)`],
+  ["admin", `plan_export_removal('${exportId}', $1)`],
+  ["admin", `delete_export('${exportId}', '${exportId}', 'token', $1)`],
   ["admin", `list_keys('{}', $1)`],
   ["admin", `get_key('default', $1)`],
   ["admin", `put_key('x', 'admin', $1)`],
@@ -203,7 +209,7 @@ const calls: [needed: string, call: string][] = [
 const forEverybody = [
   ...["get_readiness", "get_metrics", "list_plans", "get_plan", "list_names", "list_backups", "get_backup"],
   ...["get_checklist", "list_jobs", "get_job", "get_role", "take_webhooks", "record_webhook", "record_refusal"],
-  ...["count_refusals", "admit_change"],
+  ...["count_refusals", "admit_change", "list_exports", "get_export"],
 ];
 
 test("the list of calls that want a role is whole", async ({ database: { sql } }) => {

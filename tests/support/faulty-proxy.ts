@@ -22,10 +22,14 @@ export type FaultyProxy = {
   stop: () => Promise<void>;
 };
 
-/** @param errorBody What the server behind it writes about an error. */
+/**
+ * @param errorBody What the server behind it writes about an error.
+ * @param isSubject Whether something may go wrong with a request to this path; what may not is passed on, and not counted.
+ */
 export async function startFaultyProxy(
   upstream: string,
   errorBody: (status: number, code: string) => { type: string; text: string },
+  isSubject: (path: string) => boolean = () => true,
 ): Promise<FaultyProxy> {
   const { hostname, port: upstreamPort } = new URL(upstream);
   const requests: FaultyProxy["requests"] = [];
@@ -35,6 +39,12 @@ export async function startFaultyProxy(
   let cut = 0;
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse) {
+    if (!isSubject(incoming.url!)) {
+      const answer = await passOn(incoming, outgoing);
+      outgoing.writeHead(answer.statusCode!, answer.rawHeaders);
+      answer.pipe(outgoing);
+      return;
+    }
     requests.push({ method: incoming.method!, path: incoming.url!, headers: incoming.headers });
     if (failures.count > 0) {
       failures.count--;
@@ -46,12 +56,7 @@ export async function startFaultyProxy(
     }
     await sleep(pause, undefined, { ref: false });
     if (outgoing.destroyed) return;
-    const { method, url: path, rawHeaders } = incoming;
-    const passed = request({ hostname, port: upstreamPort, method, path, headers: rawHeaders });
-    incoming.pipe(passed);
-    // After the answer has come, too: what is still being sent then may find nobody.
-    passed.on("error", () => outgoing.headersSent || outgoing.destroy());
-    const [answer] = await once(passed, "response") as [IncomingMessage];
+    const answer = await passOn(incoming, outgoing);
     if (lost > 0) {
       lost--;
       answer.resume();
@@ -68,6 +73,16 @@ export async function startFaultyProxy(
       return;
     }
     answer.pipe(outgoing);
+  }
+
+  async function passOn(incoming: IncomingMessage, outgoing: ServerResponse): Promise<IncomingMessage> {
+    const { method, url: path, rawHeaders } = incoming;
+    const passed = request({ hostname, port: upstreamPort, method, path, headers: rawHeaders });
+    incoming.pipe(passed);
+    // After the answer has come, too: what is still being sent then may find nobody.
+    passed.on("error", () => outgoing.headersSent || outgoing.destroy());
+    const [answer] = await once(passed, "response") as [IncomingMessage];
+    return answer;
   }
 
   const server = createServer((incoming, outgoing) => {

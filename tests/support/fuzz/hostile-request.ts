@@ -10,7 +10,7 @@ export type Known = { jobId: string };
  * Operations that would do something if all of a request were right. They get no body that is; what the others would do takes
  * a token, the hash of a plan, or a job that runs.
  */
-const working = /^(PUT \/v1\/(plans|keys)\/|POST \/v1\/backups\/\{version\}\/(verify|diff|confirm)$)/;
+const working = /^(PUT \/v1\/(plans|keys)\/|POST \/v1\/backups\/\{version\}\/(verify|diff|confirm|exports)$)/;
 
 /** Bytes that stand for themselves in a path, and those of half a surrogate pair besides. */
 const encoded = (text: string) =>

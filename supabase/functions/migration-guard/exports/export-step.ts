@@ -47,7 +47,7 @@ async function writeChunk({ sql, jobId, openStore }: Transfer, { number, attempt
     });
   } catch (error) {
     if (!(error instanceof CopyTooLarge)) throw error;
-    await sql`select migration_guard.split_export_chunk(${jobId}, ${number})`;
+    await sql`select migration_guard.split_export_chunk(${jobId}, ${number}, ${attempt})`;
     return { bytes: 0 };
   }
 }

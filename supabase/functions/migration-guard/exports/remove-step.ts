@@ -7,7 +7,9 @@ type Held = { number: number; object: string; export: string; target: string };
 
 /** Removes some objects of an export, once the database has found that it may go. */
 export async function removeStep({ sql, jobId, openStore }: Transfer): Promise<StepOutcome> {
-  await sql`select migration_guard.begin_removal(${jobId})`;
+  const [{ is_begun }] = await sql<[{ is_begun: boolean }]>`
+    select migration_guard.begin_removal(${jobId}) as is_begun`;
+  if (!is_begun) return "waiting";
   const removed = await sql.begin(async (transaction) => {
     const held = await transaction<Held[]>`
       select * from migration_guard.hold_transfer_objects(${jobId}, ${removedAtOnce})`;

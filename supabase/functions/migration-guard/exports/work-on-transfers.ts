@@ -1,3 +1,4 @@
+import { delay } from "deno-std/async/delay.js";
 import type postgres from "postgres";
 import type { Environment } from "../environment.ts";
 import { logError } from "../log-error.ts";
@@ -13,6 +14,8 @@ import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 const bytesPerCall = 24 * 1024 * 1024;
 /** Milliseconds after which a call leaves the rest to the next, since an isolate does not live for ever. */
 const timePerCall = 60_000;
+/** Milliseconds after which it is looked again whether others have come to an end with what is left, or were lost. */
+const pause = 500;
 /** Milliseconds for which a bucket that was found to be private is believed to be so. */
 const preparedFor = 60_000;
 
@@ -46,6 +49,7 @@ export async function workOnTransfers(
   let begun = Date.now();
   let bytes = 0;
   let isDone = false;
+  // One that others have all of at the moment comes again when the rest is done.
   for (const job of jobs) {
     const step = await steps[job.kind]!();
     const transfer = { sql, jobId: job.id, openStore: open, identities: environment.exports.identities };
@@ -53,6 +57,11 @@ export async function workOnTransfers(
     if (job.kind === "export" && await isLarge(sql, job.id)) void Promise.all([callAgain(job.id), callAgain(job.id)]);
     for (;;) {
       const outcome = await takeStep(step, transfer);
+      if (outcome === "waiting" && Date.now() - begun < timePerCall) {
+        jobs.push(job);
+        await delay(pause);
+        break;
+      }
       if (typeof outcome === "string") {
         isDone ||= outcome === "ended";
         break;
@@ -87,17 +96,18 @@ async function takeStep(step: (transfer: Transfer) => Promise<StepOutcome>, tran
       await sql`select migration_guard.fail_transfer(${jobId}, ${error.code}, ${error.message})`;
       return "ended";
     }
-    const state = (error as { code?: unknown }).code;
-    // A connection that is lost, or a server that stops, is no reason for a job to fail.
+    const { code: state, message, detail = null, where = null } = error as Partial<postgres.PostgresError>;
+    // A connection that is lost, or a server that stops, is no reason for a job to fail. No SQLSTATE begins with E.
+    if (typeof state === "string" && /^(CONNECT|E[A-Z]+$)/.test(state)) throw error;
     if (typeof state !== "string" || !/^[0-9A-Z]{5}$/.test(state)) {
-      if (typeof state === "string" && /^(CONNECT|E[A-Z]+$)/.test(state)) throw error;
       logError("transfer_failed", { job: jobId, error: (error as Error).name });
       await sql`
         select migration_guard.fail_transfer(${jobId}, 'internal_error', 'Something went wrong in the function; its log tells more.')`;
       return "ended";
     }
     if (/^(08|57P|53300|40)/.test(state)) throw error;
-    await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${state}, ${(error as Error).message})`;
+    await sql`
+      select migration_guard.fail_transfer_by_state(${jobId}, ${state}, ${message ?? ""}, ${detail}, ${where})`;
     return "ended";
   }
 }
