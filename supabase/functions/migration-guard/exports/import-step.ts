@@ -1,2 +1,109 @@
-import type { StepOutcome, Transfer } from "./transfer.ts";
-export const importStep = (_: Transfer): Promise<StepOutcome> => Promise.resolve("ended");
+import type postgres from "postgres";
+import { ChunkError } from "./chunk-error.ts";
+import type { ChunkRecord } from "./chunk-record.ts";
+import { copyIn } from "./copy-in.ts";
+import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
+import { readExport } from "./read-export.ts";
+import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
+import { unseal } from "./unseal.ts";
+
+type ImportJob = {
+  export: string;
+  target: string;
+  expected_manifest: string | null;
+  /** SHA-256 of the export's `SHA256SUMS`, where the database knows it. */
+  sums_sha256: string | null;
+  is_begun: boolean;
+};
+
+type Claim =
+  | { state: "ended" | "waiting" }
+  | { state: "claimed"; number: number; object: string; statement: string; record: ChunkRecord };
+
+/**
+ * Does the next piece of an import: reads what there is and has the database make room for it or, when that is done, loads a chunk, in
+ * a transaction of its own. A function that is lost costs the chunk that it had. Any number of functions may work on one import.
+ *
+ * @throws {TransferError | ChunkError | ObjectStoreError} What makes the job fail; so does an error of the database.
+ */
+export async function importStep(transfer: Transfer): Promise<StepOutcome> {
+  const { sql, jobId } = transfer;
+  const [job] = await sql<[ImportJob?]>`
+    select j.parameters ->> 'export' as export, j.parameters ->> 'target' as target,
+      j.parameters ->> 'expected_manifest' as expected_manifest,
+      (migration_guard.registered_export(j.parameters ->> 'export')).sums_sha256,
+      exists (select from migration_guard.import_chunks as c where c.job_id = j.id) as is_begun
+    from migration_guard.jobs as j
+    where j.id = ${jobId} and j.kind = 'import' and j.status = 'running' and j.run_by = 'function'`;
+  if (!job) return "ended";
+  const store = await transfer.openStore(job.target);
+  return job.is_begun ? await loadChunk(transfer, store, job) : await begin(transfer, store, job);
+}
+
+async function begin({ sql, jobId, identities }: Transfer, store: ObjectStore, job: ImportJob): Promise<StepOutcome> {
+  const manifest = await readExport(store, {
+    id: job.export,
+    identities,
+    sumsSha256: job.sums_sha256,
+    expectedManifest: job.expected_manifest,
+  });
+  const wanted = {
+    manifest: manifest.manifest,
+    backup: { backup_id: manifest.backup.backup_id },
+    tables: manifest.tables.map(({ name, columns }) => ({ name, columns })),
+    chunks: manifest.chunks,
+  };
+  const [{ begun }] = await sql.begin(async (transaction) => {
+    // Many tables take a while.
+    await transaction`set local statement_timeout = 0`;
+    return await transaction<[{ begun: boolean }]>`
+      select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)}) as begun`;
+  });
+  return begun ? { bytes: 0 } : "ended";
+}
+
+async function loadChunk(
+  { sql, jobId, identities }: Transfer,
+  store: ObjectStore,
+  job: ImportJob,
+): Promise<StepOutcome> {
+  try {
+    return await sql.begin("isolation level read committed", async (transaction) => {
+      const [claim] = await transaction<[Claim]>`select * from migration_guard.claim_import_chunk(${jobId})`;
+      if (claim.state !== "claimed") return claim.state;
+      const { number, object, statement, record } = claim;
+      const blocks = await readChunk(store, `${job.export}/${object}`, record, identities);
+      const rows = await copyIn(transaction, statement, blocks);
+      await transaction`select migration_guard.finish_import_chunk(${jobId}, ${number}, ${rows})`;
+      return { bytes: record.bytes.text };
+    });
+  } catch (error) {
+    // Where it was cancelled meanwhile, its tables may be gone.
+    if (isPostgresError(error) && !await isRunning(sql, jobId)) return "ended";
+    throw isPostgresError(error) && /^(22|23)/.test(error.code)
+      ? new TransferError("import_damaged", `A chunk has rows that its table does not take (SQLSTATE ${error.code}).`)
+      : error;
+  }
+}
+
+/** The text of a chunk, when all of it has been checked. */
+async function readChunk(store: ObjectStore, name: string, record: ChunkRecord, identities: readonly string[]) {
+  try {
+    return await unseal(await store.get(name, record.bytes.stored), record, identities);
+  } catch (error) {
+    if (error instanceof ObjectStoreError && error.code === "object_too_large") {
+      throw new TransferError("chunk_altered", `${name} is larger than its record says.`);
+    }
+    throw error instanceof ChunkError ? new TransferError(error.code, `${name}: ${error.message}`) : error;
+  }
+}
+
+// Not by its class, which the driver does not name where it is imported as a type.
+const isPostgresError = (error: unknown): error is postgres.PostgresError =>
+  error instanceof Error && error.name === "PostgresError";
+
+async function isRunning(sql: postgres.Sql, jobId: string): Promise<boolean> {
+  const [job] = await sql`
+    select from migration_guard.jobs as j where j.id = ${jobId} and j.status = 'running' and j.run_by = 'function'`;
+  return job !== undefined;
+}
