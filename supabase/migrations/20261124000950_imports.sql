@@ -24,19 +24,6 @@ as $$ select 'migration_import_' || left(job_id::text, 8) $$;
 comment on function migration_guard.import_schema_name(uuid) is
   'The schema into which a job loads what it imports, until that is a backup.';
 
-create function migration_guard.registered_export(export text, out target text, out sums_sha256 text)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if to_regclass('migration_guard.exports') is not null then
-    execute 'select e.target, e.sums_sha256 from migration_guard.exports as e where e.id = $1' into target, sums_sha256 using export;
-  end if;
-end
-$$;
-comment on function migration_guard.registered_export(text) is
-  'Where an export is that this database has made, and the SHA-256 of its SHA256SUMS; nulls where it has not.';
-
 create function migration_guard.enqueue_import(
   export text, version text, target text default null, expected_manifest text default null,
   actor text default session_user, request_id text default null
@@ -46,7 +33,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   schema_name constant text := migration_guard.backup_schema_name(version);
-  chosen constant text := coalesce(target, (migration_guard.registered_export(export)).target, 'supabase');
+  chosen constant text := coalesce(target, (select e.target from migration_guard.exports as e where e.id = export), 'supabase');
   job migration_guard.jobs;
 begin
   if coalesce(export !~ '^(v[0-9]+([.][0-9]+)?|[0-9]{14})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', true) then
@@ -240,7 +227,6 @@ begin
   select j.* into job from migration_guard.jobs as j where j.id = begin_import.id and j.kind = 'import' for update;
   if (job.status, job.run_by) is distinct from ('running', 'function') then return false; end if;
   if exists (select from migration_guard.import_chunks as c where c.job_id = job.id) then return true; end if;
-  perform migration_guard.lift_transaction_timeout();
   perform migration_guard.assert_importable(manifest);
   perform migration_guard.create_import_tables(schema_name, manifest -> 'tables');
   perform migration_guard.assert_import_columns(schema_name, manifest -> 'tables');
@@ -268,14 +254,10 @@ as $$
 declare
   chunk migration_guard.import_chunks;
 begin
-  perform migration_guard.lift_transaction_timeout();
-  -- As the texts of an export are written; and the store may be slow.
-  perform set_config(s.name, s.value, true)
-  from (values ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
-    ('lc_monetary', 'C'), ('xmloption', 'content'), ('row_security', 'off'), ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-    ('lock_timeout', '10s')) as s (name, value);
+  perform migration_guard.settle_for_transfer();
+  perform set_config('xmloption', 'content', true);
   state := 'ended';
-  if exists (select from migration_guard.jobs as j where j.id = claim_import_chunk.id and j.status = 'running' and j.run_by = 'function') then
+  if (migration_guard.get_transfer(id)).id is not null then
     select c.* into chunk from migration_guard.import_chunks as c
     where c.job_id = claim_import_chunk.id and c.done_at is null
     order by c.number for update skip locked limit 1;

@@ -20,7 +20,7 @@ export async function takeImport(
     select id from migration_guard.enqueue_import(${id}, ${version}, ${store.target}, ${
     expectedManifest ?? null
   }, 'default')`;
-  await sql`update migration_guard.jobs set status = 'running', attempts = 1, started_at = now() where id = ${job.id}`;
+  await sql`select migration_guard.take_transfers()`;
   return job.id;
 }
 
@@ -39,13 +39,9 @@ export async function tryImport(sql: postgres.Sql, id: string, options: ImportOp
     while (await importStep(transferOf(sql, jobId, options)) !== "ended");
   } catch (error) {
     const { code, message } = error as { code: string; message: string };
-    const [{ told }] = await sql<[{ told: string }]>`
-      select case when ${code} ~ '^[a-z_]+$' then ${code} else migration_guard.error_code(${code}) end as told`;
-    await sql`
-      update migration_guard.jobs set status = 'failed', finished_at = now(), error = ${
-      sql.json({ code: told, message })
-    }
-      where id = ${jobId}`;
+    if (/^[0-9A-Z]{5}$/.test(code)) {
+      await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${code}, ${message})`;
+    } else await sql`select migration_guard.fail_transfer(${jobId}, ${code}, ${message})`;
   }
   await work(sql);
   return lastJob(sql);

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type postgres from "postgres";
 import { copyOut } from "../../supabase/functions/migration-guard/exports/copy-out.ts";
+import { encrypt } from "../../supabase/functions/migration-guard/exports/encrypt.ts";
 import type { ObjectStore } from "../../supabase/functions/migration-guard/exports/object-store.ts";
 import { seal } from "../../supabase/functions/migration-guard/exports/seal.ts";
 import { sha256 } from "../../supabase/functions/migration-guard/exports/sha256.ts";
@@ -63,12 +64,7 @@ export async function draftExport(
   );
   const id = `${backup.row.migration_version}-20261129T113335Z-${randomBytes(4).toString("hex")}`;
   const tables = await sql<ManifestTable[]>`
-    select c.relname as name, null as source, 0 as rows, null as checksum, '[]'::jsonb as chunks, (
-      select coalesce(jsonb_agg(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
-        'collation', case when a.attcollation <> t.typcollation then format('%I.%I', l.collnamespace::regnamespace, l.collname) end)
-        order by a.attnum), '[]')
-      from pg_attribute as a join pg_type as t on t.oid = a.atttypid left join pg_collation as l on l.oid = a.attcollation
-      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+    select c.relname as name, null as source, 0 as rows, null as checksum, '[]'::jsonb as chunks, migration_guard.exported_columns(c.oid) as columns
     from pg_class as c
     where c.relnamespace = ${schema}::regnamespace and c.relkind = 'r' order by c.relname collate "C"`;
   const draft: Draft = {
@@ -96,7 +92,8 @@ export async function draftExport(
       set local bytea_output = hex; set local lc_monetary = 'C'`).simple();
     for (const table of draft.manifest.tables) {
       const statements = await transaction<{ text: string }[]>`
-        select migration_guard.chunk_statement(c.oid, p.first_block, p.end_block) as text
+        select migration_guard.chunk_statement(c.oid, format('(%s,0)', p.first_block)::tid,
+          case when p.end_block is not null then format('(%s,0)', p.end_block)::tid end) as text
         from (select to_regclass(format('%I.%I', ${schema}::text, ${table.name}::text))::oid as oid) as c
         cross join lateral migration_guard.plan_chunks(c.oid, ${targetBytes}) as p order by p.number`;
       for (const { text } of statements) {
@@ -127,9 +124,8 @@ export async function finishExport({ manifest, chunks, recipients }: Draft): Pro
   const suffix = recipients.length > 0 ? ".age" : "";
   const objects = new Map(chunks);
   objects.set(`restore.sql${suffix}`, bytesOf("-- not written here\n"));
-  const { body } = recipients.length > 0
-    ? await encrypted(JSON.stringify(manifest), recipients)
-    : { body: bytesOf(JSON.stringify(manifest)) };
+  const plain = bytesOf(JSON.stringify(manifest));
+  const body = recipients.length > 0 ? await encrypt(plain, recipients) : plain;
   objects.set(`manifest.json${suffix}`, body);
   writeSums(objects);
   return { id: manifest.export, objects };
@@ -144,13 +140,6 @@ export function writeSums(objects: Folder["objects"]): void {
 
 export async function storeExport(store: ObjectStore, { id, objects }: Folder): Promise<void> {
   for (const [name, body] of objects) await store.put(`${id}/${name}`, body);
-}
-
-async function encrypted(text: string, recipients: string[]) {
-  const { Encrypter } = await import("age-encryption");
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) encrypter.addRecipient(recipient);
-  return { body: await encrypter.encrypt(text) as Uint8Array<ArrayBuffer> };
 }
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text));

@@ -31,10 +31,9 @@ export async function importStep(transfer: Transfer): Promise<StepOutcome> {
   const [job] = await sql<[ImportJob?]>`
     select j.parameters ->> 'export' as export, j.parameters ->> 'target' as target,
       j.parameters ->> 'expected_manifest' as expected_manifest,
-      (migration_guard.registered_export(j.parameters ->> 'export')).sums_sha256,
+      (select e.sums_sha256 from migration_guard.exports as e where e.id = j.parameters ->> 'export') as sums_sha256,
       exists (select from migration_guard.import_chunks as c where c.job_id = j.id) as is_begun
-    from migration_guard.jobs as j
-    where j.id = ${jobId} and j.kind = 'import' and j.status = 'running' and j.run_by = 'function'`;
+    from migration_guard.get_transfer(${jobId}) as j where j.kind = 'import'`;
   if (!job) return "ended";
   const store = await transfer.openStore(job.target);
   return job.is_begun ? await loadChunk(transfer, store, job) : await begin(transfer, store, job);
@@ -55,7 +54,7 @@ async function begin({ sql, jobId, identities }: Transfer, store: ObjectStore, j
   };
   const [{ begun }] = await sql.begin(async (transaction) => {
     // Many tables take a while.
-    await transaction`set local statement_timeout = 0`;
+    await transaction`select migration_guard.settle_for_transfer()`;
     return await transaction<[{ begun: boolean }]>`
       select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)}) as begun`;
   });
@@ -103,7 +102,6 @@ const isPostgresError = (error: unknown): error is postgres.PostgresError =>
   error instanceof Error && error.name === "PostgresError";
 
 async function isRunning(sql: postgres.Sql, jobId: string): Promise<boolean> {
-  const [job] = await sql`
-    select from migration_guard.jobs as j where j.id = ${jobId} and j.status = 'running' and j.run_by = 'function'`;
+  const [job] = await sql`select from migration_guard.get_transfer(${jobId}) as j where j.id is not null`;
   return job !== undefined;
 }
