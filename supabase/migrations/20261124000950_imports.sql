@@ -173,7 +173,7 @@ begin
   perform migration_guard.close_schema(schema_name);
 exception when others then
   -- Of what the manifest asks for, and not of the database's state: what is wrong in a statement, or beyond a limit.
-  if sqlstate !~ '^(0A|22|42|54)' or wanted is null or sqlstate = '42501' then raise; end if;
+  if sqlstate !~ '^(0A|22|42|54)' or wanted is null then raise; end if;
   perform migration_guard.fail('manifest_invalid', format('The table %s of the export''s manifest cannot be made (SQLSTATE %s).', quote_ident(wanted ->> 'name'), sqlstate));
 end
 $$;
@@ -338,8 +338,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   copied record;
-  outside text;
+  found_names text;
 begin
+  -- What no checksum covers does not come along.
+  execute format($query$
+    select string_agg(quote_ident(c.relname), ', ' order by c.relname) from pg_catalog.pg_class as c
+    where c.relnamespace = to_regnamespace(quote_ident(%1$L)) and c.relkind = 'r' and c.relname <> all ('{objects_backup,dependencies_backup,tables_backup,backup_metadata}')
+      and c.relname not in (select t.backup_table from %1$I.tables_backup as t)$query$, schema_name) into found_names;
+  if found_names is not null then
+    perform migration_guard.fail('import_damaged', format('The export has tables that the backup did not record: %s.', found_names));
+  end if;
   execute format('alter table %I.tables_backup alter row_count set not null, alter source_checksum set not null, alter backup_checksum set not null', schema_name);
   -- Its comment tells how it is read.
   execute format('comment on table %1$I.objects_backup is %2$L', schema_name,
@@ -355,9 +363,9 @@ begin
   perform migration_guard.create_rebuild_script(schema_name);
   perform migration_guard.create_verification(schema_name);
   perform migration_guard.close_backup_schema(schema_name);
-  select string_agg(r, '; ') into outside from migration_guard.outside_references(schema_name) as r;
-  if outside is not null then
-    perform migration_guard.fail('import_damaged', format('The backup would not stand alone: %s.', outside));
+  select string_agg(r, '; ') into found_names from migration_guard.outside_references(schema_name) as r;
+  if found_names is not null then
+    perform migration_guard.fail('import_damaged', format('The backup would not stand alone: %s.', found_names));
   end if;
 exception when integrity_constraint_violation or not_null_violation or duplicate_table or duplicate_object or wrong_object_type then
   perform migration_guard.fail('import_damaged', format('The export is damaged: what it has is not what a backup can have (SQLSTATE %s).', sqlstate));
@@ -461,13 +469,14 @@ begin
     -- One that no job has made is somebody else's.
     continue when job.finished_at is null;
     begin
+      -- Whoever loads one has its row.
+      delete from migration_guard.import_chunks as c where c.job_id = job.id;
       select string_agg(format('%I.%I', leftover, c.relname), ', ') into tables
       from pg_class as c where c.relnamespace = to_regnamespace(quote_ident(leftover)) and c.relkind = 'r';
       if tables is not null then
         execute 'drop table ' || tables || ' restrict';
       end if;
       execute format('drop schema %I restrict', leftover);
-      delete from migration_guard.import_chunks as c where c.job_id = job.id;
     exception when lock_not_available or dependent_objects_still_exist or object_in_use or deadlock_detected then
       raise log 'migration_guard: % of job % could not be dropped yet: %', leftover, job.id, sqlerrm;
     end;

@@ -4,6 +4,7 @@ import type { ChunkRecord } from "./chunk-record.ts";
 import { copyIn } from "./copy-in.ts";
 import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { readExport } from "./read-export.ts";
+import { transact } from "./transact.ts";
 import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 import { unseal } from "./unseal.ts";
 
@@ -52,7 +53,7 @@ async function begin({ sql, jobId, identities }: Transfer, store: ObjectStore, j
     tables: manifest.tables.map(({ name, columns }) => ({ name, columns })),
     chunks: manifest.chunks,
   };
-  const [{ begun }] = await sql.begin(async (transaction) => {
+  const [{ begun }] = await transact(sql, async (transaction) => {
     // Many tables take a while.
     await transaction`select migration_guard.settle_for_transfer()`;
     return await transaction<[{ begun: boolean }]>`
@@ -66,22 +67,26 @@ async function loadChunk(
   store: ObjectStore,
   job: ImportJob,
 ): Promise<StepOutcome> {
+  return await transact(sql, async (transaction, meanwhile) => {
+    const [claim] = await transaction<[Claim]>`select * from migration_guard.claim_import_chunk(${jobId})`;
+    if (claim.state !== "claimed") return claim.state;
+    const { number, object, statement, record } = claim;
+    const blocks = await meanwhile(readChunk(store, `${job.export}/${object}`, record, identities));
+    const rows = await load(transaction, statement, blocks);
+    await transaction`select migration_guard.finish_import_chunk(${jobId}, ${number}, ${rows})`;
+    return { bytes: record.bytes.text };
+  });
+}
+
+/** Loads the rows of a chunk, and gives their number. */
+async function load(transaction: postgres.TransactionSql, statement: string, blocks: Uint8Array[]): Promise<number> {
   try {
-    return await sql.begin("isolation level read committed", async (transaction) => {
-      const [claim] = await transaction<[Claim]>`select * from migration_guard.claim_import_chunk(${jobId})`;
-      if (claim.state !== "claimed") return claim.state;
-      const { number, object, statement, record } = claim;
-      const blocks = await readChunk(store, `${job.export}/${object}`, record, identities);
-      const rows = await copyIn(transaction, statement, blocks);
-      await transaction`select migration_guard.finish_import_chunk(${jobId}, ${number}, ${rows})`;
-      return { bytes: record.bytes.text };
-    });
+    return await copyIn(transaction, statement, blocks);
   } catch (error) {
-    // Where it was cancelled meanwhile, its tables may be gone.
-    if (isPostgresError(error) && !await isRunning(sql, jobId)) return "ended";
-    throw isPostgresError(error) && /^(22|23)/.test(error.code)
-      ? new TransferError("import_damaged", `A chunk has rows that its table does not take (SQLSTATE ${error.code}).`)
-      : error;
+    // What has to do with the values, and not with the server's state.
+    const { code } = error as { code?: unknown };
+    if (typeof code !== "string" || !/^2[23]...$/.test(code)) throw error;
+    throw new TransferError("import_damaged", `A chunk has rows that its table does not take (SQLSTATE ${code}).`);
   }
 }
 
@@ -95,13 +100,4 @@ async function readChunk(store: ObjectStore, name: string, record: ChunkRecord, 
     }
     throw error instanceof ChunkError ? new TransferError(error.code, `${name}: ${error.message}`) : error;
   }
-}
-
-// Not by its class, which the driver does not name where it is imported as a type.
-const isPostgresError = (error: unknown): error is postgres.PostgresError =>
-  error instanceof Error && error.name === "PostgresError";
-
-async function isRunning(sql: postgres.Sql, jobId: string): Promise<boolean> {
-  const [job] = await sql`select from migration_guard.get_transfer(${jobId}) as j where j.id is not null`;
-  return job !== undefined;
 }
