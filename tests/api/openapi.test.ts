@@ -49,6 +49,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups/{version}/restore-from-trash",
     "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
+    "POST /v1/imports",
     "POST /v1/plans/{version}/derive",
     "POST /v1/plans/{version}/preflight",
     "PUT /v1/keys/{name}",

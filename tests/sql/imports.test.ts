@@ -151,8 +151,11 @@ describe("a backup that is imported", () => {
       expect(await tryImport(other.sql, id, { store })).toMatchObject({ status: "succeeded", error: null });
       expect(await failedChecks(other.sql)).toEqual([]);
       expect((await diff(other.sql)).objects).toEqual([]);
-      await migrate(other.sql);
-      expect((await diff(other.sql)).objects).not.toEqual([]);
+      await other.sql`create policy "mine" on public.profiles for select using (true)`;
+      await other.sql`update public.profiles set email = 'x' || email`;
+      await rollBack(other.sql, "v10", { data: "restore", drop_new: "all" });
+      expect((await diff(other.sql)).objects).toEqual([]);
+      expect(await tableRows(other.sql, "public")).toEqual(await tableRows(sql, "public"));
       const oids = (sql: postgres.Sql) => sql`select 'public.profiles'::regclass::oid as oid`;
       expect(await oids(other.sql)).not.toEqual(await oids(sql));
     } finally {
@@ -190,6 +193,32 @@ describe("a backup that is imported", () => {
     expect(await lastJob(sql)).toMatchObject({ error: null, status: "succeeded" });
     // In the trash it is still there.
     expect(await tryImport(sql, id, { store })).toMatchObject({ error: { code: "backup_exists" } });
+  });
+
+  test("has columns of all of Postgres's types, with measures and collations, and names of any kind", async ({ database: { sql }, store }) => {
+    const [made] = await sql<[{ columns: string }]>`
+      select string_agg(format('%I %s', 'c"' || row_number, type), ', ' order by row_number) as columns from (
+        select row_number() over (order by t.oid), format_type(t.oid, -1) as type from pg_type as t
+        where t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm') and t.typrelid = 0
+          and t.typname !~ '^_?(pg_node_tree|pg_ndistinct|pg_dependencies|pg_mcv_list|pg_brin.*|gtsvector|oidvector|int2vector)$'
+      ) as t`;
+    const name = 'a "table"; drop schema public; --\n%s %I é';
+    await sql.unsafe(`create table public."${name.replaceAll('"', '""')}" (id int primary key, ${made.columns},
+      "select" numeric(5,2), "; --" numeric(7,-2), "a\nb" varchar(3)[], "%I" bit varying(3), i interval day to second(3), y interval year to month,
+      t timestamp(3) with time zone[], z time(0) without time zone, b bpchar, k "char", n name, x bit(8), collated text collate "C", posix varchar(9) collate "POSIX")`);
+    await sql.unsafe(`insert into public."${name.replaceAll('"', '""')}" (id, "a\nb", t, collated, i) values
+      (1, '{a,null,"b,c"}', '{2026-01-01 00:00:00.123+00,infinity}', E'\\\\N\\t\\n', '1 day 00:00:00.5'), (2, null, null, '', null)`);
+    await sql`create table public."select" ()`;
+    await sql`insert into public."select" default values`;
+    await backUp(sql, "v10", { tables: "*" });
+    const before = await tableRows(sql, schema);
+    const draft = await draftExport(sql, schema);
+    await storeExport(store, await finishExport(draft));
+    await remove(sql);
+    expect(await tryImport(sql, draft.manifest.export, { store })).toMatchObject({ error: null, status: "succeeded" });
+    expect(await failedChecks(sql)).toEqual([]);
+    expect(await tableRows(sql, schema)).toEqual(before);
+    expect(await diff(sql)).toMatchObject({ is_clean: true });
   });
 
   test("does not make another backup look stale while it is loaded", async ({ example: { sql }, store }) => {

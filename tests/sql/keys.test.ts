@@ -190,6 +190,7 @@ const calls: [needed: string, call: string][] = [
   ["admin", `plan_cleanup('v10', $1)`],
   ["admin", `delete_backup('v10', 'migration_backup_v10', 'token', $1)`],
   ["admin", `restore_from_trash('v10', $1)`],
+  ["admin", `create_import('v10.0-20261129T113335Z-8f3a2b1c', 'v10', $1)`],
   ["admin", `list_keys('{}', $1)`],
   ["admin", `get_key('default', $1)`],
   ["admin", `put_key('x', 'admin', $1)`],
