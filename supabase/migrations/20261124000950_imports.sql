@@ -214,7 +214,7 @@ $$;
 comment on function migration_guard.assert_import_columns(text, jsonb) is
   'Raises manifest_invalid where the tables of an import have other columns than its manifest says, or columns of types that are not Postgres''s own.';
 
-create function migration_guard.begin_import(id uuid, manifest jsonb) returns boolean
+create function migration_guard.begin_import(id uuid, manifest jsonb) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
@@ -223,10 +223,12 @@ declare
   schema_name constant text := migration_guard.import_schema_name(id);
   job migration_guard.jobs;
 begin
-  -- Of two functions that begin at once the second waits here, and finds it begun.
-  select j.* into job from migration_guard.jobs as j where j.id = begin_import.id and j.kind = 'import' for update;
-  if (job.status, job.run_by) is distinct from ('running', 'function') then return false; end if;
-  if exists (select from migration_guard.import_chunks as c where c.job_id = job.id) then return true; end if;
+  if (migration_guard.get_transfer(id)).id is null then return 'ended'; end if;
+  select j.* into job from migration_guard.jobs as j where j.id = begin_import.id and j.kind = 'import' for update skip locked;
+  if job.id is null then return 'waiting'; end if;
+  -- Whoever had it until now may have begun, or ended it.
+  if (job.status, job.run_by) is distinct from ('running', 'function') then return 'ended'; end if;
+  if exists (select from migration_guard.import_chunks as c where c.job_id = job.id) then return 'begun'; end if;
   perform migration_guard.assert_importable(manifest);
   perform migration_guard.create_import_tables(schema_name, manifest -> 'tables');
   perform migration_guard.assert_import_columns(schema_name, manifest -> 'tables');
@@ -237,12 +239,12 @@ begin
   update migration_guard.jobs as j
   set parameters = j.parameters || jsonb_build_object('backup_id', manifest -> 'backup' -> 'backup_id', 'manifest', manifest -> 'manifest')
   where j.id = job.id;
-  return true;
+  return 'begun';
 end
 $$;
 comment on function migration_guard.begin_import(uuid, jsonb) is
-  'Makes the schema that a running import is loaded into, and writes down its chunks, once. False where the job has ended, or is the
-worker''s by now. Raises manifest_invalid, and then nothing was made.';
+  'Makes the schema that a running import is loaded into, and writes down its chunks, once: it is begun, or somebody else is at it
+(waiting), or the job has ended. Raises manifest_invalid, and then nothing was made.';
 
 -- Loading --------------------------------------------------------------------------------------------------------------
 

@@ -253,6 +253,7 @@ test.for(["MG013", "MG022", "P0001", "23514", "42501"])(
         ["GET", "/v1/backups/v1/rollback-plan?data=restore", {}],
         ["POST", "/v1/backups/v1/rollback", { json: { ...rollback, rehearse: true }, wait: 5 }],
         ["POST", "/v1/backups/v1/rollback", { json: rollback, wait: 5 }],
+        ["POST", "/v1/imports", { json: { export: "v1.0-20261129T113335Z-8f3a2b1c", into: "v3" }, wait: 5 }],
         ["GET", "/v1/backups/v1/cleanup-plan", {}],
         ["DELETE", "/v1/backups/v1", { json: { confirm: "migration_backup_v1", token: "x" } }],
         ["GET", "/v1/jobs", {}],

@@ -200,6 +200,7 @@ describe("a backup that is imported", () => {
       select string_agg(format('%I %s', 'c"' || row_number, type), ', ' order by row_number) as columns from (
         select row_number() over (order by t.oid), format_type(t.oid, -1) as type from pg_type as t
         where t.typnamespace = 'pg_catalog'::regnamespace and t.typtype in ('b', 'r', 'm') and t.typrelid = 0
+          and not exists (select from pg_type as e where e.oid = t.typelem and e.typtype in ('c', 'p'))
           and t.typname !~ '^_?(pg_node_tree|pg_ndistinct|pg_dependencies|pg_mcv_list|pg_brin.*|gtsvector|oidvector|int2vector)$'
       ) as t`;
     const name = 'a "table"; drop schema public; --\n%s %I é';
@@ -695,6 +696,20 @@ describe("an import that is under way", () => {
     await work(sql);
     expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
     expect(await failedChecks(sql)).toEqual([]);
+  });
+
+  test("is begun by one of those who would at once", async ({ example: { sql, connect }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    const other = connect();
+    await connect().begin(async (first) => {
+      await first`select from migration_guard.jobs where id = ${jobId} for update`;
+      expect(await importStep(transferOf(other, jobId, { store }))).toBe("waiting");
+    });
+    const transfers = [1, 2, 3].map(() => transferOf(connect(), jobId, { store }));
+    const outcomes = await Promise.all(transfers.map(importStep));
+    expect(outcomes).toContainEqual({ bytes: 0 });
+    expect((await leftovers(sql)).schemas).toHaveLength(1);
   });
 
   test("is shared by several functions, and ends once", async ({ example: { sql, connect }, store }) => {

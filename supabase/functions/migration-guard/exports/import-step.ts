@@ -53,13 +53,13 @@ async function begin({ sql, jobId, identities }: Transfer, store: ObjectStore, j
     tables: manifest.tables.map(({ name, columns }) => ({ name, columns })),
     chunks: manifest.chunks,
   };
-  const [{ begun }] = await transact(sql, async (transaction) => {
+  const [{ state }] = await transact(sql, async (transaction) => {
     // Many tables take a while.
     await transaction`select migration_guard.settle_for_transfer()`;
-    return await transaction<[{ begun: boolean }]>`
-      select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)}) as begun`;
+    return await transaction<[{ state: "begun" | "waiting" | "ended" }]>`
+      select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)}) as state`;
   });
-  return begun ? { bytes: 0 } : "ended";
+  return state === "begun" ? { bytes: 0 } : state;
 }
 
 async function loadChunk(
