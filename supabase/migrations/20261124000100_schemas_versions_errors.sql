@@ -114,6 +114,8 @@ select * from (values
   ('MG045', 'export_not_found'),
   ('MG046', 'export_in_use'),
   ('MG047', 'row_too_large'),
+  ('MG050', 'import_damaged'),
+  ('MG051', 'manifest_invalid'),
   -- Postgres's own states that a caller can do something about.
   ('23514', 'check_violation'),
   ('40P01', 'deadlock'),

@@ -57,7 +57,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with passing as materialized (
-    select n.oid from pg_namespace as n where n.nspname ~ '^(pg_temp|pg_toast_temp|migration_backup|migration_trash)_'
+    select n.oid from pg_namespace as n where n.nspname ~ '^(pg_temp|pg_toast_temp|migration_backup|migration_trash|migration_import)_'
   ), named as materialized (
     select c.oid, c.reltoastrelid from pg_class as c where c.relnamespace in (select p.oid from passing as p)
   ), relations as materialized (
@@ -84,7 +84,7 @@ as $$
   union all select o.tableoid, o.oid from pg_publication_rel as o where o.prrelid in (select r.oid from relations as r)
 $$;
 comment on function migration_guard.passing_objects() is
-  'What comes and goes without a migration: temporary objects, and the schemas of backups with what is in them, by name. Not what is elsewhere
+  'What comes and goes without a migration: temporary objects, and the schemas of backups and imports with what is in them, by name. Not what is elsewhere
 and goes with them, as a partition does.';
 
 create function migration_guard.catalog_fingerprint() returns text

@@ -60,7 +60,7 @@ create function migration_guard.is_reserved_schema(name text) returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select name ~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash)_)'
+  select name ~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash|import)_)'
 $$;
 comment on function migration_guard.is_reserved_schema(text) is
   'Whether a schema is the system''s or the product''s own, backups included, and so none that a migration is planned for.';

@@ -66,7 +66,7 @@ as $$
     union all
     select jsonb_build_object('job', j.id, 'kind', j.kind, 'status', j.status)
     from migration_guard.jobs as j
-    where j.version = plan.version and j.kind in ('backup', 'cleanup') and j.status in ('queued', 'running')
+    where j.version = plan.version and j.kind in ('backup', 'cleanup', 'import') and j.status in ('queued', 'running')
   ) as f
 $$;
 comment on function migration_guard.preflight_backup(migration_guard.plans) is
@@ -522,7 +522,7 @@ as $$
     join pg_language as l on l.oid = p.prolang
     join pg_namespace as n on n.oid = p.pronamespace
     where l.lanname not in ('c', 'internal') and p.prosqlbody is null
-      and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash)_)'
+      and n.nspname !~ '^(pg_|information_schema$|migration_guard(_api)?$|migration_(backup|trash|import)_)'
       and p.oid not in (select r.oid from migration_guard.replaced_routines(read) as r)
       and not migration_guard.is_extension_member('pg_proc'::regclass, p.oid)
     union all

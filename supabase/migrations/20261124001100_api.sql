@@ -445,6 +445,24 @@ $$;
 comment on function migration_guard_api.delete_backup(text, text, text, text, text, text, jsonb) is
   'DELETE /v1/backups/{version}. Raises backup_not_found, backup_in_progress, invalid_parameter, or cleanup_refused with every guard.';
 
+create function migration_guard_api.create_import(
+  export text, version text, actor text, target text default null, expected_manifest text default null,
+  request_id text default null, idempotency_key text default null
+)
+returns migration_guard_api.job
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select migration_guard.require_change(actor, 'admin');
+  select migration_guard.show_job(migration_guard.audited(coalesce(
+    migration_guard.repeated_job(actor, idempotency_key, r.request),
+    migration_guard.remember_request(migration_guard.enqueue_import(export, version, target, expected_manifest, actor, request_id), idempotency_key, r.request)),
+    'import', actor, jsonb_build_object('export', export, 'target', target, 'expected_manifest', expected_manifest)), actor)
+  from (select jsonb_build_array('import', migration_guard.normalize_version(version), export, target, expected_manifest) as request) as r;
+$$;
+comment on function migration_guard_api.create_import(text, text, text, text, text, text, text) is
+  'POST /v1/imports. Raises invalid_version, invalid_parameter, backup_exists or backup_in_progress.';
+
 create function migration_guard_api.restore_from_trash(version text, actor text, backup_id uuid default null) returns migration_guard_api.backup
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp

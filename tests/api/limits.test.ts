@@ -96,6 +96,7 @@ test("each operation that changes something says that it is limited, and is; no 
     "POST /v1/backups/{version}/restore-from-trash",
     "POST /v1/backups/{version}/rollback",
     "POST /v1/backups/{version}/verify",
+    "POST /v1/imports",
     "PUT /v1/keys/{name}",
     "PUT /v1/plans/{version}",
   ]);

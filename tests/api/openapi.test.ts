@@ -58,6 +58,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "POST /v1/backups/{version}/verify",
     "POST /v1/exports/{id}/resume",
     "POST /v1/exports/{id}/verify",
+    "POST /v1/imports",
     "POST /v1/plans/{version}/derive",
     "POST /v1/plans/{version}/preflight",
     "PUT /v1/keys/{name}",

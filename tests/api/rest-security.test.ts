@@ -111,7 +111,7 @@ const neededRole: Record<string, Role | "any"> = {
   ...{ put_plan: "operator", verify_backup: "operator" },
   ...{ delete_backup: "admin", delete_key: "admin", get_audit_head: "admin", get_key: "admin", list_audit: "admin" },
   ...{ list_keys: "admin", plan_cleanup: "admin", put_key: "admin", roll_back: "admin", verify_audit: "admin" },
-  ...{ restore_from_trash: "admin", admit_change: "any", count_refusals: "any" },
+  ...{ create_import: "admin", restore_from_trash: "admin", admit_change: "any", count_refusals: "any" },
   ...{ get_backup: "any", get_checklist: "any", get_job: "any", get_metrics: "any", get_plan: "any" },
   ...{ get_readiness: "any", get_role: "any", list_backups: "any", list_jobs: "any", list_names: "any" },
   ...{ list_plans: "any", record_refusal: "any", record_webhook: "any", take_webhooks: "any" },

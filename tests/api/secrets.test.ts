@@ -139,6 +139,7 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
   await call("PUT", "/v1/plans/v12", { json: { tables: ["people"], notify_url: `http://user:${stray}@127.0.0.1/` } });
   await call("POST", "/v1/plans/v10/derive", { ...file, body: `${migration} select '${stray}` });
   await call("POST", "/v1/backups", { body: `{"version": "${stray}`, headers: { "content-type": "application/json" } });
+  await call("POST", "/v1/imports", { json: { export: stray, into: "v10", target: stray } });
   await call("DELETE", `/v1/jobs/${job.id}`);
   const { json: planAgain } = await succeed("GET", "/v1/backups/v10/cleanup-plan");
   await succeed("DELETE", "/v1/backups/v10", { json: { ...cleanup, token: planAgain.token }, wait });
@@ -253,6 +254,7 @@ test.for(["MG013", "MG022", "P0001", "23514", "42501"])(
         ["GET", "/v1/backups/v1/rollback-plan?data=restore", {}],
         ["POST", "/v1/backups/v1/rollback", { json: { ...rollback, rehearse: true }, wait: 5 }],
         ["POST", "/v1/backups/v1/rollback", { json: rollback, wait: 5 }],
+        ["POST", "/v1/imports", { json: { export: "v1.0-20261129T113335Z-8f3a2b1c", into: "v3" }, wait: 5 }],
         ["GET", "/v1/backups/v1/cleanup-plan", {}],
         ["DELETE", "/v1/backups/v1", { json: { confirm: "migration_backup_v1", token: "x" } }],
         ["GET", "/v1/jobs", {}],

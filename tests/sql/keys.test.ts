@@ -196,6 +196,7 @@ const calls: [needed: string, call: string][] = [
   ["operator", `verify_export('${exportId}', false, $1)`],
   ["admin", `plan_export_removal('${exportId}', $1)`],
   ["admin", `delete_export('${exportId}', '${exportId}', 'token', $1)`],
+  ["admin", `create_import('v10.0-20261129T113335Z-8f3a2b1c', 'v10', $1)`],
   ["admin", `list_keys('{}', $1)`],
   ["admin", `get_key('default', $1)`],
   ["admin", `put_key('x', 'admin', $1)`],

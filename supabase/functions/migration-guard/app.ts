@@ -26,6 +26,7 @@ import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
 import { exports } from "./routes/exports.ts";
 import { health } from "./routes/health.ts";
+import { imports } from "./routes/imports.ts";
 import { jobEvents } from "./routes/job-events.ts";
 import { jobs } from "./routes/jobs.ts";
 import { keys } from "./routes/keys.ts";
@@ -133,6 +134,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   exports(app, environment);
   diff(app);
   rollback(app);
+  imports(app);
   jobs(app);
   jobEvents(app, url);
   keys(app, keyNames(environment));

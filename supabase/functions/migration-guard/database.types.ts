@@ -65,6 +65,24 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      "create_import": {
+        Args: {
+          "actor": string;
+          "expected_manifest"?: string;
+          "export": string;
+          "idempotency_key"?: string;
+          "request_id"?: string;
+          "target"?: string;
+          "version": string;
+        };
+        Returns: Database["migration_guard_api"]["CompositeTypes"]["job"];
+        SetofOptions: {
+          from: "*";
+          to: "job";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       "delete_backup": {
         Args: {
           "actor": string;

@@ -1,4 +1,3 @@
-import { Decrypter } from "age-encryption";
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
@@ -7,6 +6,7 @@ import { assertStored } from "./assert-stored.ts";
 import { ChunkError } from "./chunk-error.ts";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { countRows } from "./count-rows.ts";
+import { decrypt } from "./decrypt.ts";
 import { sha256 } from "./sha256.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -28,24 +28,6 @@ export async function unseal(stored: Bytes, record: ChunkRecord, identities: rea
   }
   return await decompress(compressed, record);
 }
-
-async function decrypt(stored: Bytes, identities: readonly string[]): Promise<Bytes> {
-  if (!isAgeFile(stored)) throw ChunkError.altered("stored", "no age file");
-  if (identities.length === 0) throw ChunkError.identityMissing();
-  const decrypter = new Decrypter();
-  for (const identity of identities) decrypter.addIdentity(identity);
-  try {
-    return await decrypter.decrypt(stored) as Bytes;
-  } catch (error) {
-    // The package (0.3.1) has no codes.
-    if ((error as Error).message.startsWith("no identity matched")) {
-      throw ChunkError.identityWrong();
-    }
-    throw ChunkError.altered("stored", "a broken age file");
-  }
-}
-
-const isAgeFile = (bytes: Bytes) => new TextDecoder().decode(bytes.subarray(0, 22)) === "age-encryption.org/v1\n";
 
 /** The sum of what is compressed says nothing of how long it becomes, where chunk and record were made to deceive. */
 async function decompress(compressed: Bytes, record: ChunkRecord): Promise<Bytes[]> {
