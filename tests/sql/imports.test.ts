@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import type postgres from "postgres";
 import { describe, expect } from "vitest";
@@ -32,13 +33,6 @@ const test = base.extend("store", { scope: "file" }, async ({}, { onCleanup }) =
   return s3Store("offsite", s3.target, { maxAttempts: 3, pause: 10 });
 });
 
-/** One database for all that is refused, since that leaves nothing. */
-const made = test.extend("made", { scope: "file" }, async ({}, { onCleanup }) => {
-  const database = await createDatabase("with_example");
-  onCleanup(database.drop);
-  return database;
-});
-
 /** Drops a backup's schema, as a cleanup at once would. */
 async function remove(sql: postgres.Sql, name = schema) {
   await sql.unsafe(`drop schema ${name} cascade`);
@@ -67,6 +61,24 @@ async function exportExample(
   await storeExport(store, folder);
   await remove(sql);
   return { id: folder.id, manifest: result.manifest as string, draft, folder };
+}
+
+/** One database, without a backup, for all that is refused, since that leaves nothing; and what an export of it would be. */
+const made = test.extend("made", { scope: "file" }, async ({ store }, { onCleanup }) => {
+  const database = await createDatabase("with_example");
+  onCleanup(database.drop);
+  return { sql: database.sql, ...await exportExample(database.sql, store) };
+});
+
+/** Writes an export once more, as another one, as `change` has made it. */
+async function exportAgain(store: ObjectStore, draft: Draft, change: (draft: Draft) => unknown = () => {}) {
+  const manifest = structuredClone(draft.manifest);
+  manifest.export = manifest.export.replace(/.{8}$/, randomBytes(4).toString("hex"));
+  const copy = { ...draft, manifest };
+  await change(copy);
+  const folder = await finishExport(copy);
+  await storeExport(store, folder);
+  return folder;
 }
 
 const migrate = (sql: postgres.Sql) =>
@@ -553,10 +565,10 @@ describe("an export that was made to deceive", () => {
     ["an id is none", "manifest_invalid", changed(({ manifest: { backup } }) => backup.backup_id = "1")],
   ];
 
-  made.for(cases)("%s: %s", async ([, code, options], { made: { sql }, store }) => {
+  made.for(cases)("%s: %s", async ([, code, { change, ...options }], { made: { sql, draft }, store }) => {
     const state = async () =>
       [...await tableRows(sql, "public"), ...await sql`select nspname from pg_namespace order by 1`].map(String);
-    const { id } = await exportExample(sql, store, options);
+    const { id } = options.rewrite ? await exportExample(sql, store, options) : await exportAgain(store, draft, change);
     const before = await state();
     expect(await tryImport(sql, id, { store })).toMatchObject({ status: "failed", error: { code } });
     expect(await leftovers(sql)).toEqual(nothing);
