@@ -1,5 +1,6 @@
 import type postgres from "postgres";
 import { importStep } from "../../supabase/functions/migration-guard/exports/import-step.ts";
+import { takeStep } from "../../supabase/functions/migration-guard/exports/take-step.ts";
 import type { ObjectStore } from "../../supabase/functions/migration-guard/exports/object-store.ts";
 import { lastJob, work } from "./backup.ts";
 
@@ -35,14 +36,7 @@ export const transferOf = (sql: postgres.Sql, jobId: string, { store, identities
 /** Does all steps of an import, and records what they fail with, as the function does; then has the worker do its part. */
 export async function tryImport(sql: postgres.Sql, id: string, options: ImportOptions) {
   const jobId = await takeImport(sql, id, options);
-  try {
-    while (await importStep(transferOf(sql, jobId, options)) !== "ended");
-  } catch (error) {
-    const { code, message } = error as { code: string; message: string };
-    if (/^[0-9A-Z]{5}$/.test(code)) {
-      await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${code}, ${message})`;
-    } else await sql`select migration_guard.fail_transfer(${jobId}, ${code}, ${message})`;
-  }
+  while (await takeStep(importStep, transferOf(sql, jobId, options)) !== "ended");
   await work(sql);
   return lastJob(sql);
 }

@@ -1,10 +1,9 @@
 import { delay } from "deno-std/async/delay.js";
 import type postgres from "postgres";
 import type { Environment } from "../environment.ts";
-import { logError } from "../log-error.ts";
-import { ChunkError } from "./chunk-error.ts";
-import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
+import type { ObjectStore } from "./object-store.ts";
 import { openStore } from "./open-store.ts";
+import { takeStep } from "./take-step.ts";
 import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 
 /**
@@ -85,31 +84,6 @@ async function isLarge(sql: postgres.Sql, jobId: string): Promise<boolean> {
     from migration_guard.jobs as j join migration_guard.export_chunks as c on c.export_id = j.parameters ->> 'export'
     where j.id = ${jobId}`;
   return is_large;
-}
-
-async function takeStep(step: (transfer: Transfer) => Promise<StepOutcome>, transfer: Transfer): Promise<StepOutcome> {
-  try {
-    return await step(transfer);
-  } catch (error) {
-    const { sql, jobId } = transfer;
-    if (error instanceof ObjectStoreError || error instanceof ChunkError || error instanceof TransferError) {
-      await sql`select migration_guard.fail_transfer(${jobId}, ${error.code}, ${error.message})`;
-      return "ended";
-    }
-    const { code: state, message, detail = null, where = null } = error as Partial<postgres.PostgresError>;
-    // A connection that is lost, or a server that stops, is no reason for a job to fail. No SQLSTATE begins with E.
-    if (typeof state === "string" && /^(CONNECT|E[A-Z]+$)/.test(state)) throw error;
-    if (typeof state !== "string" || !/^[0-9A-Z]{5}$/.test(state)) {
-      logError("transfer_failed", { job: jobId, error: (error as Error).name });
-      await sql`
-        select migration_guard.fail_transfer(${jobId}, 'internal_error', 'Something went wrong in the function; its log tells more.')`;
-      return "ended";
-    }
-    if (/^(08|57P|53300|40)/.test(state)) throw error;
-    await sql`
-      select migration_guard.fail_transfer_by_state(${jobId}, ${state}, ${message ?? ""}, ${detail}, ${where})`;
-    return "ended";
-  }
 }
 
 /** Opens each store once, and looks now and then whether its bucket is there and private. */
