@@ -142,7 +142,7 @@ describe("a store that fails", () => {
       await until(() => Promise.resolve(uploads(before, network).length > 2));
       network.loseAnswers(3);
       const id = await asked;
-      network.cutAnswers(1);
+      network.cutAnswers(4);
       await expectVerified(id);
     },
   );
