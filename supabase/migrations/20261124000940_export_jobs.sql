@@ -49,6 +49,7 @@ create table migration_guard.export_chunks (
   attempts int not null default 0,
   -- How often it was too large and was split, which nobody was lost by.
   splits int not null default 0,
+  begun_at timestamptz,
   object text,
   -- {rows, bytes, sha256}, both of these by stage.
   record jsonb,
@@ -289,9 +290,12 @@ begin
     return;
   end if;
   -- Committed before the chunk is written: so the names of all that may ever have been stored are known.
-  update migration_guard.export_chunks as c set attempts = c.attempts + 1
+  update migration_guard.export_chunks as c set attempts = c.attempts + 1, begun_at = clock_timestamp()
   from (
-    select w.number from migration_guard.export_chunks as w where w.export_id = export and w.done_at is null
+    select w.number from migration_guard.export_chunks as w
+    where w.export_id = export and w.done_at is null
+      -- Whoever has begun one holds it in a moment.
+      and (w.begun_at is null or w.begun_at < clock_timestamp() - interval '2 seconds')
     order by w.number for update skip locked limit 1
   ) as n
   where c.export_id = export and c.number = n.number
@@ -411,7 +415,7 @@ begin
   select chunk.export_id, max(c.number) + 1, chunk.table_name, chunk.relation, chunk.filenode, middle, chunk.end_row, chunk.estimated_bytes / 2
   from migration_guard.export_chunks as c where c.export_id = chunk.export_id;
   update migration_guard.export_chunks as c
-  set end_row = middle, estimated_bytes = c.estimated_bytes - c.estimated_bytes / 2, splits = c.splits + 1
+  set end_row = middle, estimated_bytes = c.estimated_bytes - c.estimated_bytes / 2, splits = c.splits + 1, begun_at = null
   where c.export_id = chunk.export_id and c.number = chunk.number;
 end
 $$;

@@ -142,7 +142,7 @@ describe("a store that fails", () => {
       await until(() => Promise.resolve(uploads(before, network).length > 2));
       network.loseAnswers(3);
       const id = await asked;
-      network.cutAnswers(1);
+      network.cutAnswers(4);
       await expectVerified(id);
     },
   );
@@ -347,6 +347,30 @@ test("a cancel ends an export at once, and it goes on when it is resumed", async
     status: 409,
     code: "export_in_use",
   });
+});
+
+test("a connection that is lost while a chunk is stored costs that chunk, and neither the job nor the function", async () => {
+  s3.delay(200);
+  const before = s3.requests.length;
+  const { json: job } = await api.call("POST", "/v1/backups/v1/exports", { json: { target: "offsite" } });
+  for (const count of [2, 5]) {
+    await until(() => Promise.resolve(uploads(before).length >= count));
+    await sql`
+      select pg_terminate_backend(pid, 5000) from pg_stat_activity
+      where datname = current_database() and application_name = 'migration-guard'`;
+  }
+  s3.delay(0);
+  const ended = await until(async () => {
+    const { json } = await api.call("GET", `/v1/jobs/${job.id}`);
+    return json.finished_at && json;
+  });
+  expect(ended).toMatchObject({ status: "succeeded", error: null });
+  const { export: id } = ended.result;
+  const tries = await sql<{ attempts: number }[]>`
+    select attempts from migration_guard.export_chunks where export_id = ${id} order by attempts desc`;
+  expect(tries.map(({ attempts }) => attempts).reduce((sum, one) => sum + one - 1, 0)).toBeLessThanOrEqual(2);
+  expect(tries[0]!.attempts).toBeGreaterThan(1);
+  await expectVerified(id);
 });
 
 describe("whoever asks", () => {

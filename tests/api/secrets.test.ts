@@ -1,3 +1,4 @@
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -16,6 +17,8 @@ const keys = {
 const stray = "sb_secret_MARKED_stray_0123456789";
 const token = await signToken({ role: "service_role", exp: Math.floor(Date.now() / 1000) + 3600 });
 const expired = await signToken({ role: "service_role", exp: 1 });
+const identity = await generateIdentity();
+const recipient = await identityToRecipient(identity);
 const bearer = (text: string) => ({ authorization: `Bearer ${text}` });
 
 /** Everything that is written down somewhere, while every operation is asked for with secrets that can be found again. */
@@ -38,13 +41,22 @@ async function startWithEverySink(onTestFinished: (end: () => Promise<void>) => 
 
   const receiver = createServer((_request, response) => void response.end()).listen(0, "127.0.0.1");
   await once(receiver, "listening");
-  const hook = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/MARKED-hook?secret=MARKED-of-the-hook`;
+  const receiverUrl = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+  const hook = `${receiverUrl}/MARKED-hook?secret=MARKED-of-the-hook`;
+  // It answers whatever is asked, and so anybody.
+  const offsite = { endpoint: receiverUrl, region: "auto", bucket: "offsite", access_key_id: "MARKED-id" };
   const stack = await startStack({
     port: await freePort(),
     databasePort: server.port,
     database: ownDatabase,
     secretKeys: keys,
     allowNet: ["127.0.0.1"],
+    environment: {
+      EXPORT_TARGETS: JSON.stringify({
+        offsite: { ...offsite, secret_access_key: "MARKED-key", session_token: "MARKED" },
+      }),
+      EXPORT_AGE_IDENTITIES: identity,
+    },
     onLog: (text) => void (sinks.functionLog += text),
   });
 
@@ -123,6 +135,22 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
   await succeed("POST", "/v1/backups/v10/verify", { wait });
   const { json: { token: cleanupToken } } = await succeed("GET", "/v1/backups/v10/cleanup-plan");
 
+  const { json: exporting } = await succeed("POST", "/v1/backups/v10/exports", {
+    json: { recipients: [recipient] },
+    wait,
+  });
+  const { export: exportId } = exporting.result;
+  await succeed("GET", "/v1/backups/v10/exports");
+  await succeed("GET", `/v1/exports/${exportId}`);
+  await succeed("POST", `/v1/exports/${exportId}/verify`, { wait });
+  await call("POST", `/v1/exports/${exportId}/resume`);
+  const { json: failing } = await call("POST", "/v1/backups/v10/exports", { json: { target: "offsite" }, wait });
+  expect(failing).toMatchObject({ status: "failed", error: { code: "bucket_public" } });
+  await call("POST", "/v1/backups/v10/exports", { json: { recipients: [identity] } });
+  const { json: { token: removalToken } } = await succeed("GET", `/v1/exports/${exportId}/removal-plan`);
+  await call("DELETE", `/v1/exports/${exportId}`, { json: { confirm: "no", token: removalToken } });
+  await succeed("DELETE", `/v1/exports/${exportId}`, { json: { confirm: exportId, token: removalToken }, wait });
+
   // Refused, and with secrets where none belong.
   const cleanup = { confirm: "migration_backup_v10", token: cleanupToken };
   await call("DELETE", "/v1/backups/v10", { json: cleanup, credentials: { apikey: keys.night_shift } });
@@ -156,7 +184,10 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
     .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
   const patterns = new Set(
     [...asked].map((one) =>
-      one.replace(job.id, "{id}").replace(/\/v1[0-2](?=\/|$)/, "/{version}").replace(/(\/v1\/keys\/).*/, "$1{name}")
+      one.replace(job.id, "{id}").replace(exportId, "{id}").replace(/\/v1[0-2](?=\/|$)/, "/{version}").replace(
+        /(\/v1\/keys\/).*/,
+        "$1{name}",
+      )
     ),
   );
   expect(operations.filter((operation) => !patterns.has(operation))).toEqual([]);
@@ -178,6 +209,8 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
     ...{ keys: "sb_secret_", legacy: signature(serviceRoleKey), token: signature(token), expired: signature(expired) },
     ...{
       cleanupToken,
+      removalToken,
+      identity,
       secondCleanupToken: planAgain.token,
       hook: "MARKED",
       webhookSecret: webhookSecret.slice(6),

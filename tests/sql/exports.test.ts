@@ -197,10 +197,13 @@ describe("isolates side by side", () => {
     const killed = expect(isolate(exportStep, victim, job, slow)).rejects.toThrow();
     await isHeld;
     await sql`select pg_terminate_backend(${pid}, 5000)`;
+    await killed;
+    // As the worker does with a connection that has failed: it would be opened anew, for statements without their transaction.
+    await victim.end({ timeout: 0 });
     await isolate(exportStep, other, job);
     // What was given up arrives after all.
     release();
-    await killed;
+    await until(async () => (await objectsOf(id)).includes("data/000007-1.copy.gz"));
     expect((await chunksOf(sql, id)).filter(({ attempts }) => attempts !== 1)).toMatchObject([
       { number: 7, attempts: 2, object: "data/000007-2.copy.gz" },
     ]);

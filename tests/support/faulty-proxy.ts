@@ -65,7 +65,7 @@ export async function startFaultyProxy(
       return;
     }
     outgoing.writeHead(answer.statusCode!, answer.rawHeaders);
-    if (cut > 0) {
+    if (cut > 0 && incoming.method !== "HEAD") {
       cut--;
       const [part] = await once(answer, "data") as [Buffer];
       answer.destroy();
