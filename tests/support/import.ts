@@ -38,9 +38,9 @@ export async function tryImport(sql: postgres.Sql, id: string, options: ImportOp
   try {
     while (await importStep(transferOf(sql, jobId, options)) !== "ended");
   } catch (error) {
-    const { code, message } = error as { code: string; message: string };
+    const { code, message, detail = null, where = null } = error as postgres.PostgresError;
     if (/^[0-9A-Z]{5}$/.test(code)) {
-      await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${code}, ${message})`;
+      await sql`select migration_guard.fail_transfer_by_state(${jobId}, ${code}, ${message}, ${detail}, ${where})`;
     } else await sql`select migration_guard.fail_transfer(${jobId}, ${code}, ${message})`;
   }
   await work(sql);
