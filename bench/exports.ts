@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import type postgres from "postgres";
 import { databaseUrl } from "../local/database-url.ts";
 import { connect } from "../local/database.ts";
-import { freePort } from "../local/edge-runtime.ts";
+import { deno, freePort, functionDirectory } from "../local/edge-runtime.ts";
 import { secretKeys } from "../local/keys.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 import { whyNoPgDump } from "../tests/support/pg-dump.ts";
@@ -68,6 +68,11 @@ const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
 const ended = new AbortController();
 const results = new Map<string, Result[]>();
+/** The upload is run by what runs the function. */
+const denoFlags = [
+  ...["run", "--no-prompt", "--quiet", "--cached-only", "--node-modules-dir=manual"],
+  ...[`--config=${join(functionDirectory, "deno.json")}`, "--allow-read", "--allow-net"],
+];
 /** Bytes of all rows as text. */
 let textBytes = 0;
 let hasImports = false;
@@ -157,9 +162,9 @@ async function measure() {
   const hasAge = spawnSync("age", ["--version"]).status === 0;
   const runs: Run[] = options.only.flatMap((target) => [
     () => measureExport(target, false),
-    ...(whyNot ? [] : [() => measurePeer(false)]),
+    ...(whyNot || target !== "offsite" ? [] : [() => measurePeer(false)]),
     () => measureExport(target, true),
-    ...(whyNot || !hasAge ? [] : [() => measurePeer(true)]),
+    ...(whyNot || !hasAge || target !== "offsite" ? [] : [() => measurePeer(true)]),
   ]);
   for (let round = 0; round < options.rounds; round++) {
     for (let turn = 0; turn < runs.length; turn++) {
@@ -263,14 +268,14 @@ async function measurePeer(isEncrypted: boolean): Promise<Record<string, Result>
   const stored = readdirSync(dump).reduce((sum, file) => sum + statSync(join(dump, file)).size, 0);
   const prefix = `dump-${Date.now()}`;
   const upload = join(import.meta.dirname, "put-parts.ts");
-  const { stdout } = await runProgram(process.execPath, [upload, dump, prefix, JSON.stringify(s3!.target)]);
-  const put: { bytes: number; cpu: number; peak: number } = JSON.parse(stdout);
-  if (put.bytes !== stored) throw new Error(`${put.bytes} bytes were put of ${stored}.`);
+  const put = await runProgram(deno, [...denoFlags, upload, dump, prefix, JSON.stringify(s3!.target)]);
+  if (Number(put.stdout) !== stored) throw new Error(`${put.stdout} bytes were put of ${stored}.`);
+  parts.push(put);
   rmSync(dump, { recursive: true });
   return {
     [name]: {
       milliseconds: performance.now() - begun,
-      cpu: parts.reduce((sum, { cpu }) => sum + cpu, put.cpu),
+      cpu: parts.reduce((sum, { cpu }) => sum + cpu, 0),
       // Of the dump, and of the upload.
       memory: [parts[0]!.peak, put.peak],
       stored,
@@ -281,7 +286,7 @@ async function measurePeer(isEncrypted: boolean): Promise<Record<string, Result>
 /** Runs a program, and looks at what it uses until it ends. */
 async function runProgram(command: string, args: string[]): Promise<{ cpu: number; peak: number; stdout: string }> {
   const child = spawn(command, args, {
-    env: { PATH: process.env.PATH },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],
     signal: ended.signal,
   });
@@ -336,8 +341,7 @@ function print(): boolean {
       `${memory.map((part) => part.toFixed(0)).join(", ")} MB`,
       show(of(all, ({ cpu }) => cpu / 1000), 1, " s"),
       show(of(all, ({ cpu, chunks }) => chunks && cpu / chunks), 0, " ms"),
-      hasCalls ? show(of(all, ({ cpu, calls }) => cpu / calls!.length), 0, " ms") : "",
-      hasCalls ? `${show(median(calls), 0)} / ${show(Math.max(...calls), 0)} ms (of ${all[0]!.calls!.length})` : "",
+      hasCalls ? `${show(median(calls), 0)}, ${show(Math.max(...calls), 0)} ms (of ${all[0]!.calls!.length})` : "",
       show(of(all, ({ stored }) => stored && stored / 2 ** 20), 0, " MB"),
     ];
   });
@@ -346,12 +350,12 @@ function print(): boolean {
     `Postgres ${process.env.POSTGRES_MAJOR ?? "17"}, ${availableParallelism()} cores, load ${load}; ` +
       `${megabytes.toFixed(0)} MB of text, rounds: ${options.rounds}\n`,
   );
-  const head = ["what", "time", "MB/s of text", "memory at most: begin, middle, end", "CPU", "per chunk", "per call"];
-  console.log(markdownTable([[...head, "calls: median / most", "stored"], ...rows]));
+  const head = ["what", "time", "MB/s of text", "memory at most: begin, middle, end", "CPU", "per chunk"];
+  console.log(markdownTable([[...head, "per call: median, most", "stored"], ...rows]));
   const ours = [...results].filter(([, all]) => all.every(({ calls }) => calls));
   const lines: Line[] = ours.flatMap(([what, all]) => {
     const peak = Math.max(...all.flatMap(({ memory }) => memory));
-    const each = of(all, ({ cpu, calls }) => cpu / calls!.length)!;
+    const call = Math.max(...all.flatMap(({ calls }) => calls!));
     return [
       {
         what: `${what}: memory at its highest`,
@@ -360,10 +364,10 @@ function print(): boolean {
         isMet: peak < targets.memory,
       },
       {
-        what: `${what}: CPU per call`,
-        figure: `${each.toFixed(0)} ms`,
+        what: `${what}: CPU of a call at most`,
+        figure: `${call.toFixed(0)} ms`,
         target: `under ${targets.call} ms`,
-        isMet: each < targets.call,
+        isMet: call < targets.call,
       },
     ];
   });
