@@ -4,8 +4,8 @@ import { type CopySession, runCopy } from "./run-copy.ts";
 
 /** The text of a `copy`, in the order in which it came. */
 export type CopiedOut = {
-  /** Each of 64 KiB or more, but the last. */
-  blocks: Uint8Array[];
+  /** Each of 64 KiB, but the last, with a buffer of its own. */
+  blocks: Uint8Array<ArrayBuffer>[];
   bytes: number;
   /** Rows, as the server counts them: the line ends of the text are as many. */
   rows: number;
@@ -25,7 +25,7 @@ export async function copyOut(
   statement: string,
   { maxBytes }: { maxBytes: number },
 ): Promise<CopiedOut> {
-  let blocks: Uint8Array[] = [];
+  let blocks: Uint8Array<ArrayBuffer>[] = [];
   let bytes = 0;
   let block = new Uint8Array(blockSize);
   let used = 0;

@@ -2,6 +2,7 @@ import type postgres from "postgres";
 import { copyOut } from "./copy-out.ts";
 import { CopyTooLarge } from "./copy-too-large.ts";
 import { encrypt } from "./encrypt.ts";
+import { giveBack } from "./give-back.ts";
 import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { seal } from "./seal.ts";
 import { sha256 } from "./sha256.ts";
@@ -38,7 +39,7 @@ async function writeChunk({ sql, jobId, openStore }: Transfer, { number, attempt
       if (held.statement === null) return { bytes: 0 };
       const store = await openStore(held.target);
       const { blocks } = await copyOut(transaction, held.statement, { maxBytes: maxChunkBytes });
-      const { body, ...record } = await seal(blocks, held.recipients);
+      const { body, ...record } = await seal(giveBack(blocks), held.recipients);
       await store.put(`${held.export}/${held.object}`, body);
       await transaction`
         select migration_guard.record_export_chunk(
