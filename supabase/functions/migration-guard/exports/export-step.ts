@@ -6,6 +6,7 @@ import { giveBack } from "./give-back.ts";
 import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { seal } from "./seal.ts";
 import { sha256 } from "./sha256.ts";
+import { transact } from "./transact.ts";
 import type { StepOutcome, Transfer } from "./transfer.ts";
 
 /** Bytes of text that one chunk may have: with its compressed and its encrypted form it has to fit into the function's memory. */
@@ -31,16 +32,16 @@ async function writeChunk({ sql, jobId, openStore }: Transfer, { number, attempt
     recipients: string[];
   };
   try {
-    return await sql.begin(async (transaction) => {
+    return await transact(sql, async (transaction, meanwhile) => {
       // The row stays locked until the chunk is recorded, or this isolate is lost: then another one takes it.
       const [held] = await transaction<[Held]>`
         select export, statement, object, target, to_jsonb(recipients) as recipients
         from migration_guard.hold_export_chunk(${jobId}, ${number}, ${attempt})`;
       if (held.statement === null) return { bytes: 0 };
-      const store = await openStore(held.target);
+      const store = await meanwhile(openStore(held.target));
       const { blocks } = await copyOut(transaction, held.statement, { maxBytes: maxChunkBytes });
-      const { body, ...record } = await seal(giveBack(blocks), held.recipients);
-      await store.put(`${held.export}/${held.object}`, body);
+      const { body, ...record } = await meanwhile(seal(giveBack(blocks), held.recipients));
+      await meanwhile(store.put(`${held.export}/${held.object}`, body));
       await transaction`
         select migration_guard.record_export_chunk(
           ${jobId}, ${number}, ${held.object}, ${transaction.json(record)}, ${store.location})`;
@@ -57,20 +58,20 @@ type StoredFile = { object: string; bytes: number; sha256: string };
 
 function finishExport({ sql, jobId, openStore }: Transfer): Promise<StepOutcome> {
   type Held = { export: string | null; target: string; recipients: string[]; manifest: string; script: string };
-  return sql.begin(async (transaction): Promise<StepOutcome> => {
+  return transact(sql, async (transaction, meanwhile): Promise<StepOutcome> => {
     const [held] = await transaction<[Held]>`
       select export, target, to_jsonb(recipients) as recipients, manifest, script from migration_guard.hold_export(${jobId})`;
     if (held.export === null) return "waiting";
-    const store = await openStore(held.target);
+    const store = await meanwhile(openStore(held.target));
     const write = async (object: string, body: Uint8Array<ArrayBuffer>): Promise<StoredFile> => {
-      await replace(store, `${held.export}/${object}`, body);
+      await meanwhile(replace(store, `${held.export}/${object}`, body));
       return { object, bytes: body.length, sha256: sha256(body) };
     };
     const writeText = async (name: string, text: string) => {
       const plain = new TextEncoder().encode(text);
       return held.recipients.length === 0
         ? await write(name, plain)
-        : await write(`${name}.age`, await encrypt(plain, held.recipients));
+        : await write(`${name}.age`, await meanwhile(encrypt(plain, held.recipients)));
     };
     const files = [await writeText("manifest.json", held.manifest), await writeText("restore.sql", held.script)];
     // Last, and never encrypted: an export without it is not finished.

@@ -1,3 +1,4 @@
+import { transact } from "./transact.ts";
 import type { StepOutcome, Transfer } from "./transfer.ts";
 
 /** Objects that one step removes. */
@@ -10,13 +11,13 @@ export async function removeStep({ sql, jobId, openStore }: Transfer): Promise<S
   const [{ is_begun }] = await sql<[{ is_begun: boolean }]>`
     select migration_guard.begin_removal(${jobId}) as is_begun`;
   if (!is_begun) return "waiting";
-  const removed = await sql.begin(async (transaction) => {
+  const removed = await transact(sql, async (transaction, meanwhile) => {
     const held = await transaction<Held[]>`
       select * from migration_guard.hold_transfer_objects(${jobId}, ${removedAtOnce})`;
     const [first] = held;
     if (!first) return 0;
-    const store = await openStore(first.target);
-    await store.remove(held.map((one) => `${one.export}/${one.object}`));
+    const store = await meanwhile(openStore(first.target));
+    await meanwhile(store.remove(held.map((one) => `${one.export}/${one.object}`)));
     const numbers = held.map(({ number }) => number);
     await transaction`
       select migration_guard.finish_transfer_objects(${jobId}, array(

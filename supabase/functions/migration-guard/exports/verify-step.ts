@@ -3,6 +3,7 @@ import { assertStored } from "./assert-stored.ts";
 import { ChunkError } from "./chunk-error.ts";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { sha256 } from "./sha256.ts";
+import { transact } from "./transact.ts";
 import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 import { unseal } from "./unseal.ts";
 
@@ -19,13 +20,13 @@ type Held = {
 
 /** Reads one object of an export back, and checks all of its sums or, if the job wants that, those of what is stored. */
 export async function verifyStep({ sql, jobId, openStore, identities }: Transfer): Promise<StepOutcome> {
-  const bytes = await sql.begin(async (transaction) => {
+  const bytes = await transact(sql, async (transaction, meanwhile) => {
     const [held] = await transaction<Held[]>`select * from migration_guard.hold_transfer_objects(${jobId}, 1)`;
     if (!held) return undefined;
-    const store = await openStore(held.target);
-    const stored = await store.get(`${held.export}/${held.object}`, Number(held.bytes));
+    const store = await meanwhile(openStore(held.target));
+    const stored = await meanwhile(store.get(`${held.export}/${held.object}`, Number(held.bytes)));
     try {
-      await assertWhole(stored, held.record, held.parameters.stored_only, identities);
+      await meanwhile(assertWhole(stored, held.record, held.parameters.stored_only, identities));
     } catch (error) {
       throw error instanceof ChunkError
         ? new TransferError(error.code, `Object ${held.object}: ${error.message}`)
