@@ -185,7 +185,7 @@ begin
   if transfer.id is null then return true; end if;
   -- One at a time of each backup: of two exports that stand for each other one stays.
   perform from migration_guard.backups as b join migration_guard.exports as e on e.backup_id = b.id
-  where e.id = transfer.parameters ->> 'export' for update of b;
+  where e.id = transfer.parameters ->> 'export' for no key update of b;
   -- Whoever still writes, for a job that was cancelled, comes to an end first: afterwards it would be removed by nobody.
   select e.* into export from migration_guard.exports as e where e.id = transfer.parameters ->> 'export' for update skip locked;
   if export.id is null or (select count(*) from migration_guard.export_chunks as c where c.export_id = export.id) > (

@@ -52,10 +52,13 @@ const right: Record<string, string> = {
     times: "1",
     action: "request",
   },
+  ...{ target: "supabase", recipients: "{}", stored_only: "true" },
 };
 
 test("no argument that REST takes leads to an error that is not the product's", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
+  await sql`select migration_guard_api.create_export('v10', 'supabase', '{}', 'alice')`;
+  const [made] = await sql<[{ id: string }]>`select id from migration_guard.exports`;
   const functions = await sql<{ name: string; parameters: Parameter[] }[]>`
     select p.proname as name, jsonb_agg(jsonb_build_object('name', a.name, 'type', format_type(a.type, null),
       'has_default', a.position > p.pronargs - p.pronargdefaults) order by a.position) as parameters
@@ -70,7 +73,10 @@ test("no argument that REST takes leads to an error that is not the product's", 
       for (const value of hostile[tried.type]!) {
         const given = parameters.filter((parameter) => parameter === tried || !parameter.has_default);
         const list = given.map(({ name, type }, i) => `"${name}" => $${i + 1}::text::${type}`).join(", ");
-        const values = given.map((parameter) => parameter === tried ? value : right[parameter.name]!);
+        const values = given.map((parameter) => {
+          if (parameter === tried) return value;
+          return parameter.name === "id" && /export/.test(name) ? made.id : right[parameter.name]!;
+        });
         const call = `${name}(${tried.name} => ${value?.slice(0, 40) ?? null})`;
         await sql.begin(async (transaction) => {
           const state = await transaction.unsafe(`select * from migration_guard_api.${name}(${list})`, values).then(

@@ -282,6 +282,39 @@ describe("a cancel midway", () => {
     await expectWhole(sql, id);
   });
 
+  test("leaves a chunk to whoever resumes the export, also while somebody still writes it for the job that was cancelled", async ({ database: { sql, connect } }) => {
+    await backUpMany(sql);
+    const { id, job } = await beginExport(sql);
+    const { store: slow, isHeld, release } = holding(/data\/000005-1/);
+    const late = isolate(exportStep, connect(), job, slow);
+    await isHeld;
+    await sql`select migration_guard_api.cancel_job(${job}, 'alice')`;
+    const { job: second } = await resume(sql, id);
+    const resumed = isolate(exportStep, connect(), second);
+    await until(async () => (await chunksOf(sql, id)).filter(({ is_done }) => !is_done).length === 1);
+    release();
+    await Promise.all([late, resumed]);
+    expect((await chunksOf(sql, id))[5]).toMatchObject({ attempts: 2, object: "data/000005-2.copy.gz" });
+    await expectWhole(sql, id);
+  });
+
+  test("of a removal leaves what can be removed by another request, and counts for nothing", async ({ example: { sql } }) => {
+    const id = await makeOld(sql, { require_export: true });
+    await makeVerified(sql, "v10");
+    await askForRemoval(sql, id);
+    const { job } = await lastAsked(sql);
+    await sql`select migration_guard.take_transfers()`;
+    await sql`select migration_guard.begin_removal(${job})`;
+    await sql`select migration_guard_api.cancel_job(${job}, 'alice')`;
+    expect(await lastJob(sql)).toMatchObject({ status: "cancelled", error: { code: "cancelled" } });
+    await expect(sql`select migration_guard_api.resume_export(${id}, 'alice')`).rejects.toMatchObject({
+      code: "MG046",
+    });
+    expect(await exportOf(sql, id)).toMatchObject({ state: "removing", verified_ok: null });
+    await removeExport(sql, id);
+    expect(await objectsOf(id)).toEqual([]);
+  });
+
   test("while it is being finished leaves it unfinished, and not half recorded", async ({ database: { sql, connect } }) => {
     await backUpMany(sql);
     const { id, job } = await beginExport(sql);
@@ -592,6 +625,38 @@ describe("the removal of an export", () => {
     expect(await refusedFor(deleteExport(sql, id, second))).toEqual(["no_job_under_way", "token_is_valid"]);
     await transferAll(sql);
     expect(await refusedFor(deleteExport(sql, other, second))).toEqual(["token_is_valid"]);
+  });
+
+  test("is refused to whoever asks the database itself", async ({ example: { sql, connect } }) => {
+    await backUp(sql, "v10", examplePlan);
+    const id = await makeVerified(sql, "v10");
+    const { token } = await planRemoval(sql, id);
+    const asked = sql`select migration_guard.enqueue_export_removal(${id}, ${id}, ${token}, 'postgres')`;
+    expect(await refusedFor(asked)).toEqual(["migration_confirmed", "retention_passed"]);
+    // A job that nobody was let make removes nothing either.
+    const [{ job }] = await sql<[{ job: string }]>`
+      select (migration_guard.enqueue('remove_export', 'v10', 'alice', jsonb_build_object('export', ${id}::text))).id as job`;
+    await sql`update migration_guard.jobs set run_by = 'function' where id = ${job}`;
+    await transferAll(sql);
+    const { error } = await lastJob(sql) as unknown as { error: { code: string; guards: Guard[] } };
+    expect(error.code).toBe("cleanup_refused");
+    expect(blocked(error.guards)).toEqual(["migration_confirmed", "retention_passed", "token_is_valid"]);
+    expect(await exportOf(sql, id)).toMatchObject({ state: "complete", verified_ok: true });
+    for (const role of ["anon", "authenticated", "service_role"]) {
+      const other = connect("authenticator");
+      await other.unsafe(`set role ${role}`);
+      for (
+        const statement of [
+          "select from migration_guard.exports",
+          "delete from migration_guard.export_chunks",
+          "insert into migration_guard.transfer_objects values (gen_random_uuid(), 1, 'x', null, 1)",
+          "select migration_guard.take_transfers()",
+          `select migration_guard.fail_transfer('${job}', 'x', 'x')`,
+          `select migration_guard.begin_removal('${job}')`,
+          `select migration_guard.finish_transfer('${job}')`,
+        ]
+      ) await expect(other.unsafe(statement), `${role}: ${statement}`).rejects.toMatchObject({ code: "42501" });
+    }
   });
 
   test("draws a token that cleans no backup up, however it is written", async ({ example: { sql } }) => {
