@@ -186,7 +186,7 @@ $$;
 comment on function migration_guard.plan_cleanup(text, text) is
   'Gives out a token for one cleanup of a backup, valid for ten minutes; only its hash is stored. Raises backup_not_found.';
 
-create function migration_guard.refuse_cleanup(backup migration_guard.backups, guards jsonb) returns void
+create function migration_guard.refuse_cleanup(what text, guards jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -194,15 +194,15 @@ begin
   if jsonb_path_exists(guards, '$[*] ? (@.passed == false && !(@.overridden == true))') then
     perform migration_guard.fail(
       'cleanup_refused',
-      format('%s stays: %s.', backup.schema_name, (
+      format('%s stays: %s.', what, (
         select string_agg(format('%s (%s)', g ->> 'guard', g ->> 'details'), '; ')
         from jsonb_array_elements(guards) as g where not (g ->> 'passed')::boolean and not coalesce((g ->> 'overridden')::boolean, false))),
       jsonb_build_object('guards', guards));
   end if;
 end
 $$;
-comment on function migration_guard.refuse_cleanup(migration_guard.backups, jsonb) is
-  'Raises cleanup_refused, with all guards, unless every one of them passed or is overridden.';
+comment on function migration_guard.refuse_cleanup(text, jsonb) is
+  'Raises cleanup_refused, with all guards of what is to be removed, unless every one of them passed or is overridden.';
 
 create function migration_guard.enqueue_cleanup(
   version text, confirm text, token text, actor text default session_user, request_id text default null, override jsonb default null
@@ -229,7 +229,7 @@ begin
   if parsed is not null and not jsonb_path_exists(guards, '$[*] ? (@.guard == $name)', jsonb_build_object('name', parsed ->> 'guard')) then
     perform migration_guard.fail('invalid_parameter', format('The plan of this backup asks for no guard %s.', parsed ->> 'guard'));
   end if;
-  perform migration_guard.refuse_cleanup(backup, migration_guard.applied_override(guards, parsed));
+  perform migration_guard.refuse_cleanup(backup.schema_name, migration_guard.applied_override(guards, parsed));
   job := migration_guard.enqueue('cleanup', backup.version, actor,
     jsonb_strip_nulls(jsonb_build_object('confirm', confirm, 'backup_id', backup.id, 'override', parsed)), request_id);
   update migration_guard.cleanup_tokens as t set spent_by = job.id
@@ -336,7 +336,7 @@ begin
     select * from migration_guard.second_key_guard(backup,
       array(select t.actor from migration_guard.cleanup_tokens as t where t.spent_by = job.id and t.backup_id = backup.id), job.actor)
   ) as g;
-  perform migration_guard.refuse_cleanup(backup, migration_guard.applied_override(guards, job.parameters -> 'override'));
+  perform migration_guard.refuse_cleanup(backup.schema_name, migration_guard.applied_override(guards, job.parameters -> 'override'));
 
   hours := coalesce(backup.plan ->> 'trash_hours', '24')::int;
   if hours = 0 then
@@ -465,7 +465,7 @@ begin
     return jsonb_build_object('schema', backup.schema_name, 'backup_id', backup.id, 'removed', false, 'missing', true);
   end if;
   perform migration_guard.lock_schema_tables(backup.schema_name);
-  perform migration_guard.refuse_cleanup(backup, (
+  perform migration_guard.refuse_cleanup(backup.schema_name, (
     select jsonb_agg(to_jsonb(g)) from migration_guard.cleanup_guards(backup, job.id) as g
     where g.guard in ('schema_is_a_backup', 'migration_confirmed', 'nothing_depends_on_it')));
   perform migration_guard.report_progress(job, 'dropping', 0, 4);

@@ -88,22 +88,6 @@ $$;
 comment on function migration_guard.export_request_guards(migration_guard.exports, text, text, text) is
   'What a request for a removal must bring: the export''s id, a token and, where the backup wants two keys, another key than the one that drew it.';
 
-create function migration_guard.refuse_removal(export migration_guard.exports, guards jsonb) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if jsonb_path_exists(guards, '$[*] ? (@.passed == false && !(@.overridden == true))') then
-    perform migration_guard.fail('cleanup_refused', format('The export %s stays: %s.', export.id, (
-        select string_agg(format('%s (%s)', g ->> 'guard', g ->> 'details'), '; ')
-        from jsonb_array_elements(guards) as g where not (g ->> 'passed')::boolean and not coalesce((g ->> 'overridden')::boolean, false))),
-      jsonb_build_object('guards', guards));
-  end if;
-end
-$$;
-comment on function migration_guard.refuse_removal(migration_guard.exports, jsonb) is
-  'Raises cleanup_refused, with all guards, unless every one of them passed or is overridden.';
-
 create function migration_guard.plan_export_removal(
   id text, actor text default session_user, out guards jsonb, out token text, out expires_at timestamptz, out two_keys boolean
 )
@@ -148,7 +132,7 @@ begin
   if parsed is not null and not jsonb_path_exists(guards, '$[*] ? (@.guard == $name)', jsonb_build_object('name', parsed ->> 'guard')) then
     perform migration_guard.fail('invalid_parameter', format('The removal of this export asks for no guard %s.', parsed ->> 'guard'));
   end if;
-  perform migration_guard.refuse_removal(export, migration_guard.applied_override(guards, parsed));
+  perform migration_guard.refuse_cleanup('The export ' || export.id, migration_guard.applied_override(guards, parsed));
   job := migration_guard.enqueue('remove_export', export.version, actor,
     jsonb_strip_nulls(jsonb_build_object('export', export.id, 'override', parsed)), request_id);
   update migration_guard.cleanup_tokens as t set spent_by = job.id
@@ -211,7 +195,7 @@ begin
       array(select t.actor from migration_guard.cleanup_tokens as t where t.spent_by = job), transfer.actor) as g
     where b.id = export.backup_id
   ) as g;
-  perform migration_guard.refuse_removal(export, migration_guard.applied_override(guards, transfer.parameters -> 'override'));
+  perform migration_guard.refuse_cleanup('The export ' || export.id, migration_guard.applied_override(guards, transfer.parameters -> 'override'));
   update migration_guard.exports as e set state = 'removing', verified_ok = null, verified_at = null where e.id = export.id;
   return true;
 end

@@ -85,7 +85,7 @@ test("every path refuses a request without a credential, and a body that is miss
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
     }
   }
-  expect(withBody).toBe(8);
+  expect(withBody).toBe(9);
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {

@@ -107,6 +107,7 @@ test("each of the SQL's errors has one place in the API's table, unless no reque
   const inNoRequest = [
     ...["copy_differs", "worker_lost", "statement_timeout_not_lifted", "types_changed"],
     ...["scheduler_missing", "rows_violate_constraint", "rollback_differs", "audit_is_append_only"],
+    ...["row_too_large", "import_damaged", "manifest_invalid"],
   ];
   const inApi = Object.entries(problems)
     .flatMap(([code, problem]) => "sqlstate" in problem ? [{ sqlstate: problem.sqlstate, code }] : [])

@@ -37,7 +37,6 @@ export const problems = {
   plan_changed: { status: 409, title: "The rollback plan is no longer the one that was read", sqlstate: "MG021" },
   rollback_refused: { status: 409, title: "Something cannot be undone", sqlstate: "MG022" },
   export_in_use: { status: 409, title: "The export cannot be worked on in its state", sqlstate: "MG046" },
-  row_too_large: { status: 409, title: "A row is too large for the function's memory", sqlstate: "MG047" },
   untrusted_code: {
     status: 409,
     title: "Reading a table could run code of others as the product's owner",
