@@ -1,7 +1,7 @@
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Files that take five minutes and more: begun last, they would keep one worker when all others are done. */
-const longest = /rollback-property|rollback-kinds|rollback-found|hostile-names|api\/fuzz/;
+/** Files that take minutes: begun last, they would keep one worker when all others are done. */
+const longest = /rollback-property|rollback-kinds|rollback-found|hostile-names|api\/fuzz|sql\/(im|ex)ports/;
 
 /** Begins with the files that take longest, and goes on in the usual order. */
 export class LongestFirst extends BaseSequencer {
