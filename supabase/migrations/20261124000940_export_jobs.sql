@@ -14,6 +14,8 @@ create table migration_guard.exports (
   state text not null default 'writing',
   actor text not null,
   created_at timestamptz not null default clock_timestamp(),
+  -- When the backup was found to be, after its last chunk was read, what it recorded.
+  checked_at timestamptz,
   finished_at timestamptz,
   -- The objects besides the chunks: [{object, bytes, sha256}], as they are stored.
   files jsonb not null default '[]',
@@ -44,6 +46,8 @@ create table migration_guard.export_chunks (
   first_row tid not null,
   -- Not in it; null where it goes on to the end.
   end_row tid,
+  -- It was found to be a single row, and a long one.
+  is_single boolean not null default false,
   estimated_bytes bigint not null,
   -- How often it was begun. Each try has a name of its own, so that one that was given up and still arrives does no harm.
   attempts int not null default 0,
@@ -66,6 +70,7 @@ create table migration_guard.transfer_objects (
   -- What it must be; null where that does not matter.
   record jsonb,
   bytes bigint not null,
+  attempts int not null default 0,
   done_at timestamptz,
   primary key (job_id, number)
 );
@@ -164,6 +169,7 @@ begin
   end if;
   perform migration_guard.assert_export_idle(export);
   perform migration_guard.assert_nothing_under_way(export.version);
+  update migration_guard.exports as e set checked_at = null where e.id = export.id;
   return migration_guard.enqueue('export', export.version, actor, jsonb_build_object('export', export.id), request_id);
 end
 $$;
@@ -216,6 +222,7 @@ declare
   planned record;
 begin
   if exists (select from migration_guard.export_chunks as c where c.export_id = export.id) then
+    perform migration_guard.check_exported_backup(job, export, backup);
     return null;
   end if;
   -- How much there is to do is known afterwards.
@@ -231,7 +238,30 @@ begin
 end
 $$;
 comment on function migration_guard.run_export_planning(migration_guard.jobs) is
-  'Does the worker''s part of an export: its chunks. Returns null, so that the function goes on.';
+  'Does the worker''s part of an export: plans its chunks or, when all are stored, verifies what they were read from. Returns null, so that the
+function goes on.';
+
+create function migration_guard.check_exported_backup(job migration_guard.jobs, export migration_guard.exports, backup migration_guard.backups) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  failed text;
+begin
+  -- One that is resumed, with chunks left.
+  if exists (select from migration_guard.export_chunks as c where c.export_id = export.id and c.done_at is null) then return; end if;
+  perform migration_guard.report_progress(job, 'checks', 0, 0);
+  -- Rows that somebody has changed in the backup would be in the export as if they were right.
+  select string_agg(format('%s (%s)', c.check_name, c.details), '; ') into failed
+  from migration_guard.integrity_checks(backup) as c where c.status <> 'OK';
+  if failed is not null then
+    perform migration_guard.fail('backup_damaged', format('The backup is not what it recorded, so that its export is of no use: %s.', left(failed, 2000)));
+  end if;
+  update migration_guard.exports as e set checked_at = clock_timestamp() where e.id = export.id;
+end
+$$;
+comment on function migration_guard.check_exported_backup(migration_guard.jobs, migration_guard.exports, migration_guard.backups) is
+  'Verifies a backup whose chunks are all stored. Raises backup_damaged.';
 
 -- Working on transfers ------------------------------------------------------------------------------------------------
 
@@ -265,8 +295,8 @@ as $$
 begin
   perform set_config(s.name, s.value, true)
   from (values
-    -- The store may let us wait for minutes.
-    ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('lock_timeout', '10s'), ('row_security', 'off'),
+    -- The store may let us wait for minutes; one that has gone without a word gives back what it holds.
+    ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '15min'), ('lock_timeout', '10s'), ('row_security', 'off'),
     ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'), ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
     ('lc_monetary', 'C'), ('client_encoding', 'UTF8'), ('client_min_messages', 'error'), ('enable_tidscan', 'on'), ('synchronize_seqscans', 'off'),
     ('search_path', 'pg_catalog, pg_temp')
@@ -303,7 +333,13 @@ begin
   step := case
     when number is not null then 'chunk'
     when exists (select from migration_guard.export_chunks as c where c.export_id = export and c.done_at is null) then 'waiting'
+    when (select e.checked_at from migration_guard.exports as e where e.id = export) is null then 'ended'
     else 'finish' end;
+  if step = 'ended' then
+    -- The worker looks whether all of it was read from what was recorded, and hands it back.
+    update migration_guard.jobs as j set run_by = 'worker', status = 'queued', attempts = 0
+    where j.id = job and j.run_by = 'function' and j.status = 'running';
+  end if;
   if attempt - splits > 8 * (select count(*) from migration_guard.jobs as j where j.kind = 'export' and j.parameters ->> 'export' = export) then
     perform migration_guard.fail('worker_lost', format('Chunk %s was begun %s times, and whoever did so was lost each time.', number, attempt - splits - 1));
   end if;
@@ -332,7 +368,7 @@ comment on function migration_guard.assert_table_of_chunk(migration_guard.export
   'Keeps a chunk''s table as it is until the transaction ends. Raises backup_damaged where its rows are no longer where they were.';
 
 create function migration_guard.hold_export_chunk(
-  job uuid, number int, attempt int, out export text, out statement text, out object text, out target text, out recipients text[]
+  job uuid, number int, attempt int, out export text, out statement text, out object text, out target text, out recipients text[], out is_single boolean
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -354,6 +390,7 @@ begin
   object := migration_guard.chunk_object(held, chunk.number, attempt);
   target := held.target;
   recipients := held.recipients;
+  is_single := chunk.is_single;
 end
 $$;
 comment on function migration_guard.hold_export_chunk(uuid, int, int) is
@@ -406,8 +443,12 @@ begin
     'with held as materialized (select r.ctid as place, row_number() over (order by r.ctid) as n, count(*) over () as total from only %s as r where r.ctid >= $1 and ($2 is null or r.ctid < $2))
     select h.place from held as h where h.n = h.total / 2 + 1 and h.total > 1', chunk.relation::regclass)
   into middle using chunk.first_row, chunk.end_row;
-  if middle is null then
+  if middle is null and chunk.is_single then
     perform migration_guard.fail('row_too_large', format('A row of %s is larger, as text, than what the function can hold in its memory.', chunk.table_name));
+  elsif middle is null then
+    update migration_guard.export_chunks as c set is_single = true, splits = c.splits + 1, begun_at = null
+    where c.export_id = chunk.export_id and c.number = chunk.number;
+    return;
   end if;
   -- Numbers are given one after the other.
   perform from migration_guard.exports as e where e.id = chunk.export_id for update;
@@ -689,8 +730,11 @@ begin
       || case when j.kind = 'export' then jsonb_build_object('export', j.parameters -> 'export') else '{}' end
   where j.id = job and j.run_by = 'function' and j.status = 'running'
   returning j.* into failed;
-  if failed.kind = 'verify_export' and code in ('chunk_altered', 'export_altered', 'object_missing', 'object_too_large', 'bucket_missing') then
-    update migration_guard.exports as e set verified_ok = false, verified_at = clock_timestamp()
+  if failed.kind = 'verify_export' then
+    -- A store that denies an object may have lost it: whatever keeps an export from being read, it counts as verified no more.
+    update migration_guard.exports as e
+    set verified_ok = case when f.is_fault then false end, verified_at = case when f.is_fault then clock_timestamp() end
+    from (select code in ('chunk_altered', 'export_altered', 'object_missing', 'object_too_large', 'bucket_missing') as is_fault) as f
     where e.id = failed.parameters ->> 'export' and e.state = 'complete';
   end if;
 end
@@ -726,9 +770,12 @@ begin
     perform migration_guard.fail('export_in_use', format('The export %s is %s.', export.id,
       case export.state when 'writing' then 'not finished: resume it first' else export.state end));
   end if;
-  if exists (select from migration_guard.jobs_of_export(export.id) as j where j.kind = 'remove_export') then
+  -- Of two verifications at once, the one that ends last may have read what the other has found altered before that was so.
+  if exists (select from migration_guard.jobs_of_export(export.id) as j where j.kind in ('remove_export', 'verify_export')) then
     perform migration_guard.assert_export_idle(export);
   end if;
+  delete from migration_guard.transfer_objects as o using migration_guard.jobs as j
+  where j.id = o.job_id and j.finished_at is not null and j.parameters ->> 'export' = export.id;
   job := migration_guard.enqueue('verify_export', export.version, actor, jsonb_build_object('export', export.id, 'stored_only', coalesce(stored_only, false)), request_id);
   insert into migration_guard.transfer_objects (job_id, number, object, record, bytes)
   select job.id, row_number() over (order by o.number), o.object, o.record, o.bytes
@@ -769,6 +816,28 @@ end
 $$;
 comment on function migration_guard.hold_transfer_objects(uuid, int) is
   'Takes objects that a job has to read back or remove for this transaction; none where others have all that are left, or the job has ended.';
+
+create function migration_guard.begin_transfer_object(job uuid) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  begun migration_guard.transfer_objects;
+begin
+  update migration_guard.transfer_objects as o set attempts = o.attempts + 1
+  from (
+    select w.number from migration_guard.transfer_objects as w where w.job_id = job and w.done_at is null
+    order by w.number for update skip locked limit 1) as n
+  where o.job_id = job and o.number = n.number
+  returning o.* into begun;
+  -- Two that begin at once may count the same one.
+  if begun.attempts > 16 then
+    perform migration_guard.fail('worker_lost', format('Object %s was begun %s times, and whoever did so was lost each time.', begun.object, begun.attempts - 1));
+  end if;
+end
+$$;
+comment on function migration_guard.begin_transfer_object(uuid) is
+  'Counts, before it is read and in a transaction of its own, that an object is about to be. Raises worker_lost.';
 
 create function migration_guard.finish_transfer_objects(job uuid, numbers int[]) returns void
 language sql volatile

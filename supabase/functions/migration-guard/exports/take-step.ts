@@ -25,12 +25,14 @@ export async function takeStep(
     // A connection that is lost, or a server that stops, is no reason for a job to fail. No SQLSTATE begins with E.
     if (typeof state === "string" && /^(CONNECT|E[A-Z]+$)/.test(state)) throw error;
     if (typeof state !== "string" || !/^[0-9A-Z]{5}$/.test(state)) {
-      logError("transfer_failed", { job: jobId, error: (error as Error).name });
+      // The places alone: the message may have anything in it.
+      const stack = String((error as Error).stack).split("\n").filter((line) => /^\s+at /.test(line)).join("\n");
+      logError("transfer_failed", { job: jobId, error: (error as Error).name, stack });
       await sql`
         select migration_guard.fail_transfer(${jobId}, 'internal_error', 'Something went wrong in the function; its log tells more.')`;
       return "ended";
     }
-    if (/^(08|57P|53300|40)/.test(state)) throw error;
+    if (/^(08|25P03|57P|53300|40)/.test(state)) throw error;
     await sql`
       select migration_guard.fail_transfer_by_state(${jobId}, ${state}, ${message ?? ""}, ${detail}, ${where})`;
     return "ended";

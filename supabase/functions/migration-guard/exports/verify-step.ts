@@ -2,6 +2,7 @@ import { assertSame } from "./assert-same.ts";
 import { assertStored } from "./assert-stored.ts";
 import { ChunkError } from "./chunk-error.ts";
 import type { ChunkRecord } from "./chunk-record.ts";
+import { decrypt } from "./decrypt.ts";
 import { sha256 } from "./sha256.ts";
 import { transact } from "./transact.ts";
 import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
@@ -11,7 +12,7 @@ type Held = {
   number: number;
   object: string;
   /** Of a chunk, or of another file as it is stored. */
-  record: ChunkRecord | { bytes: number; sha256: string };
+  record: ChunkRecord | { bytes: number; sha256: string; text_sha256: string };
   bytes: string;
   export: string;
   target: string;
@@ -20,6 +21,7 @@ type Held = {
 
 /** Reads one object of an export back, and checks all of its sums or, if the job wants that, those of what is stored. */
 export async function verifyStep({ sql, jobId, openStore, identities }: Transfer): Promise<StepOutcome> {
+  await sql`select migration_guard.begin_transfer_object(${jobId})`;
   const bytes = await transact(sql, async (transaction, meanwhile) => {
     const [held] = await transaction<Held[]>`select * from migration_guard.hold_transfer_objects(${jobId}, 1)`;
     if (!held) return undefined;
@@ -50,6 +52,8 @@ async function assertWhole(
   if (!("rows" in record)) {
     assertSame("stored", "bytes", stored.length, record.bytes);
     assertSame("stored", "sha256", sha256(stored), record.sha256);
+    if (storedOnly || record.sha256 === record.text_sha256) return;
+    assertSame("text", "sha256", sha256(await decrypt(stored, identities)), record.text_sha256);
   } else if (storedOnly) assertStored(stored, record);
   else await unseal(stored, record, identities);
 }
