@@ -279,12 +279,14 @@ begin
     return;
   end if;
   -- Committed before the chunk is written: so the names of all that may ever have been stored are known.
-  update migration_guard.export_chunks as c set attempts = c.attempts + 1
-  from (
+  -- Materialized, since a plan may ask a subquery for its one row again and again, and gets another each time.
+  with free as materialized (
     select w.number from migration_guard.export_chunks as w where w.export_id = export and w.done_at is null
     order by w.number for update skip locked limit 1
-  ) as n
-  where c.export_id = export and c.number = n.number
+  )
+  update migration_guard.export_chunks as c set attempts = c.attempts + 1
+  from free as f
+  where c.export_id = export and c.number = f.number
   returning c.number, c.attempts into number, attempt;
   step := case
     when number is not null then 'chunk'
