@@ -243,7 +243,10 @@ async function call(method: string, path: string, json?: unknown): Promise<strin
   const response = await fetch(stack!.functionUrl + path, {
     method,
     body: json === undefined ? null : JSON.stringify(json),
-    headers: { apikey: method === "GET" ? ownKey.secret : secretKeys.default, ...(json === undefined ? {} : { "content-type": "application/json" }) },
+    headers: {
+      apikey: method === "GET" ? ownKey.secret : secretKeys.default,
+      ...(json === undefined ? {} : { "content-type": "application/json" }),
+    },
   });
   const text = await response.text();
   if (!response.ok) throw new Error(`${method} ${path}: ${text}`);

@@ -11,7 +11,8 @@ test("one chunk at a time is begun, when an export has many more than the planne
   await sql`
     insert into migration_guard.exports (id, backup_id, version, target, actor)
     select 'v10.0-20260101T000000Z-00000000', backup_id, version, target, actor from migration_guard.exports`;
-  const addChunks = (id: string, first: number) => sql`
+  const addChunks = (id: string, first: number) =>
+    sql`
     insert into migration_guard.export_chunks (export_id, number, table_name, relation, filenode, first_row, estimated_bytes)
     select ${id}, n, 't', 1, 1, '(0,0)', 1 from generate_series(${first}::int, ${first + 2000}) as n`;
   await addChunks("v10.0-20260101T000000Z-00000000", 0);
