@@ -32,7 +32,7 @@ select n, md5('owner ' || n)::uuid, format('person.%s@example.com', n), case whe
   concat_ws('. ', a.phrase, b.phrase, c.phrase, d.phrase), (hashint8(n)::bigint % 1000000000) / 100.0,
   jsonb_build_object('theme', case n % 3 when 0 then 'dark' else 'light' end, 'goal', n % 400 / 4.0, 'key', md5('key ' || n)),
   timestamptz '2024-01-01 00:00+00' + n * interval '17 seconds', md5('token ' || n) || md5('again ' || n)
-from generate_series(1, current_setting('bench.megabytes')::bigint * 1085) as n
+from generate_series(1, current_setting('bench.megabytes')::bigint * 1220) as n
 join phrase as a on a.number = hashint8(n) & 65535
 join phrase as b on b.number = hashint8(n + 1000000007) & 65535
 join phrase as c on c.number = hashint8(n + 2000000011) & 65535

@@ -320,15 +320,17 @@ begin
     return;
   end if;
   -- Committed before the chunk is written: so the names of all that may ever have been stored are known.
-  update migration_guard.export_chunks as c set attempts = c.attempts + 1, begun_at = clock_timestamp()
-  from (
+  -- Materialized, since a plan may ask a subquery for its one row again and again, and gets another each time.
+  with free as materialized (
     select w.number from migration_guard.export_chunks as w
     where w.export_id = export and w.done_at is null
       -- Whoever has begun one holds it in a moment.
       and (w.begun_at is null or w.begun_at < clock_timestamp() - interval '2 seconds')
     order by w.number for update skip locked limit 1
-  ) as n
-  where c.export_id = export and c.number = n.number
+  )
+  update migration_guard.export_chunks as c set attempts = c.attempts + 1, begun_at = clock_timestamp()
+  from free as f
+  where c.export_id = export and c.number = f.number
   returning c.number, c.attempts, c.splits into number, attempt, splits;
   step := case
     when number is not null then 'chunk'
@@ -824,11 +826,13 @@ as $$
 declare
   begun migration_guard.transfer_objects;
 begin
-  update migration_guard.transfer_objects as o set attempts = o.attempts + 1
-  from (
+  with free as materialized (
     select w.number from migration_guard.transfer_objects as w where w.job_id = job and w.done_at is null
-    order by w.number for update skip locked limit 1) as n
-  where o.job_id = job and o.number = n.number
+    order by w.number for update skip locked limit 1
+  )
+  update migration_guard.transfer_objects as o set attempts = o.attempts + 1
+  from free as f
+  where o.job_id = job and o.number = f.number
   returning o.* into begun;
   -- Two that begin at once may count the same one.
   if begun.attempts > 16 then

@@ -91,8 +91,10 @@ async function askForVerification(sql: postgres.Sql, id: string, storedOnly = fa
 }
 
 /** Does what the function does with all that it has to do. */
-const transferAll = (sql: postgres.Sql, targets: Record<string, unknown> = offsite(), identities = "") =>
-  workOnTransfers(sql, { environment: environmentOf(targets, identities), callAgain: () => Promise.resolve(false) });
+async function transferAll(sql: postgres.Sql, targets: Record<string, unknown> = offsite(), identities = "") {
+  const options = { environment: environmentOf(targets, identities), callAgain: () => Promise.resolve(false) };
+  while (await workOnTransfers(sql, options)) await work(sql);
+}
 
 /** An export that is whole. */
 async function makeExport(sql: postgres.Sql, version = "v1", recipients: string[] = []): Promise<string> {
@@ -114,7 +116,7 @@ const makeVerified = async (sql: postgres.Sql, version = "v1") => {
   return id;
 };
 
-/** Has one isolate take steps, until the job has ended. */
+/** Has one isolate take steps and, between them, the worker do its part, until the job has ended. */
 async function isolate(
   step: (transfer: Transfer) => Promise<StepOutcome>,
   sql: postgres.Sql,
@@ -124,8 +126,14 @@ async function isolate(
   await sql`select migration_guard.take_transfers()`;
   for (;;) {
     const outcome = await step({ sql, jobId, openStore: () => Promise.resolve(its), identities: [] });
-    if (outcome === "ended") return;
-    if (outcome === "waiting") await sleep(20);
+    if (outcome === "ended") {
+      await work(sql);
+      await sql`select migration_guard.take_transfers()`;
+      const [{ is_finished }] = await sql<[{ is_finished: boolean }]>`
+        select finished_at is not null as is_finished from migration_guard.jobs where id = ${jobId}`;
+      if (is_finished) return;
+    }
+    if (typeof outcome === "string") await sleep(20);
   }
 }
 

@@ -43,8 +43,6 @@ export function createWorker(databaseUrl: string, transfers: TransferOptions): W
   let ssl: "require" | undefined;
   let idle: postgres.Sql | undefined;
   const calls = new Set<Call>();
-  let isTransferring = false;
-  let isTransferDue = false;
 
   async function open() {
     // Most isolates run no job: the driver is loaded by those that do.
@@ -106,21 +104,8 @@ export function createWorker(databaseUrl: string, transfers: TransferOptions): W
     const [{ is_due }] = await sql<[{ is_due: boolean }]>`
       select exists (select from migration_guard.jobs as j where j.run_by = 'function' and j.finished_at is null) as is_due`;
     if (!is_due) return false;
-    // One at a time in an isolate, whose memory holds a chunk or two. Whoever is at it looks again.
-    isTransferDue = true;
-    if (isTransferring) return false;
-    isTransferring = true;
-    try {
-      const { workOnTransfers } = await import("./exports/work-on-transfers.ts");
-      let isDone = false;
-      while (isTransferDue) {
-        isTransferDue = false;
-        isDone = await workOnTransfers(sql, transfers) || isDone;
-      }
-      return isDone;
-    } finally {
-      isTransferring = false;
-    }
+    const { workOnTransfers } = await import("./exports/work-on-transfers.ts");
+    return await workOnTransfers(sql, transfers);
   }
 
   async function work(current: Call) {

@@ -18,6 +18,14 @@ const pause = 500;
 /** Milliseconds for which a bucket that was found to be private is believed to be so. */
 const preparedFor = 60_000;
 
+/** Milliseconds without a step after which a call in this isolate is taken for lost: longer than a store is waited for. */
+const lostAfter = 300_000;
+
+/** When the call that is at work in this isolate has begun its last step. One at a time: each has a chunk in memory. */
+let busySince: number | undefined;
+/** Whether another one has come meanwhile. */
+let isWanted = false;
+
 /** Loaded by those isolates that need them. */
 const steps: Record<string, () => Promise<(transfer: Transfer) => Promise<StepOutcome>>> = {
   export: async () => (await import("./export-step.ts")).exportStep,
@@ -40,8 +48,22 @@ export type TransferOptions = {
  */
 export async function workOnTransfers(
   sql: postgres.Sql,
-  { environment, callAgain }: TransferOptions,
+  options: TransferOptions,
 ): Promise<boolean> {
+  if (busySince !== undefined && Date.now() - busySince < lostAfter) {
+    isWanted = true;
+    return false;
+  }
+  isWanted = false;
+  busySince = Date.now();
+  try {
+    return await workInTurn(sql, options) || isWanted;
+  } finally {
+    busySince = undefined;
+  }
+}
+
+async function workInTurn(sql: postgres.Sql, { environment, callAgain }: TransferOptions): Promise<boolean> {
   const jobs = await sql<{ id: string; kind: string }[]>`
     select t.id, j.kind from migration_guard.take_transfers() as t (id) join migration_guard.jobs as j on j.id = t.id`;
   const open = storeOpener(environment);
@@ -55,6 +77,7 @@ export async function workOnTransfers(
     // The first call of many tells others that there is something to do.
     if (job.kind === "export" && await isLarge(sql, job.id)) void Promise.all([callAgain(job.id), callAgain(job.id)]);
     for (;;) {
+      busySince = Date.now();
       const outcome = await takeStep(step, transfer);
       if (outcome === "waiting" && Date.now() - begun < timePerCall) {
         jobs.push(job);
