@@ -20,9 +20,11 @@ test("one chunk at a time is begun, when an export has many more than the planne
   await work(sql);
   await addChunks(job!.export, 1000);
   await sql`select migration_guard.take_transfers()`;
-  for (let attempt = 1; attempt <= 7; attempt++) {
+  const wanted = await sql<{ number: number }[]>`
+    select number from migration_guard.export_chunks where export_id = ${job!.export} order by number limit 7`;
+  for (const { number } of wanted) {
     expect(await sql`select step, number, attempt from migration_guard.next_export_step(${job!.id})`).toEqual([
-      { step: "chunk", number: 0, attempt },
+      { step: "chunk", number, attempt: 1 },
     ]);
   }
   expect(await sql`select sum(attempts)::int as begun from migration_guard.export_chunks`).toEqual([{ begun: 7 }]);
