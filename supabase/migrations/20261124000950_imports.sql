@@ -401,15 +401,19 @@ begin
     -- Nothing in this database proves by its versions what came from elsewhere.
     catalog_fingerprint = null, metadata_version = null, timeline = null, verified_ok = null, verified_at = null,
     trashed_at = null, trashed_by = null, purge_after = null, removed_at = null, removed_by = null,
-    -- A sign-off is of a migration.
+    -- A sign-off is of a migration, as a rollback and a diff are.
     confirmed_at = case when b.version = excluded.version then b.confirmed_at end, confirmed_by = case when b.version = excluded.version then b.confirmed_by end,
-    confirmation_note = case when b.version = excluded.version then b.confirmation_note end
+    confirmation_note = case when b.version = excluded.version then b.confirmation_note end,
+    rolled_back_at = case when b.version = excluded.version then b.rolled_back_at end, rolled_back_by = case when b.version = excluded.version then b.rolled_back_by end,
+    last_diff = case when b.version = excluded.version then b.last_diff end, last_diff_at = case when b.version = excluded.version then b.last_diff_at end
   returning b.* into known;
+  -- They are listed, and worked on, under the version that it has.
+  update migration_guard.exports as e set version = known.version where e.backup_id = known.id and e.version <> known.version;
   return known;
 end
 $$;
 comment on function migration_guard.register_import(migration_guard.jobs, text, jsonb) is
-  'Registers an imported backup: anew or, where it was here before and is gone, again. Raises backup_exists.';
+  'Registers an imported backup: anew or, where it was here before and is gone, again, and its exports with it. Raises backup_exists.';
 
 create function migration_guard.run_import(job migration_guard.jobs) returns jsonb
 language plpgsql volatile

@@ -6,6 +6,7 @@ import { loadExample } from "../../local/database.ts";
 import { importStep } from "../../supabase/functions/migration-guard/exports/import-step.ts";
 import type { ObjectStore } from "../../supabase/functions/migration-guard/exports/object-store.ts";
 import { s3Store } from "../../supabase/functions/migration-guard/exports/s3-store.ts";
+import { sha256 } from "../../supabase/functions/migration-guard/exports/sha256.ts";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { createDatabase, test as base } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
@@ -185,12 +186,34 @@ describe("a backup that is imported", () => {
       error: { code: "backup_exists", message: expect.stringContaining("of v10.0") },
     });
     expect(await failedChecks(sql)).toEqual([]);
+    await sql`
+      insert into migration_guard.exports (id, backup_id, version, target, actor, state, finished_at, sums_sha256)
+      select ${folder.id}, b.id, b.version, 'offsite', 'test', 'complete', now(), ${
+      sha256(folder.objects.get("SHA256SUMS")!)
+    } from migration_guard.backups as b`;
+    const events = {
+      rolled_back_at: "2026-01-01",
+      rolled_back_by: "alice",
+      last_diff: { is_clean: true },
+      last_diff_at: "2026-01-01",
+    };
+    await sql`update migration_guard.backups set ${sql(events as never)}`;
+    await remove(sql);
+    expect(await tryImport(sql, folder.id, { store })).toMatchObject({ error: null, result: { version: "v10.0" } });
+    expect(await sql`select rolled_back_by, last_diff from migration_guard.backups`)
+      .toEqual([{ rolled_back_by: "alice", last_diff: { is_clean: true } }]);
     await remove(sql);
     expect(await tryImport(sql, folder.id, options)).toMatchObject({
       error: null,
       result: { schema: "migration_backup_v11_2", version: "v11.2" },
     });
     expect(await failedChecks(sql, "v11.2")).toEqual([]);
+    expect(await sql`select rolled_back_at, rolled_back_by, last_diff, last_diff_at from migration_guard.backups`)
+      .toEqual([{ rolled_back_at: null, rolled_back_by: null, last_diff: null, last_diff_at: null }]);
+    // Its exports are found by the version that it has now.
+    const listed = (version: string) => sql`select id, version from migration_guard_api.list_exports(${version})`;
+    expect(await listed("v10")).toEqual([]);
+    expect(await listed("v11.2")).toEqual([{ id: folder.id, version: "v11.2" }]);
   });
 
   test("keeps its sign-off, and can be cleaned up", async ({ example: { sql }, store }) => {
