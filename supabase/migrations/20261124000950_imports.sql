@@ -463,11 +463,14 @@ as $$
 declare
   leftover text;
   job migration_guard.jobs;
-  tables text;
+  tables text[];
+  -- Each of them is some locks, of which the server has so many: the next worker goes on.
+  tables_left int := 200;
 begin
   for leftover in
     select n.nspname from pg_namespace as n where n.nspname ~ '^migration_import_[0-9a-f]{8}$' and n.nspowner = migration_guard.owner()::regrole
   loop
+    exit when tables_left = 0;
     select j.* into job from migration_guard.jobs as j
     where j.kind = 'import' and migration_guard.import_schema_name(j.id) = leftover
       and j.id between (right(leftover, 8) || '-0000-0000-0000-000000000000')::uuid and (right(leftover, 8) || '-ffff-ffff-ffff-ffffffffffff')::uuid
@@ -477,17 +480,23 @@ begin
     begin
       -- Whoever loads one has its row.
       delete from migration_guard.import_chunks as c where c.job_id = job.id;
-      select string_agg(format('%I.%I', leftover, c.relname), ', ') into tables
-      from pg_class as c where c.relnamespace = to_regnamespace(quote_ident(leftover)) and c.relkind = 'r';
-      if tables is not null then
-        execute 'drop table ' || tables || ' restrict';
+      tables := array(
+        select format('%I.%I', leftover, c.relname) from pg_class as c
+        where c.relnamespace = to_regnamespace(quote_ident(leftover)) and c.relkind = 'r' order by c.oid limit tables_left + 1);
+      if tables <> '{}' then
+        execute 'drop table ' || array_to_string(tables[1:tables_left], ', ') || ' restrict';
       end if;
-      execute format('drop schema %I restrict', leftover);
-    exception when lock_not_available or dependent_objects_still_exist or object_in_use or deadlock_detected then
+      if cardinality(tables) <= tables_left then
+        execute format('drop schema %I restrict', leftover);
+      end if;
+      tables_left := greatest(tables_left - cardinality(tables), 0);
+    exception when others then
+      -- Whatever it is, as an event trigger of somebody else's: no other job waits for it.
       raise log 'migration_guard: % of job % could not be dropped yet: %', leftover, job.id, sqlerrm;
     end;
   end loop;
 end
 $$;
 comment on function migration_guard.drop_leftover_imports() is
-  'Drops what imports have loaded that have failed, or were cancelled. Called by whoever claims jobs; what cannot be locked at once is left to the next.';
+  'Drops what imports have loaded that have failed, or were cancelled, some hundred tables at a time. Called by whoever claims jobs; what
+cannot be dropped, or not locked at once, is left to the next.';

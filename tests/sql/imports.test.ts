@@ -747,6 +747,41 @@ describe("an import that is under way", () => {
     expect((await leftovers(sql)).schemas).toHaveLength(1);
   });
 
+  test("keeps no other job from being run by what cannot be dropped", async ({ example: { sql, connect }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    await importStep(transferOf(sql, jobId, { store }));
+    await connect("supabase_admin").unsafe(`
+      create function public.refuse() returns event_trigger language plpgsql as $$ begin raise 'nobody drops anything'; end $$;
+      create event trigger refuse on sql_drop when tag in ('DROP TABLE', 'DROP SCHEMA') execute function public.refuse()`)
+      .simple();
+    await sql`select migration_guard.cancel_job(${jobId}, 'alice')`;
+    await backUp(sql, "v9", { tables: ["profiles"] });
+    expect((await leftovers(sql)).schemas).toHaveLength(2);
+    await connect("supabase_admin")`drop event trigger refuse`;
+    await work(sql);
+    expect((await leftovers(sql)).schemas).toEqual([{ nspname: "migration_backup_v9" }]);
+  });
+
+  test("is dropped some tables at a time", async ({ example: { sql }, store }) => {
+    const { draft } = await exportExample(sql, store);
+    const empty = { columns: [], source: null, rows: 0, checksum: null, chunks: [] };
+    draft.manifest.tables.push(...Array.from({ length: 500 }, (_, i) => ({ ...empty, name: `t${i}` })));
+    const jobId = await takeImport(sql, draft.manifest.export, { store });
+    await sql`select migration_guard.begin_import(${jobId}, ${sql.json(draft.manifest as never)})`;
+    await sql`select migration_guard.cancel_job(${jobId}, 'alice')`;
+    const left: number[] = [];
+    do {
+      await sql`select migration_guard.drop_leftover_imports()`;
+      const [{ count }] = await sql<[{ count: number }]>`
+        select count(*)::int from pg_class where relkind = 'r' and relnamespace::regnamespace::text ~ '^migration_import_'`;
+      left.push(count);
+    } while (left.at(-1)! > 0);
+    const tables = draft.manifest.tables.length;
+    expect(left).toEqual([tables - 200, tables - 400, 0]);
+    expect(await leftovers(sql)).toEqual(nothing);
+  });
+
   test("is shared by several functions, and ends once", async ({ example: { sql, connect }, store }) => {
     const { id } = await exportExample(sql, store, { targetBytes: 10_000 });
     const jobId = await takeImport(sql, id, { store });
