@@ -12,10 +12,22 @@ create table migration_guard.import_chunks (
   -- What the chunk is held against before it is loaded, as the manifest has it.
   record jsonb not null,
   text_bytes bigint not null,
+  -- How often it was begun.
+  attempts int not null default 0,
+  begun_at timestamptz,
   done_at timestamptz,
   primary key (job_id, number)
 );
 comment on table migration_guard.import_chunks is 'The chunks of the imports that are under way, and which of them are loaded.';
+
+create table migration_guard.import_beginnings (
+  job_id uuid primary key references migration_guard.jobs,
+  -- How often its manifest was begun to be read.
+  attempts int not null default 0,
+  begun_at timestamptz
+);
+comment on table migration_guard.import_beginnings is
+  'The imports whose chunks are not known yet. Whoever finds out has the row, and not that of the job, which others need meanwhile.';
 
 create function migration_guard.import_schema_name(job_id uuid) returns text
 language sql immutable
@@ -214,42 +226,112 @@ $$;
 comment on function migration_guard.assert_import_columns(text, jsonb) is
   'Raises manifest_invalid where the tables of an import have other columns than its manifest says, or columns of types that are not Postgres''s own.';
 
-create function migration_guard.begin_import(id uuid, manifest jsonb) returns text
+create function migration_guard.assert_noted_manifest(backup_id uuid, manifest text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from migration_guard.backups as b where b.id = backup_id and b.manifest is distinct from assert_noted_manifest.manifest) then
+    perform migration_guard.fail('import_damaged', format('This database has noted another manifest for that backup, %s.', backup_id));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_noted_manifest(uuid, text) is
+  'Raises import_damaged where this database knows a backup, be it gone, whose manifest is another than what an export says.';
+
+create function migration_guard.hold_import(id uuid) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform migration_guard.settle_for_transfer();
+  perform from migration_guard.import_beginnings as b where b.job_id = hold_import.id for update skip locked;
+  return found and not exists (select from migration_guard.import_chunks as c where c.job_id = hold_import.id);
+end
+$$;
+comment on function migration_guard.hold_import(uuid) is
+  'Takes an import that is to begin for the transaction that reads its manifest and begins it; false where somebody else has it, or did.';
+
+create function migration_guard.begin_import(id uuid, manifest jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
 as $$
 declare
   schema_name constant text := migration_guard.import_schema_name(id);
-  job migration_guard.jobs;
 begin
-  if (migration_guard.get_transfer(id)).id is null then return 'ended'; end if;
-  select j.* into job from migration_guard.jobs as j where j.id = begin_import.id and j.kind = 'import' for update skip locked;
-  if job.id is null then return 'waiting'; end if;
-  -- Whoever had it until now may have begun, or ended it.
-  if (job.status, job.run_by) is distinct from ('running', 'function') then return 'ended'; end if;
-  if exists (select from migration_guard.import_chunks as c where c.job_id = job.id) then return 'begun'; end if;
   perform migration_guard.assert_importable(manifest);
+  perform migration_guard.assert_noted_manifest((manifest -> 'backup' ->> 'backup_id')::uuid, manifest ->> 'manifest');
   perform migration_guard.create_import_tables(schema_name, manifest -> 'tables');
   perform migration_guard.assert_import_columns(schema_name, manifest -> 'tables');
   insert into migration_guard.import_chunks (job_id, number, table_name, object, rows, record, text_bytes)
-  select job.id, (c ->> 'number')::int, c ->> 'table', c ->> 'object', (c ->> 'rows')::bigint,
+  select id, (c ->> 'number')::int, c ->> 'table', c ->> 'object', (c ->> 'rows')::bigint,
     jsonb_build_object('rows', c -> 'rows', 'bytes', c -> 'bytes', 'sha256', c -> 'sha256'), (c -> 'bytes' ->> 'text')::bigint
   from jsonb_array_elements(manifest -> 'chunks') as c;
+  -- Last, since whoever cancels the job waits for its row, and others for them.
   update migration_guard.jobs as j
   set parameters = j.parameters || jsonb_build_object('backup_id', manifest -> 'backup' -> 'backup_id', 'manifest', manifest -> 'manifest')
-  where j.id = job.id;
-  return 'begun';
+  where j.id = begin_import.id and j.kind = 'import' and j.status = 'running' and j.run_by = 'function';
+  if not found then
+    perform migration_guard.fail('job_finished', 'The job has ended meanwhile.');
+  end if;
 end
 $$;
 comment on function migration_guard.begin_import(uuid, jsonb) is
-  'Makes the schema that a running import is loaded into, and writes down its chunks, once: it is begun, or somebody else is at it
-(waiting), or the job has ended. Raises manifest_invalid, and then nothing was made.';
+  'Makes the schema that a running import is loaded into, and writes down its chunks, in the transaction that holds it. Raises
+manifest_invalid, import_damaged or job_finished, and then nothing was made.';
 
 -- Loading --------------------------------------------------------------------------------------------------------------
 
-create function migration_guard.claim_import_chunk(id uuid)
-returns table (state text, number int, object text, statement text, record jsonb)
+create function migration_guard.next_import_step(id uuid, out step text, out number int)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  transfer constant migration_guard.jobs := migration_guard.get_transfer(id);
+  -- Whoever has begun something holds it in a moment.
+  long_ago constant timestamptz := clock_timestamp() - interval '2 seconds';
+  attempt int;
+begin
+  if transfer.id is null then
+    step := 'ended';
+    return;
+  end if;
+  -- Counted, and committed, before it is done: what ends whoever does it would otherwise do so for ever.
+  if not exists (select from migration_guard.import_chunks as c where c.job_id = transfer.id) then
+    insert into migration_guard.import_beginnings (job_id) values (transfer.id) on conflict do nothing;
+    update migration_guard.import_beginnings as b set attempts = b.attempts + 1, begun_at = clock_timestamp()
+    where b.job_id = (
+      select w.job_id from migration_guard.import_beginnings as w
+      where w.job_id = transfer.id and (w.begun_at is null or w.begun_at < long_ago) for update skip locked)
+    returning b.attempts into attempt;
+    step := case when found then 'begin' else 'waiting' end;
+  else
+    update migration_guard.import_chunks as c set attempts = c.attempts + 1, begun_at = clock_timestamp()
+    where c.job_id = transfer.id and c.number = (
+      select w.number from migration_guard.import_chunks as w
+      where w.job_id = transfer.id and w.done_at is null and (w.begun_at is null or w.begun_at < long_ago)
+      order by w.number for update skip locked limit 1)
+    returning c.number, c.attempts into number, attempt;
+    step := case when found then 'chunk'
+      when exists (select from migration_guard.import_chunks as c where c.job_id = transfer.id and c.done_at is null) then 'waiting' else 'ended' end;
+    if step = 'ended' then
+      -- What is left to do needs no store.
+      update migration_guard.jobs as j set run_by = 'worker', status = 'queued', attempts = 0
+      where j.id = transfer.id and j.status = 'running' and j.run_by = 'function';
+    end if;
+  end if;
+  if attempt > 8 then
+    perform migration_guard.fail('worker_lost', format('%s was begun %s times, and whoever did so was lost each time.',
+      coalesce('Chunk ' || number, 'The manifest'), attempt - 1));
+  end if;
+end
+$$;
+comment on function migration_guard.next_import_step(uuid) is
+  'What an isolate can do now for an import: begin it, load a chunk, wait for those that others have, or nothing: where no chunk is left
+the job becomes the worker''s, and has ended for who asks, as it has where it was cancelled. Raises worker_lost.';
+
+create function migration_guard.hold_import_chunk(id uuid, number int, out object text, out statement text, out record jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -258,32 +340,18 @@ declare
 begin
   perform migration_guard.settle_for_transfer();
   perform set_config('xmloption', 'content', true);
-  state := 'ended';
-  if (migration_guard.get_transfer(id)).id is not null then
-    select c.* into chunk from migration_guard.import_chunks as c
-    where c.job_id = claim_import_chunk.id and c.done_at is null
-    order by c.number for update skip locked limit 1;
-    if found then
-      state := 'claimed';
-      number := chunk.number;
-      object := chunk.object;
-      statement := format('copy %I.%I from stdin (encoding ''UTF8'')', migration_guard.import_schema_name(id), chunk.table_name);
-      record := chunk.record;
-    elsif exists (select from migration_guard.import_chunks as c where c.job_id = claim_import_chunk.id and c.done_at is null) then
-      state := 'waiting';
-    else
-      -- What is left to do needs no store.
-      update migration_guard.jobs as j set run_by = 'worker', status = 'queued', attempts = 0
-      where j.id = claim_import_chunk.id and j.status = 'running' and j.run_by = 'function';
-    end if;
-  end if;
-  return next;
+  select c.* into chunk from migration_guard.import_chunks as c
+  where c.job_id = (migration_guard.get_transfer(id)).id and c.number = hold_import_chunk.number and c.done_at is null
+  for update skip locked;
+  if chunk.number is null then return; end if;
+  object := chunk.object;
+  statement := format('copy %I.%I from stdin (encoding ''UTF8'')', migration_guard.import_schema_name(id), chunk.table_name);
+  record := chunk.record;
 end
 $$;
-comment on function migration_guard.claim_import_chunk(uuid) is
-  'Takes a chunk of an import that is not loaded yet, for the transaction that loads it, and says how that is done. Where others have all
-that is left it waits for them; where nothing is left the job becomes the worker''s, and has ended for who asks, as it has where it was
-cancelled. The settings that the texts depend on are made for the rest of the transaction.';
+comment on function migration_guard.hold_import_chunk(uuid, int) is
+  'Takes a chunk of an import for the transaction that loads it, and says how that is done; nulls where somebody else has it or has loaded
+it, or the job has ended. The settings that the texts depend on are made for the rest of the transaction.';
 
 create function migration_guard.finish_import_chunk(id uuid, number int, loaded bigint) returns void
 language plpgsql volatile
@@ -389,6 +457,7 @@ begin
   if known.removed_at is null and to_regnamespace(quote_ident(known.schema_name)) is not null then
     perform migration_guard.fail('backup_exists', format('The backup %s is there already: it is that of %s, in the schema %s.', known.id, known.version, known.schema_name));
   end if;
+  perform migration_guard.assert_noted_manifest((metadata ->> 'backup_id')::uuid, metadata ->> 'manifest');
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into size;
   insert into migration_guard.backups as b (id, version, schema_name, plan, actor, created_at, manifest, verification_source, members, bytes)
   values ((metadata ->> 'backup_id')::uuid, job.version, schema_name,
@@ -401,15 +470,20 @@ begin
     -- Nothing in this database proves by its versions what came from elsewhere.
     catalog_fingerprint = null, metadata_version = null, timeline = null, verified_ok = null, verified_at = null,
     trashed_at = null, trashed_by = null, purge_after = null, removed_at = null, removed_by = null,
-    -- A sign-off is of a migration.
+    -- A sign-off is of a migration, as a rollback and a diff are.
     confirmed_at = case when b.version = excluded.version then b.confirmed_at end, confirmed_by = case when b.version = excluded.version then b.confirmed_by end,
-    confirmation_note = case when b.version = excluded.version then b.confirmation_note end
+    confirmation_note = case when b.version = excluded.version then b.confirmation_note end,
+    rolled_back_at = case when b.version = excluded.version then b.rolled_back_at end, rolled_back_by = case when b.version = excluded.version then b.rolled_back_by end,
+    last_diff = case when b.version = excluded.version then b.last_diff end, last_diff_at = case when b.version = excluded.version then b.last_diff_at end
   returning b.* into known;
+  -- They are listed, and worked on, under the version that it has.
+  update migration_guard.exports as e set version = known.version where e.backup_id = known.id and e.version <> known.version;
   return known;
 end
 $$;
 comment on function migration_guard.register_import(migration_guard.jobs, text, jsonb) is
-  'Registers an imported backup: anew or, where it was here before and is gone, again. Raises backup_exists.';
+  'Registers an imported backup: anew or, where it was here before and is gone, again, and its exports with it. Raises backup_exists or
+import_damaged.';
 
 create function migration_guard.run_import(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -459,11 +533,18 @@ as $$
 declare
   leftover text;
   job migration_guard.jobs;
-  tables text;
+  tables text[];
+  -- Each of them is some locks, of which the server has so many: the next worker goes on.
+  tables_left int := 200;
 begin
+  delete from migration_guard.import_beginnings as b
+  where b.job_id in (
+    select w.job_id from migration_guard.import_beginnings as w join migration_guard.jobs as j on j.id = w.job_id
+    where j.finished_at is not null for update of w skip locked);
   for leftover in
     select n.nspname from pg_namespace as n where n.nspname ~ '^migration_import_[0-9a-f]{8}$' and n.nspowner = migration_guard.owner()::regrole
   loop
+    exit when tables_left = 0;
     select j.* into job from migration_guard.jobs as j
     where j.kind = 'import' and migration_guard.import_schema_name(j.id) = leftover
       and j.id between (right(leftover, 8) || '-0000-0000-0000-000000000000')::uuid and (right(leftover, 8) || '-ffff-ffff-ffff-ffffffffffff')::uuid
@@ -473,17 +554,23 @@ begin
     begin
       -- Whoever loads one has its row.
       delete from migration_guard.import_chunks as c where c.job_id = job.id;
-      select string_agg(format('%I.%I', leftover, c.relname), ', ') into tables
-      from pg_class as c where c.relnamespace = to_regnamespace(quote_ident(leftover)) and c.relkind = 'r';
-      if tables is not null then
-        execute 'drop table ' || tables || ' restrict';
+      tables := array(
+        select format('%I.%I', leftover, c.relname) from pg_class as c
+        where c.relnamespace = to_regnamespace(quote_ident(leftover)) and c.relkind = 'r' order by c.oid limit tables_left + 1);
+      if tables <> '{}' then
+        execute 'drop table ' || array_to_string(tables[1:tables_left], ', ') || ' restrict';
       end if;
-      execute format('drop schema %I restrict', leftover);
-    exception when lock_not_available or dependent_objects_still_exist or object_in_use or deadlock_detected then
+      if cardinality(tables) <= tables_left then
+        execute format('drop schema %I restrict', leftover);
+      end if;
+      tables_left := greatest(tables_left - cardinality(tables), 0);
+    exception when others then
+      -- Whatever it is, as an event trigger of somebody else's: no other job waits for it.
       raise log 'migration_guard: % of job % could not be dropped yet: %', leftover, job.id, sqlerrm;
     end;
   end loop;
 end
 $$;
 comment on function migration_guard.drop_leftover_imports() is
-  'Drops what imports have loaded that have failed, or were cancelled. Called by whoever claims jobs; what cannot be locked at once is left to the next.';
+  'Drops what imports have loaded that have failed, or were cancelled, some hundred tables at a time. Called by whoever claims jobs; what
+cannot be dropped, or not locked at once, is left to the next.';

@@ -95,7 +95,6 @@ test("it is an admin's, and told at once what it lacks", async ({ exported: { ca
 
 test.for(
   [
-    ["of a target that there is not", { target: "elsewhere" }, "target_not_found"],
     ["that nobody has made", { export: "v10.0-20261129T113335Z-00000000" }, "export_not_found"],
     ["that is of another backup", { expected_manifest: "0".repeat(64) }, "manifest_unexpected"],
     ["whose backup is there", {}, "backup_exists"],
@@ -107,6 +106,16 @@ test.for(
   await until(async () =>
     (await database.sql`select from pg_namespace where nspname ~ '^migration_(import_|backup_v12)'`).length === 0
   );
+});
+
+test("of a target that the function does not know there is no job", async ({ exported: { call, export: id } }) => {
+  const { json: { jobs } } = await call("GET", "/v1/jobs");
+  const json = { export: id, into: "v12", target: "elsewhere" };
+  expect(await call("POST", "/v1/imports", { json })).toMatchObject({
+    status: 422,
+    json: { code: "target_not_found" },
+  });
+  expect((await call("GET", "/v1/jobs")).json.jobs).toHaveLength(jobs.length);
 });
 
 test("the same request twice, with an Idempotency-Key, is one import", async ({ exported }) => {

@@ -6,6 +6,8 @@ import { loadExample } from "../../local/database.ts";
 import { importStep } from "../../supabase/functions/migration-guard/exports/import-step.ts";
 import type { ObjectStore } from "../../supabase/functions/migration-guard/exports/object-store.ts";
 import { s3Store } from "../../supabase/functions/migration-guard/exports/s3-store.ts";
+import { sha256 } from "../../supabase/functions/migration-guard/exports/sha256.ts";
+import { takeStep } from "../../supabase/functions/migration-guard/exports/take-step.ts";
 import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { createDatabase, test as base } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
@@ -13,6 +15,7 @@ import { takeImport, transferOf, tryImport } from "../support/import.ts";
 import { rollBack } from "../support/rollback.ts";
 import { startS3 } from "../support/s3.ts";
 import { tableRows } from "../support/table-rows.ts";
+import { until } from "../support/until.ts";
 import {
   type Draft,
   draftExport,
@@ -185,12 +188,34 @@ describe("a backup that is imported", () => {
       error: { code: "backup_exists", message: expect.stringContaining("of v10.0") },
     });
     expect(await failedChecks(sql)).toEqual([]);
+    await sql`
+      insert into migration_guard.exports (id, backup_id, version, target, actor, state, finished_at, sums_sha256)
+      select ${folder.id}, b.id, b.version, 'offsite', 'test', 'complete', now(), ${
+      sha256(folder.objects.get("SHA256SUMS")!)
+    } from migration_guard.backups as b`;
+    const events = {
+      rolled_back_at: "2026-01-01",
+      rolled_back_by: "alice",
+      last_diff: { is_clean: true },
+      last_diff_at: "2026-01-01",
+    };
+    await sql`update migration_guard.backups set ${sql(events as never)}`;
+    await remove(sql);
+    expect(await tryImport(sql, folder.id, { store })).toMatchObject({ error: null, result: { version: "v10.0" } });
+    expect(await sql`select rolled_back_by, last_diff from migration_guard.backups`)
+      .toEqual([{ rolled_back_by: "alice", last_diff: { is_clean: true } }]);
     await remove(sql);
     expect(await tryImport(sql, folder.id, options)).toMatchObject({
       error: null,
       result: { schema: "migration_backup_v11_2", version: "v11.2" },
     });
     expect(await failedChecks(sql, "v11.2")).toEqual([]);
+    expect(await sql`select rolled_back_at, rolled_back_by, last_diff, last_diff_at from migration_guard.backups`)
+      .toEqual([{ rolled_back_at: null, rolled_back_by: null, last_diff: null, last_diff_at: null }]);
+    // Its exports are found by the version that it has now.
+    const listed = (version: string) => sql`select id, version from migration_guard_api.list_exports(${version})`;
+    expect(await listed("v10")).toEqual([]);
+    expect(await listed("v11.2")).toEqual([{ id: folder.id, version: "v11.2" }]);
   });
 
   test("keeps its sign-off, and can be cleaned up", async ({ example: { sql }, store }) => {
@@ -622,6 +647,47 @@ describe("an export that was made to deceive", () => {
   });
 });
 
+describe("an export of a backup that this database has known", () => {
+  const row = (sql: postgres.Sql) => sql`select to_jsonb(b) as backup from migration_guard.backups as b`;
+
+  test("is refused with another manifest, however right that is, before anything is loaded", async ({ example: { sql }, store }) => {
+    const { result: { backup_id } } = await backUp(sql, "v10", examplePlan);
+    await remove(sql);
+    const known = await row(sql);
+    await sql`update public.profiles set email = 'x' || email`;
+    const { result: other } = await backUp(sql, "v10", examplePlan);
+    await sql`update ${sql(schema)}.backup_metadata set backup_id = ${backup_id as string}`;
+    await sql`update ${sql(schema)}.backup_metadata set manifest = ${sql(schema)}.compute_manifest()`;
+    const draft = await draftExport(sql, schema);
+    await storeExport(store, await finishExport(draft));
+    await sql.unsafe(`drop schema ${schema} cascade`);
+    await sql`delete from migration_guard.backups where id = ${other.backup_id as string}`;
+    const jobId = await takeImport(sql, draft.manifest.export, { store });
+    expect(await takeStep(importStep, transferOf(sql, jobId, { store }))).toBe("ended");
+    expect(await lastJob(sql)).toMatchObject({
+      status: "failed",
+      error: { code: "import_damaged", message: expect.stringContaining("noted another manifest for that backup") },
+    });
+    expect(await leftovers(sql)).toEqual(nothing);
+    expect(await row(sql)).toEqual(known);
+
+    // Nothing else tells it: in another database it is a backup.
+    await sql`truncate migration_guard.backups cascade`;
+    expect(await tryImport(sql, draft.manifest.export, { store })).toMatchObject({ error: null });
+  });
+
+  test("is refused with another manifest that was noted while it was loaded", async ({ example: { sql }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    while (await importStep(transferOf(sql, jobId, { store })) !== "ended");
+    await sql`update migration_guard.backups set manifest = ${"0".repeat(64)}`;
+    const known = await row(sql);
+    await work(sql);
+    expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "import_damaged" } });
+    expect(await row(sql)).toEqual(known);
+  });
+});
+
 describe("an import that is under way", () => {
   const loaded = (sql: postgres.Sql) => sql`select from migration_guard.import_chunks where done_at is not null`;
 
@@ -714,14 +780,108 @@ describe("an import that is under way", () => {
     const { id } = await exportExample(sql, store);
     const jobId = await takeImport(sql, id, { store });
     const other = connect();
-    await connect().begin(async (first) => {
-      await first`select from migration_guard.jobs where id = ${jobId} for update`;
-      expect(await importStep(transferOf(other, jobId, { store }))).toBe("waiting");
-    });
-    const transfers = [1, 2, 3].map(() => transferOf(connect(), jobId, { store }));
+    const slow: ObjectStore = {
+      ...store,
+      get: async (name, ...rest) => {
+        expect(await importStep(transferOf(other, jobId, { store }))).toBe("waiting");
+        return store.get(name, ...rest);
+      },
+    };
+    const transfers = [1, 2, 3].map(() => transferOf(connect(), jobId, { store: slow }));
     const outcomes = await Promise.all(transfers.map(importStep));
-    expect(outcomes).toContainEqual({ bytes: 0 });
+    expect(outcomes.filter((outcome) => outcome !== "waiting")).toEqual([{ bytes: 0 }]);
     expect((await leftovers(sql)).schemas).toHaveLength(1);
+  });
+
+  test("is cancelled while its tables are made, and keeps nobody waiting", async ({ example: { sql, connect }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    const admin = connect("supabase_admin");
+    await admin.unsafe(`
+      create function public.wait() returns event_trigger language plpgsql as 'begin perform pg_advisory_xact_lock(42); end';
+      create event trigger wait on ddl_command_end when tag in ('CREATE TABLE') execute function public.wait()`)
+      .simple();
+    await admin`select pg_advisory_lock(42)`;
+    const step = takeStep(importStep, transferOf(connect(), jobId, { store }));
+    await until(async () => (await sql`select from pg_locks where locktype = 'advisory' and not granted`).length === 1);
+    await sql`set lock_timeout = '2s'`;
+    expect(await sql`select status from migration_guard.cancel_job(${jobId}, 'alice')`).toEqual([{
+      status: "cancelled",
+    }]);
+    await sql`reset lock_timeout`;
+    await admin`select pg_advisory_unlock(42)`;
+    expect(await step).toBe("ended");
+    expect(await lastJob(sql)).toMatchObject({ status: "cancelled", error: { code: "cancelled" } });
+    expect(await leftovers(sql)).toEqual(nothing);
+    await work(sql);
+    expect(await sql`select from migration_guard.import_beginnings`).toHaveLength(0);
+  });
+
+  test("is given up when whoever works on it is lost each time", async ({ example: { sql }, store }) => {
+    const { id } = await exportExample(sql, store);
+    for (const steps of [0, 2]) {
+      const jobId = await takeImport(sql, id, { store });
+      for (let step = 0; step < steps; step++) await importStep(transferOf(sql, jobId, { store }));
+      let begun = 0;
+      // As an isolate whose memory was not enough.
+      const deadly: ObjectStore = {
+        ...store,
+        get: () => {
+          begun++;
+          return Promise.reject(Object.assign(new Error(), { code: "CONNECT_TIMEOUT" }));
+        },
+      };
+      const take = () => takeStep(importStep, transferOf(sql, jobId, { store: deadly }));
+      for (let attempt = 0; attempt < 8; attempt++) {
+        await sql`update migration_guard.import_beginnings set begun_at = null`;
+        await sql`update migration_guard.import_chunks set begun_at = null`;
+        await expect(take()).rejects.toThrow();
+      }
+      expect(begun).toBe(8);
+      // Whoever has begun it last may be at it still.
+      if (steps === 0) expect(await take()).toBe("waiting");
+      await sql`update migration_guard.import_beginnings set begun_at = null`;
+      await sql`update migration_guard.import_chunks set begun_at = null`;
+      expect(await take()).toBe("ended");
+      expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "worker_lost" } });
+      await work(sql);
+      expect(await leftovers(sql)).toEqual(nothing);
+    }
+  });
+
+  test("keeps no other job from being run by what cannot be dropped", async ({ example: { sql, connect }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    await importStep(transferOf(sql, jobId, { store }));
+    await connect("supabase_admin").unsafe(`
+      create function public.refuse() returns event_trigger language plpgsql as $$ begin raise 'nobody drops anything'; end $$;
+      create event trigger refuse on sql_drop when tag in ('DROP TABLE', 'DROP SCHEMA') execute function public.refuse()`)
+      .simple();
+    await sql`select migration_guard.cancel_job(${jobId}, 'alice')`;
+    await backUp(sql, "v9", { tables: ["profiles"] });
+    expect((await leftovers(sql)).schemas).toHaveLength(2);
+    await connect("supabase_admin")`drop event trigger refuse`;
+    await work(sql);
+    expect((await leftovers(sql)).schemas).toEqual([{ nspname: "migration_backup_v9" }]);
+  });
+
+  test("is dropped some tables at a time", async ({ example: { sql }, store }) => {
+    const { draft } = await exportExample(sql, store);
+    const empty = { columns: [], source: null, rows: 0, checksum: null, chunks: [] };
+    draft.manifest.tables.push(...Array.from({ length: 500 }, (_, i) => ({ ...empty, name: `t${i}` })));
+    const jobId = await takeImport(sql, draft.manifest.export, { store });
+    await sql`select migration_guard.begin_import(${jobId}, ${sql.json(draft.manifest as never)})`;
+    await sql`select migration_guard.cancel_job(${jobId}, 'alice')`;
+    const left: number[] = [];
+    do {
+      await sql`select migration_guard.drop_leftover_imports()`;
+      const [{ count }] = await sql<[{ count: number }]>`
+        select count(*)::int from pg_class where relkind = 'r' and relnamespace::regnamespace::text ~ '^migration_import_'`;
+      left.push(count);
+    } while (left.at(-1)! > 0);
+    const tables = draft.manifest.tables.length;
+    expect(left).toEqual([tables - 200, tables - 400, 0]);
+    expect(await leftovers(sql)).toEqual(nothing);
   });
 
   test("is shared by several functions, and ends once", async ({ example: { sql, connect }, store }) => {

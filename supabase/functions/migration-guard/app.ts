@@ -134,7 +134,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   exports(app, environment);
   diff(app);
   rollback(app);
-  imports(app);
+  imports(app, environment);
   jobs(app);
   jobEvents(app, url);
   keys(app, keyNames(environment));

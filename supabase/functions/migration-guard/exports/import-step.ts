@@ -14,12 +14,11 @@ type ImportJob = {
   expected_manifest: string | null;
   /** SHA-256 of the export's `SHA256SUMS`, where the database knows it. */
   sums_sha256: string | null;
-  is_begun: boolean;
 };
 
-type Claim =
-  | { state: "ended" | "waiting" }
-  | { state: "claimed"; number: number; object: string; statement: string; record: ChunkRecord };
+type Next = { step: "begin" | "chunk" | "waiting" | "ended"; number: number };
+
+type Held = { object: string; statement: string | null; record: ChunkRecord };
 
 /**
  * Does the next piece of an import: reads what there is and has the database make room for it or, when that is done, loads a chunk, in
@@ -32,45 +31,54 @@ export async function importStep(transfer: Transfer): Promise<StepOutcome> {
   const [job] = await sql<[ImportJob?]>`
     select j.parameters ->> 'export' as export, j.parameters ->> 'target' as target,
       j.parameters ->> 'expected_manifest' as expected_manifest,
-      (select e.sums_sha256 from migration_guard.exports as e where e.id = j.parameters ->> 'export') as sums_sha256,
-      exists (select from migration_guard.import_chunks as c where c.job_id = j.id) as is_begun
+      (select e.sums_sha256 from migration_guard.exports as e where e.id = j.parameters ->> 'export') as sums_sha256
     from migration_guard.get_transfer(${jobId}) as j where j.kind = 'import'`;
   if (!job) return "ended";
   const store = await transfer.openStore(job.target);
-  return job.is_begun ? await loadChunk(transfer, store, job) : await begin(transfer, store, job);
+  const [next] = await sql<[Next]>`select step, number from migration_guard.next_import_step(${jobId})`;
+  if (next.step === "begin") return await begin(transfer, store, job);
+  if (next.step === "chunk") return await loadChunk(transfer, store, job, next.number);
+  return next.step;
 }
 
 async function begin({ sql, jobId, identities }: Transfer, store: ObjectStore, job: ImportJob): Promise<StepOutcome> {
+  return await transact(sql, async (transaction, meanwhile) => {
+    const [{ is_held }] = await transaction<[{ is_held: boolean }]>`
+      select migration_guard.hold_import(${jobId}) as is_held`;
+    if (!is_held) return "waiting";
+    const wanted = await meanwhile(readWanted(store, job, identities));
+    await transaction`select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)})`;
+    return { bytes: 0 };
+  });
+}
+
+/** Of an export's manifest what the database is told. */
+async function readWanted(store: ObjectStore, job: ImportJob, identities: readonly string[]) {
   const manifest = await readExport(store, {
     id: job.export,
     identities,
     sumsSha256: job.sums_sha256,
     expectedManifest: job.expected_manifest,
   });
-  const wanted = {
+  return {
     manifest: manifest.manifest,
     backup: { backup_id: manifest.backup.backup_id },
     tables: manifest.tables.map(({ name, columns }) => ({ name, columns })),
     chunks: manifest.chunks,
   };
-  const [{ state }] = await transact(sql, async (transaction) => {
-    // Many tables take a while.
-    await transaction`select migration_guard.settle_for_transfer()`;
-    return await transaction<[{ state: "begun" | "waiting" | "ended" }]>`
-      select migration_guard.begin_import(${jobId}, ${transaction.json(wanted)}) as state`;
-  });
-  return state === "begun" ? { bytes: 0 } : state;
 }
 
 async function loadChunk(
   { sql, jobId, identities }: Transfer,
   store: ObjectStore,
   job: ImportJob,
+  number: number,
 ): Promise<StepOutcome> {
   return await transact(sql, async (transaction, meanwhile) => {
-    const [claim] = await transaction<[Claim]>`select * from migration_guard.claim_import_chunk(${jobId})`;
-    if (claim.state !== "claimed") return claim.state;
-    const { number, object, statement, record } = claim;
+    // The row stays locked until the chunk is loaded, or this isolate is lost: then another one takes it.
+    const [{ object, statement, record }] = await transaction<[Held]>`
+      select object, statement, record from migration_guard.hold_import_chunk(${jobId}, ${number})`;
+    if (statement === null) return { bytes: 0 };
     const blocks = await meanwhile(readChunk(store, `${job.export}/${object}`, record, identities));
     const rows = await load(transaction, statement, blocks);
     await transaction`select migration_guard.finish_import_chunk(${jobId}, ${number}, ${rows})`;

@@ -5,7 +5,10 @@ import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { sha256 } from "./sha256.ts";
 import { TransferError } from "./transfer.ts";
 
-const largest = 64 * 1024 * 1024;
+const mebibyte = 1024 * 1024;
+/** Bytes of `SHA256SUMS`, which are about 85,000 objects, and of a manifest: what fits into an isolate's memory with all that is made of it. */
+const maxSums = 8 * mebibyte;
+const maxManifest = 24 * mebibyte;
 
 export type ExportToRead = {
   /** The export's id, which is its folder. */
@@ -29,7 +32,7 @@ export async function readExport(
   { id, identities, sumsSha256, expectedManifest }: ExportToRead,
 ): Promise<ExportManifest> {
   const sums = await readSums(store, id, sumsSha256);
-  const manifest = parseManifest(decode(await readManifest(store, id, sums, identities), "manifest_invalid"));
+  const manifest = parseManifest(await readManifest(store, id, sums, identities));
   if (manifest.export !== id) throw altered(`its manifest is that of another export, ${manifest.export.slice(0, 64)}`);
   const wrong = manifest.chunks.find(({ object, sha256 }) => sums.get(object) !== sha256.stored);
   if (wrong) throw altered(`its manifest and its SHA256SUMS tell different sums of ${wrong.object}`);
@@ -48,7 +51,7 @@ async function readSums(
   id: string,
   known?: string | null,
 ): Promise<Map<string, string>> {
-  const bytes = await store.get(`${id}/SHA256SUMS`, largest).catch((error) => {
+  const bytes = await store.get(`${id}/SHA256SUMS`, maxSums).catch((error) => {
     if (!(error instanceof ObjectStoreError) || error.code !== "object_missing") throw error;
     throw new TransferError(
       "export_not_found",
@@ -56,7 +59,7 @@ async function readSums(
     );
   });
   if (known && sha256(bytes) !== known) throw altered("its SHA256SUMS is not the one that was written");
-  const text = decode(bytes, "export_altered");
+  const text = decode(bytes);
   const lines = text.split("\n");
   if (lines.pop() !== "") throw altered("its SHA256SUMS ends in the middle of a line");
   const sums = new Map<string, string>();
@@ -80,7 +83,7 @@ async function readManifest(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const [name, other] = ["manifest.json", "manifest.json.age"].filter((name) => sums.has(name));
   if (name === undefined || other !== undefined) throw altered("it has not one manifest");
-  const stored = await store.get(`${id}/${name}`, largest);
+  const stored = await store.get(`${id}/${name}`, maxManifest);
   if (sha256(stored) !== sums.get(name)) throw altered(`${name} is not what its SHA256SUMS tells of`);
   if (!name.endsWith(".age")) return stored;
   try {
@@ -93,10 +96,10 @@ async function readManifest(
 const altered = (how: string) => new TransferError("export_altered", `The export is not what was written: ${how}.`);
 
 /** A text in UTF-8. */
-function decode(bytes: Uint8Array, code: "export_altered" | "manifest_invalid"): string {
+function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new TransferError(code, "The export has a text that is not UTF-8.");
+    throw altered("its SHA256SUMS is not in UTF-8");
   }
 }

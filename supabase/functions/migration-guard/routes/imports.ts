@@ -1,9 +1,11 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { answerJob, jobResponses } from "../answer-job.ts";
 import type { App } from "../app.ts";
+import type { Environment } from "../environment.ts";
 import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
 import { Job, JobHeaders, jsonBody, problemResponses, Version } from "../schemas.ts";
+import { assertTarget } from "./exports.ts";
 
 const Import = z.strictObject({
   export: z.string()
@@ -35,12 +37,13 @@ const createImport = createRoute({
   description:
     "It counts as verified when it is there: every check of the verification has passed. Its plan comes with it where there is none now, or one that names other objects.",
   request: { headers: JobHeaders, body: jsonBody(Import) },
-  responses: { ...jobResponses, ...problemResponses(409, 413, 415) },
+  responses: { ...jobResponses, ...problemResponses(409, 413, 415, 422) },
 });
 
-export function imports(app: App) {
+export function imports(app: App, environment: Environment) {
   app.openapi(createImport, async (c) => {
     const { into: version, ...parameters } = c.req.valid("json");
+    if (parameters.target !== undefined) await assertTarget(parameters.target, environment);
     return answerJob(c, await rpc(c.var.client, "create_import", { version, ...parameters, ...requester(c) }, Job));
   });
 }
