@@ -19,6 +19,27 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * @throws {ChunkError}
  */
 export async function unseal(stored: Bytes, record: ChunkRecord, identities: readonly string[] = []): Promise<Bytes[]> {
+  const blocks: Bytes[] = [];
+  await open(stored, record, identities, (block) => blocks.push(block));
+  return blocks;
+}
+
+/**
+ * Checks a chunk as {@link unseal} does, and keeps nothing of its text.
+ *
+ * @throws {ChunkError}
+ */
+export async function assertWhole(stored: Bytes, record: ChunkRecord, identities: readonly string[]): Promise<void> {
+  await open(stored, record, identities, () => {});
+}
+
+/** @param take Is given the text as it comes, which is right only when this has ended. */
+async function open(
+  stored: Bytes,
+  record: ChunkRecord,
+  identities: readonly string[],
+  take: (block: Bytes) => void,
+): Promise<void> {
   assertStored(stored, record);
   const isEncrypted = record.sha256.stored !== record.sha256.compressed;
   const compressed = isEncrypted ? await decrypt(stored, identities) : stored;
@@ -26,12 +47,11 @@ export async function unseal(stored: Bytes, record: ChunkRecord, identities: rea
   if (isEncrypted) {
     assertSame("compressed", "sha256", sha256(compressed), record.sha256.compressed);
   }
-  return await decompress(compressed, record);
+  await decompress(compressed, record, take);
 }
 
 /** The sum of what is compressed says nothing of how long it becomes, where chunk and record were made to deceive. */
-async function decompress(compressed: Bytes, record: ChunkRecord): Promise<Bytes[]> {
-  const blocks: Bytes[] = [];
+async function decompress(compressed: Bytes, record: ChunkRecord, take: (block: Bytes) => void): Promise<void> {
   const hash = createHash("sha256");
   let bytes = 0;
   let rows = 0;
@@ -42,7 +62,7 @@ async function decompress(compressed: Bytes, record: ChunkRecord): Promise<Bytes
       if (bytes > record.bytes.text) break;
       hash.update(block);
       rows += countRows(block);
-      blocks.push(block);
+      take(block);
     }
   } catch {
     throw ChunkError.altered("compressed", "no gzip file, or a broken one");
@@ -50,7 +70,6 @@ async function decompress(compressed: Bytes, record: ChunkRecord): Promise<Bytes
   assertSame("text", "bytes", bytes, record.bytes.text);
   assertSame("text", "sha256", hash.digest("hex"), record.sha256.text);
   assertSame("text", "rows", rows, record.rows);
-  return blocks;
 }
 
 /** In one piece, all that comes of it would be there before any of it could be counted. */

@@ -6,7 +6,7 @@ import { decrypt } from "./decrypt.ts";
 import { sha256 } from "./sha256.ts";
 import { transact } from "./transact.ts";
 import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
-import { unseal } from "./unseal.ts";
+import { assertWhole } from "./unseal.ts";
 
 type Held = {
   number: number;
@@ -28,7 +28,7 @@ export async function verifyStep({ sql, jobId, openStore, identities }: Transfer
     const store = await meanwhile(openStore(held.target));
     const stored = await meanwhile(store.get(`${held.export}/${held.object}`, Number(held.bytes)));
     try {
-      await meanwhile(assertWhole(stored, held.record, held.parameters.stored_only, identities));
+      await meanwhile(assertAsRecorded(stored, held.record, held.parameters.stored_only, identities));
     } catch (error) {
       throw error instanceof ChunkError
         ? new TransferError(error.code, `Object ${held.object}: ${error.message}`)
@@ -43,7 +43,7 @@ export async function verifyStep({ sql, jobId, openStore, identities }: Transfer
   return outcome;
 }
 
-async function assertWhole(
+async function assertAsRecorded(
   stored: Uint8Array<ArrayBuffer>,
   record: Held["record"],
   storedOnly: boolean,
@@ -55,5 +55,5 @@ async function assertWhole(
     if (storedOnly || record.sha256 === record.text_sha256) return;
     assertSame("text", "sha256", sha256(await decrypt(stored, identities)), record.text_sha256);
   } else if (storedOnly) assertStored(stored, record);
-  else await unseal(stored, record, identities);
+  else await assertWhole(stored, record, identities);
 }
