@@ -176,11 +176,11 @@ $$;
 comment on function migration_guard.enqueue_export_resumption(text, text, text) is
   'Queues what is left of an export that has failed or was cancelled. Raises export_not_found, export_in_use or backup_in_progress.';
 
-create function migration_guard.exported_tables(backup migration_guard.backups) returns table (name text, oid oid, is_copy boolean)
+create function migration_guard.exported_tables(backup migration_guard.backups) returns table (name text, oid oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select r.relname::text, r.oid, r.relname not in ('objects_backup', 'dependencies_backup', 'tables_backup', 'backup_metadata')
+  select r.relname::text, r.oid
   from migration_guard.schema_contents(backup.schema_name) as c
   join pg_class as r on c.classid = 'pg_class'::regclass and c.objid = r.oid and r.relkind = 'r'
   -- What somebody has put there besides, or a rollback has kept, is no part of the backup.
