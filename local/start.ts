@@ -82,6 +82,12 @@ async function start() {
     databasePort,
     database,
     storageFolder,
+    environment: Object.fromEntries(
+      ["ALLOWED_ORIGINS", "EXPORT_AGE_IDENTITIES", "EXPORT_TARGETS"].flatMap((name) => {
+        const value = process.env[name];
+        return value === undefined ? [] : [[name, value]];
+      }),
+    ),
     // A webhook's receiver may be anywhere.
     allowNet: "all",
     onLog: (text) => process.stderr.write(text),

@@ -733,11 +733,13 @@ begin
   where j.id = job and j.run_by = 'function' and j.status = 'running'
   returning j.* into failed;
   if failed.kind = 'verify_export' then
-    -- A store that denies an object may have lost it: whatever keeps an export from being read, it counts as verified no more.
     update migration_guard.exports as e
     set verified_ok = case when f.is_fault then false end, verified_at = case when f.is_fault then clock_timestamp() end
     from (select code in ('chunk_altered', 'export_altered', 'object_missing', 'object_too_large', 'bucket_missing') as is_fault) as f
-    where e.id = failed.parameters ->> 'export' and e.state = 'complete';
+    where e.id = failed.parameters ->> 'export' and e.state = 'complete'
+      -- A store that denies an object may have lost it: what cannot be read counts as verified no more. That the function has not the right
+      -- identity or target says nothing of the export, and a fault that was found stays.
+      and (f.is_fault or e.verified_ok and code not in ('identity_missing', 'identity_wrong', 'target_not_found', 'worker_lost', 'internal_error'));
   end if;
 end
 $$;

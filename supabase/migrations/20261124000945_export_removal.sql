@@ -16,8 +16,8 @@ returns table (guard text, passed boolean, details text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select 'export_verified', e.id is not null, coalesce(format('the export %s was read back at %s', e.id, e.verified_at),
-    'its plan requires an export that was verified, and there is none: POST /v1/backups/{version}/exports, then POST /v1/exports/{id}/verify')
+  select 'export_verified', e.id is not null, case when e.id is not null then format('the export %s was read back at %s', e.id, e.verified_at)
+    else 'its plan requires an export that was verified, and there is none: POST /v1/backups/{version}/exports, then POST /v1/exports/{id}/verify' end
   from (select coalesce((backup.plan ->> 'require_export')::boolean, false) as is_required) as r
   left join lateral (
     select x.id, x.verified_at from migration_guard.exports as x
@@ -46,7 +46,9 @@ begin
   -- One that was never finished, or of which a part is gone, protects nobody.
   if export.state <> 'complete' then return; end if;
   return query
-  select g.guard, g.passed, g.details from migration_guard.cleanup_guards(backup) as g where g.guard in ('migration_confirmed', 'retention_passed');
+  select g.guard, g.passed, g.details || case when g.guard = 'migration_confirmed' and not g.passed and backup.removed_at is not null
+      then ', and its backup is gone: import it, sign that off, and remove both when the retention is over' else '' end
+  from migration_guard.cleanup_guards(backup) as g where g.guard in ('migration_confirmed', 'retention_passed');
   guard := 'not_required';
   passed := not coalesce((backup.plan ->> 'require_export')::boolean, false) or backup.removed_at is not null
     or migration_guard.export_is_verified(backup, export.id);

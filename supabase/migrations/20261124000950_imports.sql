@@ -46,6 +46,7 @@ as $$
 declare
   schema_name constant text := migration_guard.backup_schema_name(version);
   chosen constant text := coalesce(target, (select e.target from migration_guard.exports as e where e.id = export), 'supabase');
+  known migration_guard.backups;
   job migration_guard.jobs;
 begin
   if coalesce(export !~ '^(v[0-9]+([.][0-9]+)?|[0-9]{14})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', true) then
@@ -59,7 +60,14 @@ begin
   end if;
   perform migration_guard.assert_nothing_under_way(version);
   if to_regnamespace(quote_ident(schema_name)) is not null then
-    perform migration_guard.fail('backup_exists', format('The schema %s is there already: it is never touched again.', schema_name));
+    perform migration_guard.fail('backup_exists', format(
+      'The schema %s is there already, and is never touched again: import into another version, or clean that backup up.', schema_name));
+  end if;
+  select b.* into known from migration_guard.exports as e join migration_guard.backups as b on b.id = e.backup_id
+  where e.id = enqueue_import.export and b.removed_at is null and to_regnamespace(quote_ident(b.schema_name)) is not null;
+  if known.id is not null then
+    perform migration_guard.fail('backup_exists', format('The backup %s, which %s is of, is there already, as that of %s%s.', known.id, export, known.version,
+      case when known.trashed_at is not null then ', in the trash' else '' end));
   end if;
   job := migration_guard.enqueue('import', version, actor,
     jsonb_strip_nulls(jsonb_build_object('export', export, 'target', chosen, 'expected_manifest', expected_manifest)), request_id);

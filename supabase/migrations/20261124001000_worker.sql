@@ -116,7 +116,8 @@ language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   update migration_guard.jobs as j
-  set status = 'cancelled', finished_at = clock_timestamp(), error = migration_guard.cancellation_error(c, j)
+  set status = 'cancelled', finished_at = clock_timestamp(),
+    progress = case when j.run_by = 'function' then migration_guard.transfer_progress(j) else j.progress end, error = migration_guard.cancellation_error(c, j)
   from migration_guard.cancellations as c
   where c.job_id = j.id and j.status in ('queued', 'running') and not migration_guard.has_worker(j);
   update migration_guard.jobs as j

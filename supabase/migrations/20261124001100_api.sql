@@ -49,6 +49,7 @@ create type migration_guard_api.backup as (
   retention_days int,
   trash_hours int,
   two_keys boolean,
+  require_export boolean,
   verified_ok boolean,
   verified_at timestamptz,
   confirmed_at timestamptz,
@@ -220,7 +221,8 @@ begin
   return row(backup.version, backup.schema_name,
     coalesce(state, migration_guard.backup_state(backup)),
     backup.id, backup.actor, backup.created_at, backup.manifest, (backup.plan ->> 'retention_days')::int,
-    coalesce(backup.plan ->> 'trash_hours', '24')::int, coalesce((backup.plan ->> 'two_keys')::boolean, false), backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
+    coalesce(backup.plan ->> 'trash_hours', '24')::int, coalesce((backup.plan ->> 'two_keys')::boolean, false),
+    coalesce((backup.plan ->> 'require_export')::boolean, false), backup.verified_ok, backup.verified_at, backup.confirmed_at, backup.confirmed_by, backup.confirmation_note,
     backup.last_diff, backup.last_diff_at, backup.rolled_back_at, backup.rolled_back_by,
     backup.trashed_at, backup.trashed_by, backup.purge_after, metadata, coalesce(tables, '[]'));
 end
@@ -542,7 +544,9 @@ as $$
   select (s.export).*
   from (
     select migration_guard.show_export(e) as export
-    from migration_guard.exports as e where e.version = migration_guard.normalize_version(list_exports.version) order by e.created_at desc
+    from migration_guard.exports as e
+    -- One whose backup came back as another version is listed by both: the folder's name stays.
+    where migration_guard.normalize_version(list_exports.version) in (e.version, split_part(e.id, '-', 1)) order by e.created_at desc
     offset 0
   ) as s
 $$;

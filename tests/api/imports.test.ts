@@ -93,19 +93,29 @@ test("it is an admin's, and told at once what it lacks", async ({ exported: { ca
   }
 });
 
-test.for(
-  [
-    ["that nobody has made", { export: "v10.0-20261129T113335Z-00000000" }, "export_not_found"],
-    ["that is of another backup", { expected_manifest: "0".repeat(64) }, "manifest_unexpected"],
-    ["whose backup is there", {}, "backup_exists"],
-  ] as const,
-)("an export %s is refused by its job", async ([, change, code], { exported: { call, database, export: id } }) => {
-  const json = { export: id, into: "v12", ...change };
-  const { json: job } = await call("POST", "/v1/imports", { json, wait: 60 });
-  expect(job).toMatchObject({ status: "failed", error: { code } });
-  await until(async () =>
-    (await database.sql`select from pg_namespace where nspname ~ '^migration_(import_|backup_v12)'`).length === 0
-  );
+test("an export that nobody has made, or that is of another backup, is refused by its job", async ({ exported }) => {
+  const { call, database, export: id } = exported;
+  const expectRefused = async (json: object, code: string) => {
+    const { json: job } = await call("POST", "/v1/imports", { json, wait: 60 });
+    expect(job).toMatchObject({ status: "failed", error: { code } });
+    await until(async () =>
+      (await database.sql`select from pg_namespace where nspname ~ '^migration_(import_|backup_v12)'`).length === 0
+    );
+  };
+  await expectRefused({ export: "v10.0-20261129T113335Z-00000000", into: "v12" }, "export_not_found");
+  await lose(exported);
+  await expectRefused({ export: id, into: "v12", expected_manifest: "0".repeat(64) }, "manifest_unexpected");
+  await succeed(exported, "/v1/imports", { export: id, into: "v10" });
+});
+
+test("an export whose backup is there is refused at once, whatever it is to be imported into", async ({ exported }) => {
+  const { call, export: id } = exported;
+  for (const into of ["v10", "v12"]) {
+    expect(await call("POST", "/v1/imports", { json: { export: id, into } })).toMatchObject({
+      status: 409,
+      json: { code: "backup_exists" },
+    });
+  }
 });
 
 test("of a target that the function does not know there is no job", async ({ exported: { call, export: id } }) => {

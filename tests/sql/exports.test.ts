@@ -863,7 +863,10 @@ describe("a plan that requires an export", () => {
     expect(await guards()).toEqual(["export_verified"]);
     await sql`update migration_guard.backups set confirmed_at = null, confirmed_by = null`;
     expect(await open()).toEqual(["export_verified"]);
-    await expect(sql`select migration_guard.assert_ready('v10')`).rejects.toMatchObject({ code: "MG012" });
+    await expect(sql`select migration_guard.assert_ready('v10')`).rejects.toMatchObject({
+      code: "MG012",
+      message: expect.stringMatching(/requires an export that was verified, and there is none/),
+    });
     const id = await makeExport(sql, "v10");
     expect(await open()).toEqual(["export_verified"]);
     await store.remove([`${id}/manifest.json`]);
@@ -957,6 +960,9 @@ describe("what is read back", () => {
       error: null,
       result: { ok: true, stored_only: false },
     });
+    // Nor that it is verified no more.
+    expect((await verifyExport(sql, id)).error).toMatchObject({ code: "identity_missing" });
+    expect(await exportOf(sql, id)).toMatchObject({ verified_ok: true });
     await replace(id, "data/000002-1.copy.gz.age", flip);
     for (const storedOnly of [true, false]) {
       expect((await verifyExport(sql, id, storedOnly, identity)).error).toMatchObject({ code: "chunk_altered" });

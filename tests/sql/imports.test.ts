@@ -212,9 +212,9 @@ describe("a backup that is imported", () => {
     expect(await failedChecks(sql, "v11.2")).toEqual([]);
     expect(await sql`select rolled_back_at, rolled_back_by, last_diff, last_diff_at from migration_guard.backups`)
       .toEqual([{ rolled_back_at: null, rolled_back_by: null, last_diff: null, last_diff_at: null }]);
-    // Its exports are found by the version that it has now.
+    // Its exports are found by the version that it has now, and by the one that their names have.
     const listed = (version: string) => sql`select id, version from migration_guard_api.list_exports(${version})`;
-    expect(await listed("v10")).toEqual([]);
+    expect(await listed("v10")).toEqual([{ id: folder.id, version: "v11.2" }]);
     expect(await listed("v11.2")).toEqual([{ id: folder.id, version: "v11.2" }]);
   });
 

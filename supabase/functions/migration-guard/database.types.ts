@@ -502,6 +502,7 @@ export type Database = {
         "retention_days": number | null;
         "trash_hours": number | null;
         "two_keys": boolean | null;
+        "require_export": boolean | null;
         "verified_ok": boolean | null;
         "verified_at": string | null;
         "confirmed_at": string | null;

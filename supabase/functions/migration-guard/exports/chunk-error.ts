@@ -17,10 +17,13 @@ export class ChunkError extends Error {
   }
 
   static identityMissing(): ChunkError {
-    return new ChunkError("The chunk is encrypted, and there is no identity to decrypt it with.", "identity_missing");
+    return new ChunkError(
+      "It is encrypted, and the function has no identity to decrypt it with: set EXPORT_AGE_IDENTITIES.",
+      "identity_missing",
+    );
   }
 
   static identityWrong(): ChunkError {
-    return new ChunkError("The chunk is encrypted for others than the identities that are there.", "identity_wrong");
+    return new ChunkError("It is encrypted for others than the identities of EXPORT_AGE_IDENTITIES.", "identity_wrong");
   }
 }

@@ -49,6 +49,7 @@ const Backup = z.object({
   retention_days: z.int(),
   trash_hours: z.int(),
   two_keys: z.boolean(),
+  require_export: z.boolean().openapi({ description: "As the plan said when the backup was taken; so it stays." }),
   verified_ok: z.boolean().nullable().openapi({
     description: "Outcome of the last verification; null where there was none.",
   }),
