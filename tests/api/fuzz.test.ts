@@ -195,6 +195,8 @@ test("a strange text is stored as it is, or refused", async ({ fuzzed: { api } }
   const ask = async (...request: Parameters<Api["call"]>) => {
     for (let attempt = 1;; attempt++) {
       const answer = await api.call(...request);
+      // What had no answer may have been done nevertheless.
+      if (attempt > 1 && request[0] === "DELETE" && answer.status === 404) return { ...answer, status: 204 };
       if (answer.status !== 503 || attempt === 10) return answer;
       await delay(100 * attempt);
     }

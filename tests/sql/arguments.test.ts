@@ -52,7 +52,7 @@ const right: Record<string, string> = {
     times: "1",
     action: "request",
   },
-  ...{ target: "supabase", recipients: "{}", stored_only: "true" },
+  ...{ target: "supabase", recipients: "{}", stored_only: "true", export: "v10.0-20260101T000000Z-00000000" },
 };
 
 test("no argument that REST takes leads to an error that is not the product's", async ({ example: { sql } }) => {
