@@ -76,7 +76,6 @@ const denoFlags = [
 /** Bytes of all rows as text. */
 let textBytes = 0;
 let hasImports = false;
-let imports = 0;
 /** Called when the function has called itself. */
 let onOwnCall = () => {};
 let identity = "";
@@ -193,8 +192,9 @@ async function measureExport(target: string, isEncrypted: boolean): Promise<Reco
   read.result.chunks = made.chunks;
   const figures = { [`export to ${name}`]: written.result, [`verify of ${name}`]: read.result };
   if (!hasImports) return figures;
-  const into = `v${100 + ++imports}.0`;
-  const imported = await measureJob(`import from ${name}`, "/v1/imports", { export: id, into, target });
+  // It comes back as what it was.
+  await sql!.unsafe("drop schema migration_backup_v1 cascade");
+  const imported = await measureJob(`import from ${name}`, "/v1/imports", { export: id, into: version, target });
   imported.result.chunks = made.chunks;
   return { ...figures, [`import from ${name}`]: imported.result };
 }
