@@ -213,12 +213,13 @@ begin
     perform migration_guard.show_progress();
     blocks := array(select pg_relation_size(l) / current_setting('block_size')::int from unnest(leaves) as l);
     highest := coalesce((select max(b) from unnest(blocks) as b), 0);
-    -- As much as is surely read in less than a second; what comes after is cut by how long that has taken.
-    size := ceil(16777216.0 * highest / greatest((select sum(pg_table_size(l)) from unnest(leaves) as l), 1));
+    -- As much as is read in about a second at most; what comes after is cut by how long that has taken.
+    size := ceil(67108864.0 * highest / greatest((select sum(pg_table_size(l)) from unnest(leaves) as l), 1));
   end if;
   rows := 0;
   loop
-    stop := case when start + size < highest then start + size end;
+    -- A short rest is read along.
+    stop := case when start + size * 5 / 4 < highest then start + size end;
     begun := clock_timestamp();
     execute migration_guard.checksum_query(
       case
@@ -239,7 +240,7 @@ begin
     sums := array[sums[1] + split_part(part, ':', 2)::numeric, sums[2] + split_part(part, ':', 3)::numeric];
     exit when stop is null;
     start := stop;
-    size := greatest(1, least(4 * size, size * 0.7 / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
+    size := greatest(1, least(8 * size, size / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
     perform migration_guard.show_progress((units * (select sum(least(b, start)) from unnest(blocks) as b) / (select sum(b) from unnest(blocks) as b))::bigint);
   end loop;
   checksum := concat_ws(':', rows, sums[1], sums[2]);
