@@ -185,6 +185,63 @@ comment on function migration_guard.checksum_query(text, text[], oid[]) is
   'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
 types. It depends on pg_catalog alone: each backup schema has a copy of this function for its verification.';
 
+create function migration_guard.is_quiet() returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  now_at constant float8 := extract(epoch from clock_timestamp());
+  -- Rows written, transactions, and when that was: as they were when somebody was last seen at work.
+  seen float8[] := nullif(current_setting('migration_guard.traffic', true), '');
+  written float8;
+  transactions float8;
+begin
+  -- What this transaction does is not counted before its end.
+  perform pg_stat_clear_snapshot();
+  select sum(d.tup_inserted + d.tup_updated + d.tup_deleted), sum(d.xact_commit + d.xact_rollback) into written, transactions
+  from pg_stat_database as d;
+  if seen is null or written <> seen[1] or transactions - seen[2] > 20 + 20 * (now_at - seen[3]) then
+    seen := array[written, transactions, now_at];
+    perform set_config('migration_guard.traffic', seen::text, true);
+  end if;
+  -- Sessions tell of what they did once a second.
+  return now_at - seen[3] > 1.2;
+end
+$$;
+comment on function migration_guard.is_quiet() is
+  'Whether this transaction has seen for a second that nobody writes to any database of the server, and that there are fewer than
+20 transactions a second. False at the first call.';
+
+create function migration_guard.give_way() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- How many parallel workers there may be for one query, of a worker; 'help' for a helper.
+  gives_way constant text := nullif(current_setting('migration_guard.gives_way', true), '');
+  job_number constant int := substring(current_setting('migration_guard.progress_job', true) from '[0-9]+$');
+begin
+  if gives_way is distinct from 'help' and gives_way is not null then
+    perform set_config('max_parallel_workers_per_gather', case
+      when migration_guard.is_quiet()
+        and not exists (select from migration_guard.helpers_of(job_number) as h where not starts_with(h.shown, '='))
+        then gives_way
+      else '0' end, true);
+  end if;
+  while gives_way = 'help' loop
+    -- A worker that waits leaves its processor to the helper.
+    exit when migration_guard.is_quiet() or not exists (
+      select from migration_guard.jobs as j
+      join pg_stat_activity as a on a.pid = j.worker_pid
+      where j.number = job_number and migration_guard.has_worker(j) and a.application_name !~ '/reading$');
+    perform pg_sleep(0.01);
+  end loop;
+end
+$$;
+comment on function migration_guard.give_way() is
+  'In a backup that has no more than two processors, before it reads the next piece of a table: has the worker take a second one only
+while nobody else is at work, and the helper wait as long as somebody is.';
+
 create function migration_guard.read_checksum(
   relation oid, head text, tail text, names text[], types oid[], step text, units bigint, out rows bigint, out checksum text
 )
@@ -198,6 +255,8 @@ declare
     where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind <> 'p');
   in_one constant boolean := coalesce(current_setting('migration_guard.progress_job', true), '') = '' or exists (
     select from pg_class as c where c.oid = any (leaves) and (c.relkind <> 'r' or c.relam <> (select a.oid from pg_am as a where a.amname = 'heap')));
+  -- Sooner where others may need the processor.
+  seconds constant float8 := case when coalesce(current_setting('migration_guard.gives_way', true), '') = '' then 1 else 0.4 end;
   blocks bigint[];
   highest bigint := 0;
   size bigint := 0;
@@ -214,12 +273,13 @@ begin
     blocks := array(select pg_relation_size(l) / current_setting('block_size')::int from unnest(leaves) as l);
     highest := coalesce((select max(b) from unnest(blocks) as b), 0);
     -- As much as is read in about a second at most; what comes after is cut by how long that has taken.
-    size := ceil(67108864.0 * highest / greatest((select sum(pg_table_size(l)) from unnest(leaves) as l), 1));
+    size := ceil(67108864.0 * seconds * highest / greatest((select sum(pg_table_size(l)) from unnest(leaves) as l), 1));
   end if;
   rows := 0;
   loop
     -- A short rest is read along.
     stop := case when start + size * 5 / 4 < highest then start + size end;
+    perform migration_guard.give_way();
     begun := clock_timestamp();
     execute migration_guard.checksum_query(
       case
@@ -240,7 +300,7 @@ begin
     sums := array[sums[1] + split_part(part, ':', 2)::numeric, sums[2] + split_part(part, ':', 3)::numeric];
     exit when stop is null;
     start := stop;
-    size := greatest(1, least(8 * size, size / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
+    size := greatest(1, least(8 * size, size * seconds / greatest(extract(epoch from clock_timestamp() - begun), 0.001)));
     perform migration_guard.show_progress((units * (select sum(least(b, start)) from unnest(blocks) as b) / (select sum(b) from unnest(blocks) as b))::bigint);
   end loop;
   checksum := concat_ws(':', rows, sums[1], sums[2]);
@@ -422,11 +482,14 @@ set jit = off
 set synchronize_seqscans = off
 as $$
 declare
-  digest constant text := migration_guard.digest_of_helper(job_number);
+  digest text;
   tables jsonb;
   recorded record;
   source record;
 begin
+  -- It waits: a helper that has given way until now goes on (give_way).
+  perform migration_guard.begin_step('reading');
+  digest := migration_guard.digest_of_helper(job_number);
   execute format('select jsonb_agg(jsonb_build_array(t.source_oid, t.row_count, t.backup_checksum)) from %I.tables_backup as t', schema_name) into tables;
   if migration_guard.sources_digest(coalesce(tables, '[]')) is distinct from digest then
     -- The helper is gone, or has found something else: what that is must be seen here.

@@ -661,21 +661,23 @@ $$;
 comment on function migration_guard.assert_unchanged(text, migration_guard.plans) is
   'Raises types_changed when a type or a function of a plan was altered after the transaction''s snapshot.';
 
-create function migration_guard.has_spare_processor() returns boolean
+create function migration_guard.must_give_way() returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 -- As many as there are processors, where somebody has set it.
-as $$ select current_setting('max_parallel_workers')::int > 2 $$;
-comment on function migration_guard.has_spare_processor() is
-  'Whether a backup may take more than one processor: one of two is left for who writes meanwhile.';
+as $$ select current_setting('max_parallel_workers')::int <= 2 $$;
+comment on function migration_guard.must_give_way() is
+  'Whether a backup takes a second processor only while nobody else is at work: one of two is left for who writes meanwhile.';
 
 create function migration_guard.settle_for_copies() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not migration_guard.has_spare_processor() then
+  if migration_guard.must_give_way() then
+    perform set_config('migration_guard.gives_way', current_setting('max_parallel_workers_per_gather'), true);
     perform set_config('max_parallel_workers_per_gather', '0', true);
+    perform migration_guard.is_quiet();
   end if;
   -- What is compressed already is copied as it is. What a table stores uncompressed takes a fifth of the time with lz4.
   if exists (select from pg_settings as s where s.name = 'default_toast_compression' and 'lz4' = any (s.enumvals)) then
@@ -684,8 +686,8 @@ begin
 end
 $$;
 comment on function migration_guard.settle_for_copies() is
-  'Sets how this transaction copies tables: with one processor where there are no more than two, and with lz4 where this Postgres was
-built with it.';
+  'Sets how this transaction copies tables: with one processor where there are no more than two, as give_way() has it, and with lz4
+where this Postgres was built with it.';
 
 create function migration_guard.run_backup(job migration_guard.jobs) returns jsonb
 language plpgsql volatile

@@ -5,11 +5,12 @@ create function migration_guard.standalone_source(signature text, schema_name te
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select quote_literal(regexp_replace(p.prosrc, 'migration_guard\.(?=(checksum_query|show_progress)\()', replace(format('%I', schema_name), '\', '\\') || '.', 'g'))
+  select quote_literal(regexp_replace(replace(p.prosrc, E'\n    perform migration_guard.give_way();', ''),
+    'migration_guard\.(?=(checksum_query|show_progress)\()', replace(format('%I', schema_name), '\', '\\') || '.', 'g'))
   from pg_proc as p where p.oid = signature::regprocedure
 $$;
 comment on function migration_guard.standalone_source(text, text) is
-  'The body of a function, as a literal, that calls what it needs in a backup schema.';
+  'The body of a function, as a literal, that calls what it needs in a backup schema; it gives way to nobody.';
 
 create function migration_guard.create_verification(schema_name text) returns void
 language plpgsql volatile

@@ -58,7 +58,7 @@ as $$
   left join migration_guard.workers_of(j) as w on j.status = 'running'
   left join pg_catalog.pg_stat_activity as a on a.pid = w.pid
   where j.kind = 'backup'
-    and migration_guard.has_spare_processor()
+    and current_setting('max_parallel_workers')::int > 1
     and case
       when j.status = 'queued' then true
       -- It has not begun, or is at what it shows its snapshot during.
@@ -70,7 +70,7 @@ as $$
 $$;
 comment on function migration_guard.backup_to_help() is
   'A backup that has no helper yet and can use one, with its snapshot; without it as long as it has none; no row where there is none, nor
-where one of two processors is left for others.';
+where there is one processor only.';
 
 create function migration_guard.sources_digest(tables jsonb) returns text
 language sql immutable
@@ -103,6 +103,9 @@ declare
 begin
   perform migration_guard.lift_transaction_timeout();
   begin
+    if migration_guard.must_give_way() then
+      perform set_config('migration_guard.gives_way', 'help', true);
+    end if;
     perform migration_guard.report_progress(job, 'reading', 0,
       (select coalesce(sum(migration_guard.table_bytes(r)), 0)::bigint from unnest(relations) as r), 'help/' || job.number);
     for n in 1..cardinality(relations) loop

@@ -266,7 +266,7 @@ test("partitions, tables without rows and tables without statistics are counted,
   const backup = await watch(database);
   expectSane(backup, "bytes");
   for (const step of ["reading", "copying", "proving"]) {
-    expect(positions(backup, `${step} public.parted`).size, step).toBeGreaterThan(2);
+    expect(positions(backup, `${step} public.parted`).size, step).toBeGreaterThan(step === "copying" ? 2 : 1);
   }
   await sql.unsafe("drop table public.parted, public.empty");
   await enqueueRollback(sql);
