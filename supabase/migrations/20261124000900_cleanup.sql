@@ -169,6 +169,22 @@ $$;
 comment on function migration_guard.applied_override(jsonb, jsonb) is
   'Guards, each with whether it has not passed and is overridden.';
 
+create function migration_guard.keep_token(token_hash text, backup_id uuid, actor text) returns timestamptz
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  expires_at constant timestamptz := now() + interval '10 minutes';
+begin
+  delete from migration_guard.cleanup_tokens as t where t.expires_at < now() - interval '1 day' and t.spent_by is null;
+  insert into migration_guard.cleanup_tokens (token_hash, backup_id, actor, expires_at)
+  values (token_hash, backup_id, actor, expires_at);
+  return expires_at;
+end
+$$;
+comment on function migration_guard.keep_token(text, uuid, text) is
+  'Keeps the hash of a token that was drawn, for ten minutes, and removes those that nobody used; returns when it expires.';
+
 create function migration_guard.plan_cleanup(version text, actor text default session_user, out token text, out expires_at timestamptz)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -177,10 +193,7 @@ declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
 begin
   token := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
-  expires_at := now() + interval '10 minutes';
-  delete from migration_guard.cleanup_tokens as t where t.expires_at < now() - interval '1 day' and t.spent_by is null;
-  insert into migration_guard.cleanup_tokens (token_hash, backup_id, actor, expires_at)
-  values (encode(sha256(convert_to(token, 'UTF8')), 'hex'), backup.id, actor, expires_at);
+  expires_at := migration_guard.keep_token(encode(sha256(convert_to(token, 'UTF8')), 'hex'), backup.id, actor);
 end
 $$;
 comment on function migration_guard.plan_cleanup(text, text) is

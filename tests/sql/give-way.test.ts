@@ -107,7 +107,7 @@ test("on two processors a helper waits as long as somebody writes, until the wor
 
 test("on two processors a worker reads with a second one only where nobody has written for a second", async () => {
   const [sql, other] = [server.open(), server.open()];
-  const workers = async (session: postgres.Sql) => {
+  const workers = async (session: postgres.TransactionSql) => {
     await session`select migration_guard.give_way()`;
     const [now] = await session<
       [{ workers: string }]

@@ -1,11 +1,10 @@
 import type postgres from "postgres";
-import { ChunkError } from "./chunk-error.ts";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { copyIn } from "./copy-in.ts";
 import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { readExport } from "./read-export.ts";
 import { transact } from "./transact.ts";
-import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
+import { nameObject, type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 import { unseal } from "./unseal.ts";
 
 type ImportJob = {
@@ -106,6 +105,6 @@ async function readChunk(store: ObjectStore, name: string, record: ChunkRecord, 
     if (error instanceof ObjectStoreError && error.code === "object_too_large") {
       throw new TransferError("chunk_altered", `${name} is larger than its record says.`);
     }
-    throw error instanceof ChunkError ? new TransferError(error.code, `${name}: ${error.message}`) : error;
+    throw nameObject(error, name);
   }
 }

@@ -1,9 +1,8 @@
-import { ChunkError } from "./chunk-error.ts";
 import { decrypt } from "./decrypt.ts";
 import { type ExportManifest, parseManifest } from "./export-manifest.ts";
 import { type ObjectStore, ObjectStoreError } from "./object-store.ts";
 import { sha256 } from "./sha256.ts";
-import { TransferError } from "./transfer.ts";
+import { nameObject, TransferError } from "./transfer.ts";
 
 const mebibyte = 1024 * 1024;
 /** Bytes of `SHA256SUMS`, which are about 85,000 objects, and of a manifest: what fits into an isolate's memory with all that is made of it. */
@@ -89,7 +88,7 @@ async function readManifest(
   try {
     return await decrypt(stored, identities);
   } catch (error) {
-    throw error instanceof ChunkError ? new TransferError(error.code, `${name}: ${error.message}`) : error;
+    throw nameObject(error, name);
   }
 }
 

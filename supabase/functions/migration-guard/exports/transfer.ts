@@ -1,4 +1,5 @@
 import type postgres from "postgres";
+import { ChunkError } from "./chunk-error.ts";
 import type { ObjectStore } from "./object-store.ts";
 
 /** What a step of a job that needs an object store is given. */
@@ -20,4 +21,9 @@ export class TransferError extends Error {
   constructor(readonly code: string, message: string) {
     super(message);
   }
+}
+
+/** An error as one of an object, where a chunk or a manifest of that name could not be read; any other as it is. */
+export function nameObject(error: unknown, object: string): unknown {
+  return error instanceof ChunkError ? new TransferError(error.code, `${object}: ${error.message}`) : error;
 }

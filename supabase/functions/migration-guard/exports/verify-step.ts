@@ -1,11 +1,10 @@
 import { assertSame } from "./assert-same.ts";
 import { assertStored } from "./assert-stored.ts";
-import { ChunkError } from "./chunk-error.ts";
 import type { ChunkRecord } from "./chunk-record.ts";
 import { decrypt } from "./decrypt.ts";
 import { sha256 } from "./sha256.ts";
 import { transact } from "./transact.ts";
-import { type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
+import { nameObject, type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
 import { assertWhole } from "./unseal.ts";
 
 type Held = {
@@ -30,9 +29,7 @@ export async function verifyStep({ sql, jobId, openStore, identities }: Transfer
     try {
       await meanwhile(assertAsRecorded(stored, held.record, held.parameters.stored_only, identities));
     } catch (error) {
-      throw error instanceof ChunkError
-        ? new TransferError(error.code, `Object ${held.object}: ${error.message}`)
-        : error;
+      throw nameObject(error, `Object ${held.object}`);
     }
     await transaction`select migration_guard.finish_transfer_objects(${jobId}, array[${held.number}::int])`;
     return "rows" in held.record ? held.record.bytes.text : stored.length;

@@ -4,20 +4,15 @@ import type { App } from "../app.ts";
 import type { Environment } from "../environment.ts";
 import { requester } from "../requester.ts";
 import { rpc } from "../rpc.ts";
-import { Job, JobHeaders, jsonBody, problemResponses, Version } from "../schemas.ts";
+import { ExportId, Job, JobHeaders, jsonBody, problemResponses, Target, Version } from "../schemas.ts";
 import { assertTarget } from "./exports.ts";
 
 const Import = z.strictObject({
-  export: z.string()
-    .regex(/^(v[0-9]+(\.[0-9]+)?|[0-9]{14})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$/, "is the id of an export")
-    .openapi({
-      description: "Id of the export, which is the name of its folder.",
-      example: "v10.0-20261129T113335Z-8f3a2b1c",
-    }),
+  export: ExportId,
   into: Version.openapi({
     description: "Version whose backup it becomes: that of the export, or another beside it. There must be none of it.",
   }),
-  target: z.string().regex(/^[a-z0-9_-]{1,63}$/, "is the name of a target").optional().openapi({
+  target: Target.optional().openapi({
     description:
       "Object store that has it. Unless it is named, the one that this database has put it into, or else the project's own (`supabase`).",
   }),
