@@ -15,43 +15,58 @@ comment on function migration_guard.is_trusted(oid) is
 
 create function migration_guard.untrusted_functions(classids oid[], objids oid[])
 returns table (classid oid, objid oid, object text, function text, owner text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   select distinct o.classid, o.objid, pg_describe_object(o.classid, o.objid, 0), p.oid::regprocedure::text, pg_get_userbyid(p.proowner)::text
   from unnest(classids, objids) as o (classid, objid)
   join pg_depend as d on d.classid = o.classid and d.objid = o.objid
   left join pg_operator as q on d.refclassid = 'pg_operator'::regclass and q.oid = d.refobjid
-  join pg_proc as p on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid or p.oid = q.oprcode
-  where not migration_guard.is_trusted(p.proowner)
+  join pg_proc as p on p.oid = case when d.refclassid = 'pg_proc'::regclass then d.refobjid else q.oprcode end
+  where not migration_guard.is_trusted(p.proowner);
+end
 $$;
 comment on function migration_guard.untrusted_functions(oid[], oid[]) is
   'The functions that objects call, by themselves or by an operator, and that belong to somebody who is not trusted.';
 
 create function migration_guard.with_partitions(relation oid) returns setof oid
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   -- Unlike pg_partition_tree it takes no lock, and so waits for nobody.
   with recursive relations (oid) as (
     select relation
     union
     select i.inhrelid from relations as r join pg_class as c on c.oid = r.oid and c.relkind = 'p' join pg_inherits as i on i.inhparent = r.oid
   )
-  select r.oid from relations as r
+  select r.oid from relations as r;
+end
 $$;
 comment on function migration_guard.with_partitions(oid) is 'A table and, where it is partitioned, all of its partitions.';
 
 create function migration_guard.read_parts(relation oid) returns table (classid oid, objid oid)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   with relations as (select r.oid from migration_guard.with_partitions(relation) as r (oid))
   select 'pg_class'::regclass::oid, r.oid from relations as r
   union all
   select 'pg_class'::regclass, i.indexrelid from relations as r join pg_index as i on i.indrelid = r.oid
   union all
-  select 'pg_statistic_ext'::regclass, s.oid from relations as r join pg_statistic_ext as s on s.stxrelid = r.oid
+  select 'pg_statistic_ext'::regclass, s.oid from relations as r join pg_statistic_ext as s on s.stxrelid = r.oid;
+end
 $$;
 comment on function migration_guard.read_parts(oid) is
   'What of a table Postgres looks at while it plans to read it: partition keys, indexes, statistics. Checks are left out by a setting.';

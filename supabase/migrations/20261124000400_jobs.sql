@@ -312,9 +312,10 @@ begin
       current_setting('migration_guard.progress_step', true));
     perform set_config('migration_guard.next_tick', (extract(epoch from clock_timestamp()) + 0.1)::text, true);
     -- Of a name, 63 bytes are kept.
-    perform set_config('application_name', (
-      select n.name from unnest(array[shown, regexp_replace(shown, '[+][0-9]+$', ''), regexp_replace(shown, '@[0-9+]+$', '')]) with ordinality as n (name, place)
-      where octet_length(n.name) <= 63 order by n.place limit 1), true);
+    if octet_length(shown) > 63 then
+      shown := regexp_replace(shown, case when octet_length(regexp_replace(shown, '[+][0-9]+$', '')) <= 63 then '[+][0-9]+$' else '@[0-9+]+$' end, '');
+    end if;
+    perform set_config('application_name', shown, true);
   end if;
 end
 $$;
@@ -392,24 +393,42 @@ $$;
 comment on function migration_guard.unshown_units(bigint) is
   'How many of the next units of work of the running job count for who looks: more have been shown than are done where work was undone.';
 
-create function migration_guard.table_bytes(relation oid) returns bigint
-language sql stable
+create function migration_guard.is_plain_table(relation oid) returns boolean
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- A partitioned table has no storage of its own.
-  select coalesce(sum(pg_table_size(c.oid)), 0)::bigint
-  from pg_class as c
-  where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind = 'r'
+begin
+  return exists (select from pg_class as c where c.oid = relation and c.relkind = 'r');
+end
+$$;
+comment on function migration_guard.is_plain_table(oid) is 'Whether a relation is a table with rows of its own, as a partition is, too.';
+
+create function migration_guard.table_bytes(relation oid) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if migration_guard.is_plain_table(relation) then return coalesce(pg_table_size(relation), 0); end if;
+  return (
+    -- A partitioned table has no storage of its own.
+    select coalesce(sum(pg_table_size(c.oid)), 0)::bigint
+    from pg_partition_tree(relation) as p join pg_class as c on c.oid = p.relid and c.relkind = 'r');
+end
 $$;
 comment on function migration_guard.table_bytes(oid) is 'Bytes of a table, or of all its partitions, with TOAST; 0 for none.';
 
 create function migration_guard.table_blocks(relation oid) returns bigint
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select (coalesce(sum(pg_relation_size(c.oid)), 0) / current_setting('block_size')::int)::bigint
-  from pg_class as c
-  where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind = 'r'
+begin
+  if migration_guard.is_plain_table(relation) then
+    return coalesce(pg_relation_size(relation), 0) / current_setting('block_size')::int;
+  end if;
+  return (
+    select (coalesce(sum(pg_relation_size(c.oid)), 0) / current_setting('block_size')::int)::bigint
+    from pg_partition_tree(relation) as p join pg_class as c on c.oid = p.relid and c.relkind = 'r');
+end
 $$;
 comment on function migration_guard.table_blocks(oid) is 'Blocks of a table, or of all its partitions, without TOAST.';
 
@@ -460,27 +479,40 @@ comment on function migration_guard.tick(oid, tid) is
   'Shows, ten times a second at most, how far into the pass a row is. Always true, so that a query can ask it of some rows.';
 
 create function migration_guard.has_blocks(relation oid) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select bool_and(c.relkind = 'p' or c.relkind = 'r' and c.relam = (select a.oid from pg_am as a where a.amname = 'heap'))
-  from pg_class as c where c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)
+begin
+  return (
+    select bool_and(c.relkind = 'p' or c.relkind = 'r' and c.relam = (select a.oid from pg_am as a where a.amname = 'heap'))
+    from (select relation as oid union select p.relid from pg_partition_tree(relation) as p) as r
+    join pg_class as c on c.oid = r.oid);
+end
 $$;
 comment on function migration_guard.has_blocks(oid) is
   'Whether a row''s place tells how far into its table it is: not in foreign tables, nor in storage that is no heap.';
 
 create function migration_guard.ticking(relation oid, alias text) returns text
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('case when pg_catalog.hashtid(%1$sctid) & %2$s = 0 then migration_guard.tick(%1$stableoid, %1$sctid) else true end',
+declare
+  bytes constant bigint := migration_guard.table_bytes(relation);
+  blocks bigint;
+begin
+  -- What is read in less than a second anyway may be read in parallel.
+  if bytes < 67108864 or coalesce(current_setting('migration_guard.progress_job', true), '') = '' or not migration_guard.has_blocks(relation) then
+    return null;
+  end if;
+  blocks := migration_guard.table_blocks(relation);
+  if blocks = 0 then return null; end if;
+  return format('case when pg_catalog.hashtid(%1$sctid) & %2$s = 0 then migration_guard.tick(%1$stableoid, %1$sctid) else true end',
     coalesce(quote_ident(alias) || '.', ''),
     -- A block holds a row at least: one of as many rows as a megabyte has blocks, or all where there is that much TOAST.
-    (2 ^ floor(log(2, greatest(1, least(128, 1048576.0 * s.blocks / s.bytes)))))::int - 1)
-  from (select migration_guard.table_bytes(relation) as bytes, migration_guard.table_blocks(relation) as blocks) as s
-  -- What is read in less than a second anyway may be read in parallel.
-  where s.bytes >= 67108864 and s.blocks > 0 and migration_guard.has_blocks(relation)
-    and current_setting('migration_guard.progress_job', true) <> ''
+    (2 ^ floor(log(2, greatest(1, least(128, 1048576.0 * blocks / bytes)))))::int - 1);
+end
 $$;
 comment on function migration_guard.ticking(oid, text) is
   'A condition that is always true and ticks at some of the rows that a query reads from a table; null where that is not worth

@@ -107,20 +107,32 @@ $$;
 comment on function migration_guard.enum_labels(oid) is
   'The labels that a stored text of a type can hold, by the OIDs of their enum values.';
 
+create function migration_guard.projection(relation oid, columns text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select format(
+      'select %s from %s%I.%I',
+      columns,
+      -- A child's rows are the child's own; a partitioned table has none but its partitions'.
+      case when c.relkind = 'r' then 'only ' else '' end,
+      n.nspname, c.relname)
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation);
+end
+$$;
+comment on function migration_guard.projection(oid, text) is 'The query that reads some columns, or expressions over them, of a table.';
+
 create function migration_guard.projection(relation oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format(
-    'select %s from %s%I.%I',
-    (select coalesce(string_agg(format('%s as %I', s.expression, s.name), ', ' order by s.attnum), '')
-     from migration_guard.stored_columns(relation) as s),
-    -- A child's rows are the child's own; a partitioned table has none but its partitions'.
-    case when c.relkind = 'r' then 'only ' else '' end,
-    n.nspname, c.relname)
-  from pg_catalog.pg_class as c
-  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where c.oid = relation
+  select migration_guard.projection(relation,
+    coalesce(string_agg(format('%s as %I', s.expression, s.name), ', ' order by s.attnum), ''))
+  from migration_guard.stored_columns(relation) as s
 $$;
 comment on function migration_guard.projection(oid) is 'The query that reads a table in the form in which a backup stores it.';
 

@@ -14,6 +14,8 @@ create type migration_guard.paired_column as (
   live_stored_type text,
   -- An expression over a live row r.
   live_value text,
+  -- Whether it reads as it does as long as its row is not written anew: see stored_columns.
+  is_lasting boolean,
   is_retyped boolean,
   is_relabelled boolean,
   is_opaque boolean
@@ -39,22 +41,33 @@ create type migration_guard.table_pair as (
   -- The live table, or null.
   live oid,
   matched_by text,
-  -- Its columns, where they have been read.
-  paired migration_guard.paired_column[]
+  -- Where it has been looked at: the columns of the copy beside its own, the names of those that are in no copy, and the query
+  -- that reads it in the form of the backup.
+  paired migration_guard.paired_column[],
+  new_columns text[],
+  projection text,
+  -- The sizes of both, by which progress is told.
+  live_bytes bigint,
+  copy_bytes bigint
 );
 comment on type migration_guard.table_pair is 'A copied table and the live one that it is now.';
 
 create function migration_guard.key_columns(definition text) returns text[]
-language sql immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  -- What looks like capitals without quotes is no name.
-  select array_agg(case when c.token[1] like '"%' then replace(substr(c.token[1], 2, length(c.token[1]) - 2), '""', '"') else c.token[1] end
-    order by c.position)
-  from regexp_matches(
-    substring(definition from '^(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(((?:"(?:[^"]|"")*"|[^")])*)\)'),
-    '"(?:[^"]|"")*"|[^", ]+', 'g') with ordinality as c (token, position)
-  where c.token[1] <> all ('{WITHOUT,OVERLAPS}')
+begin
+  return (
+    -- What looks like capitals without quotes is no name.
+    select array_agg(case when c.token[1] like '"%' then replace(substr(c.token[1], 2, length(c.token[1]) - 2), '""', '"') else c.token[1] end
+      order by c.position)
+    from regexp_matches(
+      substring(definition from '^(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(((?:"(?:[^"]|"")*"|[^")])*)\)'),
+      '"(?:[^"]|"")*"|[^", ]+', 'g') with ordinality as c (token, position)
+    where c.token[1] <> all ('{WITHOUT,OVERLAPS}'));
+end
 $$;
 comment on function migration_guard.key_columns(text) is
   'Names of the columns of a primary key or unique constraint as Postgres prints it; null for any other constraint.';
@@ -63,43 +76,58 @@ create function migration_guard.table_pairs(schema_name text, compared migration
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  copied record;
 begin
-  return query execute format($query$
-    with matches as materialized (select * from migration_guard.object_matches($1)),
-    labels as (
-      select coalesce(jsonb_object_agg(m.live_objid, o.name), '{}') as labels
-      from %1$I.objects_backup as o
-      join matches as m on (m.classid, m.objid, m.objsubid) = (o.classid, o.objid, o.objsubid)
-      where o.kind = 'enum_value'
-    )
-    select t.source_schema, t.source_table, t.backup_table, t.row_count, t.backup_checksum,
-      (
-        select coalesce(jsonb_agg(c.value || jsonb_build_object('live_attnum', m.live_objsubid) order by c.position), '[]')
-        from jsonb_array_elements(t.columns) with ordinality as c (value, position)
-        left join matches as m on m.classid = 'pg_class'::regclass and m.objid = t.source_oid and m.objsubid = (c.value ->> 'attnum')::int
-          and m.live_objid = p.live_objid
-      ),
-      (
-        select coalesce(jsonb_agg(jsonb_build_object('is_primary', k.is_primary, 'columns', k.names)
-          order by k.is_primary desc, cardinality(k.names), k.definition), '[]')
-        from %1$I.objects_backup as o
-        cross join lateral (
-          select substr(o.definition, length(format('alter table only %%I.%%I add constraint %%I ', t.source_schema, t.source_table, o.name)) + 1)
-        ) as d (definition)
-        cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
-        where o.kind = 'constraint' and o.parent_classid = 'pg_class'::regclass and o.parent = t.source_oid and k.names is not null
-      ),
-      -- Types of other schemas are known from the columns that have them.
-      case when p.matched_by = 'identity' then (
-        select coalesce(jsonb_object_agg(x.key, x.value), '{}')
-        from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
-      ) else '{}' end || l.labels,
-      t.source_filenode, p.live_objid, p.matched_by, null::migration_guard.paired_column[]
-    from %1$I.tables_backup as t
-    cross join labels as l
-    left join matches as p on (p.classid, p.objid, p.objsubid) = ('pg_class'::regclass, t.source_oid, 0) and p.live_classid = 'pg_class'::regclass
-    order by t.source_schema, t.source_table
-  $query$, schema_name) using compared;
+  execute format($query$
+    select coalesce(array_agg(t.source_oid), '{}') as oids, array_agg(t.source_schema::text) as schemas, array_agg(t.source_table::text) as names, array_agg(t.backup_table::text) as copies,
+      array_agg(t.row_count) as counts, array_agg(t.backup_checksum::text) as checksums, jsonb_agg(t.columns) as columns, array_agg(t.source_filenode) as filenodes
+    from (select t.* from %I.tables_backup as t order by t.source_schema, t.source_table) as t
+  $query$, schema_name) into copied;
+  return query
+  -- Of all objects what is looked for below, each once.
+  with recorded as materialized (
+    select c.old, c.new, (c.old).kind, (c.old).objid, c.matched_by
+    from unnest(compared) as c
+    where (c.old).kind = 'enum_value' or (c.old).objid = any (copied.oids) or (c.old).kind = 'constraint' and (c.old).parent = any (copied.oids)
+  ),
+  matches as materialized (
+    select r.objid, (r.old).objsubid, (r.new).objid as live_objid, (r.new).objsubid as live_objsubid, r.matched_by
+    from recorded as r
+    where r.matched_by is not null and (r.old).classid = 'pg_class'::regclass and (r.new).classid = 'pg_class'::regclass
+  ),
+  labels as (
+    select coalesce(jsonb_object_agg((r.new).objid, (r.old).name), '{}') as labels from recorded as r where r.kind = 'enum_value' and r.matched_by is not null
+  )
+  select t.source_schema, t.source_table, t.backup_table, t.row_count, t.backup_checksum,
+    (
+      select coalesce(jsonb_agg(c.value || jsonb_build_object('live_attnum', m.live_objsubid) order by c.position), '[]')
+      from jsonb_array_elements(t.columns) with ordinality as c (value, position)
+      left join matches as m on m.objid = t.source_oid and m.objsubid = (c.value ->> 'attnum')::int and m.live_objid = p.live_objid
+    ),
+    (
+      select coalesce(jsonb_agg(jsonb_build_object('is_primary', k.is_primary, 'columns', k.names)
+        order by k.is_primary desc, cardinality(k.names), k.definition), '[]')
+      from recorded as r
+      cross join lateral (
+        select substr((r.old).definition, length(format('alter table only %I.%I add constraint %I ', t.source_schema, t.source_table, (r.old).name)) + 1)
+      ) as d (definition)
+      cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
+      where r.kind = 'constraint' and (r.old).parent_classid = 'pg_class'::regclass and (r.old).parent = t.source_oid
+        and d.definition ~ '^(PRIMARY KEY|UNIQUE)' and k.names is not null
+    ),
+    -- Types of other schemas are known from the columns that have them.
+    case when p.matched_by = 'identity' then (
+      select coalesce(jsonb_object_agg(x.key, x.value), '{}')
+      from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
+    ) else '{}' end || l.labels,
+    t.source_filenode, p.live_objid, p.matched_by, null::migration_guard.paired_column[], null::text[], null::text,
+    migration_guard.table_bytes(p.live_objid), migration_guard.table_bytes(to_regclass(format('%I.%I', schema_name, t.backup_table)))
+  from rows from (unnest(copied.oids, copied.schemas, copied.names, copied.copies, copied.counts, copied.checksums, copied.filenodes), jsonb_array_elements(copied.columns))
+    with ordinality as t (source_oid, source_schema, source_table, backup_table, row_count, backup_checksum, source_filenode, columns, position)
+  cross join labels as l
+  left join matches as p on p.objid = t.source_oid and p.objsubid = 0
+  order by t.position;
 end
 $$;
 comment on function migration_guard.table_pairs(text, migration_guard.compared_object[]) is
@@ -109,9 +137,13 @@ comment on function migration_guard.table_pairs(text, migration_guard.compared_o
 
 create function migration_guard.label_changes(labels jsonb)
 returns table (enum oid, label text, recorded text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   with recorded as (
     select e.enumtypid, e.oid, e.enumlabel::text as label, r.value as recorded
     from jsonb_each_text(labels) as r
@@ -123,7 +155,8 @@ as $$
   select e.enumtypid, e.enumlabel::text, rpad(e.enumlabel::text, 64 + length(e.enumlabel::text), '*')
   from pg_enum as e
   join recorded as r on r.enumtypid = e.enumtypid and r.recorded = e.enumlabel::text and r.oid <> e.oid
-  where not exists (select from recorded as o where o.oid = e.oid)
+  where not exists (select from recorded as o where o.oid = e.oid);
+end
 $$;
 comment on function migration_guard.label_changes(jsonb) is
   'The labels of live enum values that read otherwise in the backup, and how.';
@@ -169,58 +202,46 @@ set search_path = pg_catalog, pg_temp
 as $$ select format('case when num_nulls(%s) = 0 then format(''%%s'', %1$s) end collate "C"', value) $$;
 comment on function migration_guard.plain_text(text) is 'An expression for the text that the type of a value gives it.';
 
-create function migration_guard.read_paired_columns(pair migration_guard.table_pair) returns setof migration_guard.paired_column
+create function migration_guard.looked_at(pair migration_guard.table_pair) returns migration_guard.table_pair
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
--- It is asked for each table several times, and to plan it takes longer than to run it.
+-- It is asked for each table, and to plan it takes longer than to run it.
 set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
-  return query
-  with changes as materialized (select * from migration_guard.label_changes(pair.labels))
-  select c.position::int, c.value ->> 'name', c.value ->> 'type', c.value ->> 'stored_type',
-    s.attnum, s.name, s.type, s.stored_type,
-    case when e.labels is null then 'r.' || quote_ident(s.name) else migration_guard.relabelled('r.' || quote_ident(s.name), e.in_array, e.labels, e.recorded) end,
-    s.stored_type <> c.value ->> 'stored_type', e.labels is not null, e.is_opaque
-  from jsonb_array_elements(pair.columns) with ordinality as c (value, position)
-  left join migration_guard.stored_columns(pair.live) as s on s.attnum = (c.value ->> 'live_attnum')::int
-  left join pg_attribute as a on a.attrelid = pair.live and a.attnum = s.attnum
-  left join lateral (
-    select bool_or(p.arrays = 1) as in_array,
-      array_agg(x.label order by x.label) filter (where p.is_plain and p.arrays <= 1) as labels,
-      array_agg(x.recorded order by x.label) filter (where p.is_plain and p.arrays <= 1) as recorded,
-      coalesce(bool_or(not p.is_plain or p.arrays > 1), false) as is_opaque
-    -- Where no label has changed, and in a type that came with Postgres, there is nothing to look for.
-    from (select a.atttypid as oid where a.atttypid >= 16384 and exists (select from changes)) as t
-    cross join lateral migration_guard.enum_parts(t.oid) as p
-    join changes as x on x.enum = p.enum
-  ) as e on true
-  order by c.position;
+  with changes as materialized (select * from migration_guard.label_changes(pair.labels)),
+  stored as materialized (select s.* from migration_guard.stored_columns(pair.live) as s),
+  paired as materialized (
+    select c.position::int, c.value ->> 'name', c.value ->> 'type', c.value ->> 'stored_type',
+      s.attnum, s.name, s.type, s.stored_type,
+      case when e.labels is null then 'r.' || quote_ident(s.name) else migration_guard.relabelled('r.' || quote_ident(s.name), e.in_array, e.labels, e.recorded) end,
+      s.is_lasting, s.stored_type <> c.value ->> 'stored_type', e.labels is not null, e.is_opaque
+    from jsonb_array_elements(pair.columns) with ordinality as c (value, position)
+    left join stored as s on s.attnum = (c.value ->> 'live_attnum')::int
+    left join pg_attribute as a on a.attrelid = pair.live and a.attnum = s.attnum
+    left join lateral (
+      select bool_or(p.arrays = 1) as in_array,
+        array_agg(x.label order by x.label) filter (where p.is_plain and p.arrays <= 1) as labels,
+        array_agg(x.recorded order by x.label) filter (where p.is_plain and p.arrays <= 1) as recorded,
+        coalesce(bool_or(not p.is_plain or p.arrays > 1), false) as is_opaque
+      -- Where no label has changed, and in a type that came with Postgres, there is nothing to look for.
+      from (select a.atttypid as oid where a.atttypid >= 16384 and exists (select from changes)) as t
+      cross join lateral migration_guard.enum_parts(t.oid) as p
+      join changes as x on x.enum = p.enum
+    ) as e on true
+    order by c.position
+  )
+  select array(select row(p.*)::migration_guard.paired_column from paired as p),
+    array(select s.name from stored as s where not exists (
+      select from jsonb_array_elements(pair.columns) as c (value) where (c.value ->> 'live_attnum')::int = s.attnum) order by s.attnum),
+    migration_guard.projection(pair.live, coalesce((select string_agg(format('%s as %I', s.expression, s.name), ', ' order by s.attnum) from stored as s), ''))
+  into pair.paired, pair.new_columns, pair.projection;
+  return pair;
 end
 $$;
-comment on function migration_guard.read_paired_columns(migration_guard.table_pair) is
-  'The columns of a copy beside the live ones that they are now.';
-
-create function migration_guard.paired_columns(pair migration_guard.table_pair) returns setof migration_guard.paired_column
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query select c.* from unnest(coalesce(pair.paired, array(select r from migration_guard.read_paired_columns(pair) as r))) as c;
-end
-$$;
-comment on function migration_guard.paired_columns(migration_guard.table_pair) is
-  'The columns of a copy beside the live ones, as they were read before or as they are now.';
-
-create function migration_guard.way_of_reading(pair migration_guard.table_pair) returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select concat_ws(E'\n', migration_guard.projection(pair.live), jsonb_agg(to_jsonb(c) order by c.number))
-  from migration_guard.read_paired_columns(pair) as c
-$$;
-comment on function migration_guard.way_of_reading(migration_guard.table_pair) is
-  'Names, types and labels by which a live table is read: what is another afterwards was altered in between.';
+comment on function migration_guard.looked_at(migration_guard.table_pair) is
+  'A table pair with the columns of the copy beside the live ones that they are now, and with the query that reads these. It holds names,
+types and labels: what is another afterwards was altered in between.';
 
 -- The queries ---------------------------------------------------------------------------------------------------------
 
@@ -233,12 +254,12 @@ as $$
     select format('select %s from (', coalesce(string_agg(format('%s as %I', c.live_value, c.name), ', ' order by c.number), '')) as head,
       coalesce(array_agg(c.name order by c.number), '{}') as names,
       coalesce(array_agg(c.stored_type::regtype::oid order by c.number), '{}') as types
-    from migration_guard.paired_columns(pair) as c
+    from unnest(pair.paired) as c
     -- It is comparable when every column of the copy is there, and is stored as it was.
     having coalesce(bool_and(c.live_attnum is not null and not c.is_retyped), true)
   ) as f
-  cross join lateral migration_guard.read_checksum(pair.live, f.head || migration_guard.projection(pair.live), ') as r', f.names, f.types,
-    'reading@' || pair.live, migration_guard.table_bytes(pair.live)) as r
+  cross join lateral migration_guard.read_checksum(pair.live, f.head || pair.projection, ') as r', f.names, f.types,
+    'reading@' || pair.live, pair.live_bytes) as r
 $$;
 comment on function migration_guard.live_checksum(migration_guard.table_pair) is
   'Count and checksum of the live rows in the form of the backup, read as of one moment; null where they have another form.';
@@ -249,7 +270,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row_number() over (order by c.number, f.position), f.live_form, f.copy_form
-  from migration_guard.paired_columns(pair) as c
+  from unnest(pair.paired) as c
   cross join lateral (select format('r.%I', c.name) as copy_value) as v
   cross join lateral (
     select 1, migration_guard.exact_form(c.live_value, c.stored_type), migration_guard.exact_form(v.copy_value, c.stored_type)
@@ -304,7 +325,7 @@ as $$
       string_agg('c.l' || k.number, ', ' order by k.number) as live_order,
       string_agg('c.b' || k.number, ', ' order by k.number) as copy_order
     from unnest(key) with ordinality as k (name, number)
-    join migration_guard.paired_columns(pair) as c on c.name = k.name
+    join unnest(pair.paired) as c on c.name = k.name
     join pg_type as t on t.oid = c.stored_type::regtype
     cross join lateral (
       -- Unique values of one type have unique texts, but another type's cast could make them equal.
@@ -322,7 +343,7 @@ as $$
     select count(*) filter (where c.change = 'inserted') as inserted, count(*) filter (where c.change = 'updated') as updated,
       count(*) filter (where c.change = 'deleted') as deleted, %s as samples
     from changed as c$query$,
-    k.shown, w.shown, k.live, f.live, w.whole, migration_guard.projection(pair.live), coalesce(of_versions, t.live),
+    k.shown, w.shown, k.live, f.live, w.whole, pair.projection, coalesce(of_versions, t.live),
     case when of_versions is null then 'full' else 'left' end, k.copy, f.copy, w.whole, schema_name, pair.backup_table, t.copy, k.joined, f.differs,
     case when sample_keys = 0 then 'null::jsonb' else (
       select format('jsonb_build_object(%s)', string_agg(format(
@@ -367,7 +388,7 @@ as $$
     select coalesce(sum(c.live - c.copied) filter (where c.live > c.copied), 0)::bigint as inserted, 0::bigint as updated,
       coalesce(sum(c.copied - c.live) filter (where c.copied > c.live), 0)::bigint as deleted, %s as samples
     from changed as c$query$,
-    w.shown, f.live, w.whole, migration_guard.projection(pair.live), t.live, f.copy, w.whole, schema_name, pair.backup_table, t.copy, f.grouped,
+    w.shown, f.live, w.whole, pair.projection, t.live, f.copy, w.whole, schema_name, pair.backup_table, t.copy, f.grouped,
     case when w.whole is null then 'null::jsonb' else format($samples$jsonb_build_object(
       'inserted', (select coalesce(jsonb_agg(x.sample), '[]') from (
         select jsonb_build_object('key', null, 'rows', c.live - c.copied, 'before', null, 'after', migration_guard.sample_row(c.l_row::jsonb)) as sample
@@ -398,14 +419,19 @@ comment on function migration_guard.sample_row(jsonb) is 'A row as a sample show
 -- One table -----------------------------------------------------------------------------------------------------------
 
 create function migration_guard.is_unique(relation oid, attnums int2[]) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select exists (
-    select from pg_index as i
-    -- What a trigger would say later, if it was not kept from it, is not certain.
-    where i.indrelid = relation and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null
-      and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ attnums)
+begin
+  return (
+    select exists (
+      select from pg_index as i
+      -- What a trigger would say later, if it was not kept from it, is not certain.
+      where i.indrelid = relation and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null
+        and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ attnums));
+end
 $$;
 comment on function migration_guard.is_unique(oid, int2[]) is 'Whether an index says that no two rows of a table agree in these columns.';
 
@@ -423,7 +449,7 @@ begin
     cross join lateral (select array(select jsonb_array_elements_text(j.value -> 'columns')) as names) as k
     cross join lateral (
       select array_agg(p.live_attnum::int2) as live_attnums, array_agg(p.live_value) as live_values
-      from migration_guard.paired_columns(pair) as p where p.name = any (k.names) and p.live_attnum is not null
+      from unnest(pair.paired) as p where p.name = any (k.names) and p.live_attnum is not null
     ) as c
     where cardinality(c.live_attnums) = cardinality(k.names)
     order by j.position
@@ -439,7 +465,7 @@ begin
     end if;
     -- The live table may have lost the constraint.
     execute format('select not exists (select from (%s) as r where num_nulls(%s) = 0 group by %s having count(*) > 1)',
-      migration_guard.projection(pair.live), array_to_string(candidate.live_values, ', '), array_to_string(candidate.live_values, ', ')) into is_usable;
+      pair.projection, array_to_string(candidate.live_values, ', '), array_to_string(candidate.live_values, ', ')) into is_usable;
     if is_usable then return candidate.names; end if;
   end loop;
   return null;
@@ -449,21 +475,23 @@ comment on function migration_guard.usable_key(text, migration_guard.table_pair)
   'The columns by which the rows of a copy can be found in the live table: of its primary key, or of a unique constraint without nulls.';
 
 create function migration_guard.comparison_note(pair migration_guard.table_pair, key text[], with_casts boolean) returns text
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select nullif(concat_ws(' ',
-    case when pair.matched_by = 'name' then 'Found by its name: its identity is gone.' end,
-    'Not compared, since they are gone: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.live_attnum is null) || '.',
-    'Not compared, since they are new: ' || (
-      select string_agg(format('%I', s.name), ', ' order by s.attnum) from migration_guard.stored_columns(pair.live) as s
-      where s.attnum <> all (array(select (x.value ->> 'live_attnum')::int from jsonb_array_elements(pair.columns) as x (value) where x.value ->> 'live_attnum' is not null))
-    ) || '.',
-    format('Compared by %s: ', case when with_casts then 'casts in both directions' else 'their text' end)
-      || string_agg(format('%I, which was %s and is %s', c.name, c.type, c.live_type), ', ' order by c.number) filter (where c.is_retyped) || '.',
-    'Values whose labels were renamed count as changed: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.is_opaque) || '.',
-    case when key is null and pair.keys <> '[]' then 'Its key does not tell the rows apart any more.' end), '')
-  from migration_guard.paired_columns(pair) as c
+begin
+  return (
+    select nullif(concat_ws(' ',
+      case when pair.matched_by = 'name' then 'Found by its name: its identity is gone.' end,
+      'Not compared, since they are gone: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.live_attnum is null) || '.',
+      'Not compared, since they are new: ' || (select string_agg(format('%I', n.name), ', ' order by n.place) from unnest(pair.new_columns) with ordinality as n (name, place)) || '.',
+      format('Compared by %s: ', case when with_casts then 'casts in both directions' else 'their text' end)
+        || string_agg(format('%I, which was %s and is %s', c.name, c.type, c.live_type), ', ' order by c.number) filter (where c.is_retyped) || '.',
+      'Values whose labels were renamed count as changed: ' || string_agg(format('%I', c.name), ', ' order by c.number) filter (where c.is_opaque) || '.',
+      case when key is null and pair.keys <> '[]' then 'Its key does not tell the rows apart any more.' end), '')
+    from unnest(pair.paired) as c);
+end
 $$;
 comment on function migration_guard.comparison_note(migration_guard.table_pair, text[], boolean) is
   'What a reader must know of how a table was compared; null where nothing is out of the ordinary.';
@@ -516,21 +544,25 @@ comment on function migration_guard.compare_rows(text, migration_guard.table_pai
   'Counts what has changed in a table, by a key or as a multiset.';
 
 create function migration_guard.why_read_values(backup migration_guard.backups, pair migration_guard.table_pair) returns text
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select coalesce(migration_guard.why_versions_mislead(backup.schema_name), case
-    when pair.matched_by <> 'identity' then 'it is another table of the same name'
-    when (select c.relkind <> 'r' from pg_class as c where c.oid = pair.live) then 'partitions can be attached with their rows'
-    when not migration_guard.has_blocks(pair.live) then 'its storage is no heap'
-    when pg_relation_filenode(pair.live) is distinct from pair.filenode
-      then 'it has been written anew since (truncate, vacuum full, cluster, or an alter table that rewrites)'
-    else (
-      select 'these columns were replaced, or what a value of theirs reads like can change without a change of its row: '
-        || string_agg(format('%I', c.name), ', ' order by c.number)
-      from migration_guard.paired_columns(pair) as c
-      join migration_guard.stored_columns(pair.live) as s on s.attnum = c.live_attnum
-      where c.live_attnum <> (pair.columns -> (c.number - 1) ->> 'attnum')::int or c.is_retyped or c.is_opaque or not s.is_lasting) end)
+begin
+  return (
+    select coalesce(migration_guard.why_versions_mislead(backup.schema_name), case
+      when pair.matched_by <> 'identity' then 'it is another table of the same name'
+      when (select c.relkind <> 'r' from pg_class as c where c.oid = pair.live) then 'partitions can be attached with their rows'
+      when not migration_guard.has_blocks(pair.live) then 'its storage is no heap'
+      when pg_relation_filenode(pair.live) is distinct from pair.filenode
+        then 'it has been written anew since (truncate, vacuum full, cluster, or an alter table that rewrites)'
+      else (
+        select 'these columns were replaced, or what a value of theirs reads like can change without a change of its row: '
+          || string_agg(format('%I', c.name), ', ' order by c.number)
+        from unnest(pair.paired) as c
+        where c.live_attnum <> (pair.columns -> (c.number - 1) ->> 'attnum')::int or c.is_retyped or c.is_opaque or not c.is_lasting) end));
+end
 $$;
 comment on function migration_guard.why_read_values(migration_guard.backups, migration_guard.table_pair) is
   'Why the versions of a table''s rows do not prove that they are as they were; null where they do.';
@@ -604,7 +636,7 @@ declare
   -- A row that is visible now, and that a transaction wrote which had ended before the backup, was visible then: it is one of
   -- the backup's rows, and as it was. Of a younger one, or one whose number has come round, its values tell.
   youth constant text := format('age(xmin) <= %s', age(migration_guard.oldest_version(backup)));
-  live_attnums constant int2[] := array(select p.live_attnum::int2 from migration_guard.paired_columns(pair) as p where p.name = any (key));
+  live_attnums constant int2[] := array(select p.live_attnum::int2 from unnest(pair.paired) as p where p.name = any (key));
   -- More are found faster by reading all, and a million places take 30 MB.
   most constant bigint := least(pair.row_count / 4, 1000000);
   versions record;
@@ -655,7 +687,7 @@ begin
     outcome := migration_guard.compare_rows(schema_name, pair, key, true, sample_keys, include_values);
   exception when others then
     -- A cast may be missing, or fail at some value; nothing else has a second chance.
-    if not exists (select from migration_guard.paired_columns(pair) as c where c.is_retyped) then raise; end if;
+    if not exists (select from unnest(pair.paired) as c where c.is_retyped) then raise; end if;
     perform migration_guard.begin_step('comparing@' || pair.live);
     outcome := migration_guard.compare_rows(schema_name, pair, key, false, sample_keys, include_values);
   end;
@@ -673,10 +705,9 @@ set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
 declare
-  reading text;
-  copy constant oid := to_regclass(format('%I.%I', backup.schema_name, pair.backup_table));
-  live_bytes constant bigint := migration_guard.table_bytes(pair.live);
-  join_bytes constant bigint := live_bytes + migration_guard.table_bytes(copy);
+  afterwards migration_guard.table_pair;
+  live_bytes constant bigint := pair.live_bytes;
+  join_bytes constant bigint := live_bytes + pair.copy_bytes;
   live_rows bigint;
   live_checksum text;
   key text[];
@@ -686,8 +717,7 @@ begin
   perform migration_guard.hold_table(pair.live);
   perform migration_guard.assert_may_be_read(array[pair.live]);
   perform migration_guard.refuse_views(true);
-  reading := migration_guard.way_of_reading(pair);
-  pair.paired := array(select c from migration_guard.read_paired_columns(pair) as c);
+  pair := migration_guard.looked_at(pair);
   perform migration_guard.begin_step('comparing@' || pair.live);
   key := migration_guard.usable_key(backup.schema_name, pair);
   if not is_exact then
@@ -714,7 +744,8 @@ begin
   perform migration_guard.finish_work(join_bytes);
   perform migration_guard.refuse_views(false);
   -- Neither enums nor the names of schemas can be locked: as it was read, so it still is.
-  if migration_guard.way_of_reading(pair) is distinct from reading then
+  afterwards := migration_guard.looked_at(pair);
+  if (afterwards.paired, afterwards.projection) is distinct from (pair.paired, pair.projection) then
     perform migration_guard.fail('types_changed', format('%I.%I was altered while it was compared.', pair.source_schema, pair.source_table));
   end if;
   return outcome || jsonb_build_object('read', case when reason is null then 'row versions' else 'values' end, 'values_read_because', nullif(reason, 'exact'));
@@ -846,8 +877,7 @@ begin
   pairs := array(select p from migration_guard.table_pairs(backup.schema_name, compared) as p);
   -- The live rows are read for their checksum, and with the copy's where it is another.
   perform migration_guard.report_progress(job, 'catalog', 0, (
-    select coalesce(sum(2 * migration_guard.table_bytes(p.live) + migration_guard.table_bytes(to_regclass(format('%I.%I', backup.schema_name, p.backup_table)))), 0)::bigint
-    from unnest(pairs) as p where p.live is not null));
+    select coalesce(sum(2 * p.live_bytes + p.copy_bytes), 0)::bigint from unnest(pairs) as p where p.live is not null));
   select coalesce(jsonb_agg(to_jsonb(d) order by d.kind, d.object, d.now), '[]') into objects from migration_guard.object_drift(compared) as d;
   tables := migration_guard.row_drift(backup, coalesce((job.parameters ->> 'sample_keys')::int, 0), include_values, is_exact, pairs);
 

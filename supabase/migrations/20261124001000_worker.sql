@@ -15,9 +15,13 @@ as $$ select pg_get_userbyid(n.nspowner) from pg_namespace as n where n.nspname 
 comment on function migration_guard.owner() is 'The role that owns the product.';
 
 create function migration_guard.worker_locks() returns table (pid int, worker_lock int)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   select l.pid, l.objid::int
   from pg_catalog.pg_locks as l
   join pg_catalog.pg_stat_activity as a on a.pid = l.pid
@@ -25,7 +29,8 @@ as $$
     and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
     and l.classid = migration_guard.lock_class()::oid
     -- Anybody may hold an advisory lock, and who cannot be the owner is no worker.
-    and pg_has_role(a.usesysid, migration_guard.owner(), 'member')
+    and pg_has_role(a.usesysid, migration_guard.owner(), 'member');
+end
 $$;
 comment on function migration_guard.worker_locks() is 'The locks that sessions hold who run jobs, or could.';
 
@@ -55,17 +60,26 @@ comment on function migration_guard.drop_leftover_views() is
   'Drops the temporary views of workers that are gone, where no worker is at work.';
 
 create function migration_guard.workers_of(job migration_guard.jobs) returns table (pid int)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select l.pid from migration_guard.worker_locks() as l where l.worker_lock = job.worker_lock
+begin
+  return query
+  select l.pid from migration_guard.worker_locks() as l where l.worker_lock = job.worker_lock;
+end
 $$;
 comment on function migration_guard.workers_of(migration_guard.jobs) is 'The session that holds the lock of a job, if one does.';
 
 create function migration_guard.has_worker(job migration_guard.jobs) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-as $$ select exists (select from migration_guard.workers_of(job)) $$;
+as $$
+begin
+  return exists (select from migration_guard.workers_of(job));
+end
+$$;
 comment on function migration_guard.has_worker(migration_guard.jobs) is
   'Whether a session holds the lock of a job. One that says that it is running and has none has lost its worker.';
 
@@ -88,15 +102,19 @@ as $$ select jsonb_build_object('pid', job.worker_pid, 'attempt', job.attempts, 
 comment on function migration_guard.lost_worker(migration_guard.jobs) is 'What is known of the worker that a job has lost.';
 
 create function migration_guard.end_idle_workers() returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select pg_terminate_backend(a.pid, 1000)
+begin
+  perform pg_terminate_backend(a.pid, 1000)
   from migration_guard.jobs as j
   cross join lateral migration_guard.workers_of(j) as w
   join pg_catalog.pg_stat_activity as a on a.pid = w.pid
   where j.status in ('queued', 'running') and a.pid <> pg_backend_pid() and a.state like 'idle%'
-    and a.usesysid = migration_guard.owner()::regrole
+    and a.usesysid = migration_guard.owner()::regrole;
+end
 $$;
 comment on function migration_guard.end_idle_workers() is
   'Ends sessions that hold the lock of a job and are at no statement: their call has ended at a bad moment, and nobody else
@@ -112,9 +130,12 @@ $$;
 comment on function migration_guard.lift_transaction_timeout() is 'Lets the running transaction take the time that it needs.';
 
 create function migration_guard.end_abandoned_jobs() returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
   update migration_guard.jobs as j
   set status = 'cancelled', finished_at = clock_timestamp(),
     progress = case when j.run_by = 'function' then migration_guard.transfer_progress(j) else j.progress end, error = migration_guard.cancellation_error(c, j)
@@ -129,6 +150,7 @@ as $$
     select j.id, j.lost_workers || migration_guard.lost_worker(j) as workers from migration_guard.jobs as j where j.status = 'running' and j.run_by = 'worker'
   ) as l
   where l.id = j.id and j.status = 'running' and j.attempts >= 3 and not migration_guard.has_worker(j);
+end
 $$;
 comment on function migration_guard.end_abandoned_jobs() is
   'Ends what has no worker any more and shall not have another: cancelled jobs, and those that have lost three.';
@@ -195,15 +217,16 @@ as $$
 declare
   tables text;
 begin
+  drop view if exists pg_temp.migration_guard_tables;
+  -- No other job waits for all of its tables before it begins.
+  if job.kind <> 'backup' then return null; end if;
   select string_agg(format('%s%I.%I as t%s', case when c.relkind = 'p' then '' else 'only ' end, n.nspname, c.relname, t.position), ', ' order by t.position) into tables
   from (
     select p.oid, row_number() over (order by p.name) as position
     from migration_guard.plan_tables((select p from migration_guard.plans as p where p.version = job.version)) as p
   ) as t
   join pg_catalog.pg_class as c on c.oid = t.oid
-  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where job.kind = 'backup';
-  drop view if exists pg_temp.migration_guard_tables;
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace;
   begin
     -- Naming a table takes a lock on it already.
     execute 'create temporary view migration_guard_tables as select 1 as locked' || coalesce(' from ' || tables, '');
@@ -218,8 +241,8 @@ begin
 end
 $$;
 comment on function migration_guard.prepare_table_locks(migration_guard.jobs) is
-  'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names. Returns
-null, or the SQLSTATE of what kept it from a table.';
+  'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names, and of no other job.
+Returns null, or the SQLSTATE of what kept it from a table.';
 
 create function migration_guard.lock_holders(job migration_guard.jobs) returns text
 language sql stable

@@ -11,24 +11,36 @@ as $$ select format('migration_guard/help/%s/', job_number) $$;
 comment on function migration_guard.helper_name(int) is 'What the application_name of a session that helps with a job begins with.';
 
 create function migration_guard.helpers_of(job_number int) returns table (pid int, shown text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select a.pid, substr(a.application_name, length(migration_guard.helper_name(job_number)) + 1)
+declare
+  own_name constant text := migration_guard.helper_name(job_number);
+begin
+  return query
+  select a.pid, substr(a.application_name, length(own_name) + 1)
   from pg_catalog.pg_stat_activity as a
-  where starts_with(a.application_name, migration_guard.helper_name(job_number))
+  where starts_with(a.application_name, own_name)
     and a.datid = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
     -- Anybody may take that name, and who cannot be the owner has not read the tables.
-    and pg_has_role(a.usesysid, migration_guard.owner(), 'member')
+    and pg_has_role(a.usesysid, migration_guard.owner(), 'member');
+end
 $$;
 comment on function migration_guard.helpers_of(int) is 'The sessions that help with a job, and what they show.';
 
 create function migration_guard.is_over(job_number int) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select coalesce(bool_and(j.finished_at is not null or not migration_guard.has_worker(j)), true)
-  from migration_guard.jobs as j where j.number = job_number
+begin
+  return (
+    select coalesce(bool_and(j.finished_at is not null or not migration_guard.has_worker(j)), true)
+    from migration_guard.jobs as j where j.number = job_number);
+end
 $$;
 comment on function migration_guard.is_over(int) is 'Whether nobody is at work on a job.';
 
@@ -161,16 +173,21 @@ comment on function migration_guard.digest_of_helper(int) is
   'What the helper of a job has found, when it has; null where there is none, or it gets no further.';
 
 create function migration_guard.dismiss_helpers() returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select pg_cancel_backend(h.pid)
+begin
+  if not exists (select from pg_catalog.pg_stat_activity as a where starts_with(a.application_name, 'migration_guard/help/')) then return; end if;
+  perform pg_cancel_backend(h.pid)
   from (
     -- Of the last few: a helper does not outlive its job by long.
     select j.number from migration_guard.jobs as j where j.kind = 'backup' order by j.number desc limit 20
   ) as j
   cross join lateral migration_guard.helpers_of(j.number) as h
-  where not starts_with(h.shown, '=') and migration_guard.is_over(j.number)
+  where not starts_with(h.shown, '=') and migration_guard.is_over(j.number);
+end
 $$;
 comment on function migration_guard.dismiss_helpers() is
   'Ends the reading of helpers whose job has ended or has lost its worker, and with it their locks and their snapshot.';
