@@ -66,7 +66,7 @@ comment on function migration_guard.is_far_away(pg_snapshot) is
 
 -- Both sides ----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.recorded_entries(schema_name text)
+create function migration_guard.recorded_entries(schema_name text, relations oid[] default null)
 returns table (entry migration_guard.catalog_entry, in_plan boolean, creation_order int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -77,10 +77,12 @@ begin
       o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, o.signature, o.acl, o.parts)::migration_guard.catalog_entry,
       o.in_plan, o.creation_order
     from %I.objects_backup as o
-  $query$, schema_name);
+    where $1 is null or o.kind = 'table' or o.parent_classid = 'pg_class'::regclass and o.parent = any ($1)
+  $query$, schema_name) using relations;
 end
 $$;
-comment on function migration_guard.recorded_entries(text) is 'The objects that a backup schema has recorded.';
+comment on function migration_guard.recorded_entries(text, oid[]) is
+  'The objects that a backup schema has recorded; or its tables, and of what belongs to tables that of some.';
 
 create function migration_guard.live_ids(backup_schema text, schema_names text[], is_same_database boolean) returns oid[]
 language plpgsql stable
@@ -486,14 +488,15 @@ $$;
 comment on function migration_guard.why_read_definitions(text) is
   'Why the versions of the catalog''s rows do not prove that all is as a backup recorded it; null where they do.';
 
-create function migration_guard.unaltered_objects(backup_schema text) returns setof migration_guard.compared_object
+create function migration_guard.unaltered_objects(backup_schema text, relations oid[] default null) returns setof migration_guard.compared_object
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[] from migration_guard.recorded_entries(backup_schema) as r
+  select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[] from migration_guard.recorded_entries(backup_schema, relations) as r
 $$;
-comment on function migration_guard.unaltered_objects(text) is
-  'Every object that a backup schema has recorded beside itself: what matched_objects tells where nothing was altered.';
+comment on function migration_guard.unaltered_objects(text, oid[]) is
+  'Every object that a backup schema has recorded beside itself: what matched_objects tells where nothing was altered. Or its tables,
+and of what belongs to tables that of some.';
 
 create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
 language plpgsql stable

@@ -29,7 +29,7 @@ comment on function migration_guard.is_table_part(text) is 'Whether a kind of ob
 
 -- The two tables ------------------------------------------------------------------------------------------------------
 
-create function migration_guard.collect_rollback_objects(backup_schema text) returns void
+create function migration_guard.collect_rollback_objects(backup_schema text, is_unaltered boolean, relations oid[] default null) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
@@ -64,11 +64,15 @@ begin
   with objects as materialized (
     select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
       c.matched_by, c.is_renamed, c.aspects,
-      coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
+      is_unaltered or coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
       (c.old).classid is not null as was, (c.new).classid is not null as "is",
       (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
       (c.old).classid as old_classid, (c.old).objid as old_objid, (c.old).objsubid as old_objsubid
-    from migration_guard.compared_objects(backup_schema) as c
+    from (
+      select u.* from migration_guard.unaltered_objects(backup_schema, relations) as u where is_unaltered
+      union all
+      select m.* from migration_guard.matched_objects(backup_schema) as m where not is_unaltered
+    ) as c
   ),
   -- What the others are joined by, so that their definitions are not gathered once more.
   keys as materialized (select o.id, o.kind, o.classid, o.objid, o.objsubid, o.old_classid, o.old_objid, o.old_objsubid from objects as o)
@@ -90,8 +94,9 @@ begin
   analyze pg_temp.migration_guard_copies;
 end
 $$;
-comment on function migration_guard.collect_rollback_objects(text) is
-  'Makes the planner''s temporary tables for a backup schema.';
+comment on function migration_guard.collect_rollback_objects(text, boolean, oid[]) is
+  'Makes the planner''s temporary tables for a backup schema, whose objects nobody has altered, or somebody may have. Of unaltered ones
+those that belong to some tables, and all tables, are enough where nothing is to do.';
 
 create function migration_guard.is_anything_to_do() returns boolean
 language plpgsql stable

@@ -358,3 +358,58 @@ describe("a diff", () => {
     });
   }
 });
+
+describe("a rollback plan", () => {
+  const withoutFingerprint = (sql: postgres.Sql) => sql`update migration_guard.backups set catalog_fingerprint = null`;
+
+  test("of what nobody has altered is the same whether definitions are printed or not, and runs", async ({ database: { sql } }) => {
+    await sql`create table public.t (id int primary key, v text default 'x')`;
+    await sql`create table public.other (id int references public.t)`;
+    await sql`create view public.both_of_them as select t.v from public.t join public.other using (id)`;
+    await sql`insert into public.t values (1)`;
+    await backUp(sql, "v1", { tables: ["t", "other"] });
+    const options = { data: { t: "keep" as const } };
+    const plan = await planRollback(sql, "v1", options);
+    expect(plan).toMatchObject({
+      possible: true,
+      statements: [],
+      tables: [{ table: "public.other" }, { table: "public.t", backup_rows: 1 }],
+    });
+    await expect(planRollback(sql, "v1", { data: { unknown: "keep" } })).rejects.toThrow(/unknown/);
+    await expect(planRollback(sql, "v1", { drop_new: ["other"] })).rejects.toThrow(/other/);
+    const { result } = await rollBack(sql, "v1", options);
+    expect(result).toMatchObject({
+      no_op: true,
+      plan_hash: plan.plan_hash,
+      checklist: [],
+      catalog: { identical: true },
+    });
+    await withoutFingerprint(sql);
+    expect(await planRollback(sql, "v1", options)).toEqual(plan);
+    expect((await rollBack(sql, "v1", options)).result).toMatchObject({ no_op: true, plan_hash: plan.plan_hash });
+  });
+
+  test("that puts rows back is the same whether definitions are printed or not", async ({ database: { sql } }) => {
+    await sql`create table public.t (id int primary key, v text default 'x')`;
+    await sql`create table public.other (id int references public.t)`;
+    await sql`insert into public.t values (1), (2)`;
+    await backUp(sql, "v1", { tables: ["t", "other"] });
+    await sql`update public.t set v = 'y' where id = 2`;
+    const plan = await planRollback(sql, "v1", { data: "restore" });
+    expect(plan.statements).not.toEqual([]);
+    await withoutFingerprint(sql);
+    expect(await planRollback(sql, "v1", { data: "restore" })).toEqual(plan);
+  });
+
+  test("gives an owner nothing that he had not, whether definitions are printed or not", async ({ database: { sql } }) => {
+    await sql`create table public.t (id int primary key)`;
+    await sql`create table public.own (id int)`;
+    await sql`revoke insert on public.own from current_user, anon, authenticated, service_role`;
+    await backUp(sql, "v1", { tables: ["t"] });
+    const plan = await planRollback(sql, "v1");
+    await withoutFingerprint(sql);
+    expect(await planRollback(sql, "v1")).toEqual(plan);
+    await rollBack(sql, "v1");
+    expect((await sql`select has_table_privilege('public.own', 'insert') as may`)[0]).toEqual({ may: false });
+  });
+});
