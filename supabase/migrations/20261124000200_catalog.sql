@@ -26,27 +26,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if acl @> acl_default and acl_default @> acl then return '{}'; end if;
-  return (
-    with granted as (
-      select g.grantor, g.is_grantable, min(g.position) as position,
-        case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end as grantee,
-        string_agg(lower(g.privilege_type) || case when column_name <> '' then format(' (%I)', column_name) else '' end, ', ' order by g.privilege_type) as privileges
-      from aclexplode(acl) with ordinality as g (grantor, grantee, privilege_type, is_grantable, position)
-      group by g.grantor, g.grantee, g.is_grantable
-    ),
-    statements as (
-      select false as is_passed_on, 0 as position, format('revoke all on %s from public, %I', target, pg_get_userbyid(owner)) as statement
-      where column_name = ''
-      union all
-      select g.grantor <> owner, g.position,
+  return case when column_name = '' then array[format('revoke all on %s from public, %I', target, pg_get_userbyid(owner))] else '{}' end || (
+    select coalesce(array_agg(s.statement order by s.is_passed_on, s.position, s.statement), '{}')
+    from (
+      select g.grantor <> owner as is_passed_on, min(g.position) as position,
         -- Only who granted a privilege can be the one who did.
         case when g.grantor <> owner then format('set role %I; ', pg_get_userbyid(g.grantor)) else '' end
-        || format('grant %s on %s to %s', g.privileges, target, g.grantee)
+        || format('grant %s on %s to %s',
+          string_agg(lower(g.privilege_type) || case when column_name <> '' then format(' (%I)', column_name) else '' end, ', ' order by g.privilege_type),
+          target, case when g.grantee = 0 then 'public' else format('%I', pg_get_userbyid(g.grantee)) end)
         || case when g.is_grantable then ' with grant option' else '' end
-        || case when g.grantor <> owner then '; reset role' else '' end
-      from granted as g
-    )
-    select coalesce(array_agg(s.statement order by s.is_passed_on, s.position, s.statement), '{}') from statements as s);
+        || case when g.grantor <> owner then '; reset role' else '' end as statement
+      from aclexplode(acl) with ordinality as g (grantor, grantee, privilege_type, is_grantable, position)
+      group by g.grantor, g.grantee, g.is_grantable
+    ) as s);
 end
 $$;
 comment on function migration_guard.grant_statements(text, aclitem[], aclitem[], oid, text) is
@@ -580,7 +573,11 @@ select
   exists (
     select from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
   ) as is_internal,
-  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, de.description as comment,
+  pg_catalog.pg_get_userbyid(p.proowner)::text as owner, (
+    -- Not in the join, which would read those of all functions of the system to find a few.
+    select de.description from pg_catalog.pg_description as de
+    where de.classoid = 'pg_catalog.pg_proc'::regclass and de.objoid = p.oid and de.objsubid = 0
+  ) as comment,
   coalesce(migration_guard.grant_statements(r.kind || ' ' || r.identity, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner), '{}') as grants,
   null::real as sort_order
 from pg_catalog.pg_proc as p
@@ -589,7 +586,6 @@ cross join lateral (
   select case p.prokind when 'p' then 'procedure' else 'function' end as kind,
     format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)) as identity
 ) as r
-left join pg_catalog.pg_description as de on de.classoid = 'pg_catalog.pg_proc'::regclass and de.objoid = p.oid and de.objsubid = 0
 where p.prokind <> 'a';
 comment on view migration_guard.catalog_functions is 'Functions, window functions and procedures.';
 
@@ -848,22 +844,31 @@ comment on function migration_guard.read_objects(oid[], oid[], text[]) is
 those that are known.';
 
 create function migration_guard.without_extensions(objects migration_guard.catalog_objects[]) returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  with members as materialized (select e.classid, e.objid from pg_depend as e where e.deptype = 'e')
+begin
+  return query
+  with members as materialized (select e.classid, e.objid from pg_depend as e where e.refclassid = 'pg_extension'::regclass and e.deptype = 'e')
   select o.*
   from unnest(objects) as o
   where (o.classid, o.objid) not in (select m.classid, m.objid from members as m)
-    and (o.parent is null or (o.parent_classid, o.parent) not in (select m.classid, m.objid from members as m))
+    and (o.parent is null or (o.parent_classid, o.parent) not in (select m.classid, m.objid from members as m));
+end
 $$;
 comment on function migration_guard.without_extensions(migration_guard.catalog_objects[]) is
   'Objects, but for those that came with an extension, which makes and drops them, and what belongs to those.';
 
 create function migration_guard.schema_inventory(schema_name text) returns setof migration_guard.catalog_objects
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-as $$ select i.* from migration_guard.without_extensions(array(select o from migration_guard.read_schema(schema_name) as o)) as i $$;
+as $$
+begin
+  return query select i.* from migration_guard.without_extensions(array(select o from migration_guard.read_schema(schema_name) as o)) as i;
+end
+$$;
 comment on function migration_guard.schema_inventory(text) is
   'Every object of a schema, but for those that came with an extension.';
 

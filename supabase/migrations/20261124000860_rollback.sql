@@ -796,54 +796,76 @@ plan_changed, second_key_required, rollback_refused or backup_in_progress.';
 
 -- Looking at what has become of it ------------------------------------------------------------------------------------
 
-create function migration_guard.comparable_entries(entries migration_guard.catalog_entry[]) returns table (kind text, identity text, content text)
-language sql immutable
+create type migration_guard.object_in_words as (
+  kind text,
+  schema_name text,
+  identity text,
+  objid oid,
+  -- All that is to be said of it.
+  content text
+);
+comment on type migration_guard.object_in_words is 'An object with all that is to be said of it in words: equal for what is the same.';
+
+create function migration_guard.comparable_entries(entries migration_guard.catalog_entry[]) returns setof migration_guard.object_in_words
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-  select e.kind, e.identity, jsonb_build_array(e.parent_name, e.definition, e.settings, e.is_internal, e.owner, e.comment,
+begin
+  return query
+  select e.kind, e.schema_name, e.identity, e.objid, jsonb_build_array(e.parent_name, e.definition, e.settings, e.is_internal, e.owner, e.comment,
     array(select g from unnest(e.grants) as g order by g collate "C"),
     -- The place among its like, whatever the numbers are.
     rank() over (partition by e.kind, e.schema_name, e.parent_name order by e.sort_order))::text
-  from unnest(entries) as e
+  from unnest(entries) as e;
+end
 $$;
 comment on function migration_guard.comparable_entries(migration_guard.catalog_entry[]) is
-  'Objects under their kind and identity with all that is to be said of them in words: equal for catalogs that are the same.';
+  'Objects with all that is to be said of them in words: equal for catalogs that are the same.';
+
+create function migration_guard.recorded_words(backup_schema text) returns migration_guard.object_in_words[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(select w from migration_guard.comparable_entries(array(select r.entry from migration_guard.recorded_entries(backup_schema) as r)) as w);
+end
+$$;
+comment on function migration_guard.recorded_words(text) is 'What a backup recorded of each object, in words.';
 
 create function migration_guard.described_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
-set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
-set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
 as $$
+declare
+  objects migration_guard.catalog_objects[] := array(
+    select o
+    from unnest(schema_names) as s (name)
+    cross join lateral migration_guard.schema_inventory(s.name) as o
+    where not migration_guard.is_reserved_schema(s.name));
 begin
+  if ids <> '{}' then
+    objects := objects || array(select o from migration_guard.objects_elsewhere(schema_names, ids) as o);
+  end if;
   return query
   select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
     coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, null::jsonb, null::text, null::jsonb
-  from migration_guard.catalog_objects as o
-  where (o.schema_name = any (schema_names) or o.objid = any (ids) or o.parent = any (ids))
-    and not migration_guard.is_reserved_schema(o.schema_name)
-    and not exists (
-      select from pg_depend as e
-      where e.deptype = 'e' and (e.classid, e.objid) in ((o.classid, o.objid), (o.parent_classid, o.parent)));
+  from unnest(objects) as o;
 end
 $$;
 comment on function migration_guard.described_entries(text[], oid[]) is
   'As live_entries, but for the signatures, which say nothing that the words do not: what is read while others wait.';
 
-create function migration_guard.compared_catalog(backup_schema text, kept oid[])
-returns table (kind text, object text, before text, after text)
+create function migration_guard.live_words(plan_schema text, recorded migration_guard.object_in_words[], kept oid[])
+returns migration_guard.object_in_words[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  recorded constant migration_guard.catalog_entry[] := array(select r.entry from migration_guard.recorded_entries(backup_schema) as r);
-  elsewhere text[];
-  plan_schema text;
+  elsewhere constant text[] := array(select distinct x.schema_name from unnest(recorded) as x where x.schema_name <> plan_schema);
   live migration_guard.catalog_entry[];
 begin
-  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup_schema) into plan_schema;
-  elsewhere := array(select distinct x.schema_name from unnest(recorded) as x where x.schema_name <> plan_schema);
   live := array(
     select l from migration_guard.described_entries(array[plan_schema], array(select x.objid from unnest(recorded) as x where x.schema_name <> plan_schema)) as l
     where l.objid <> all (kept) and (l.parent is null or l.parent <> all (kept))
@@ -855,21 +877,23 @@ begin
       where exists (select from unnest(recorded) as x where x.kind = l.kind and x.identity = l.identity)
         and not exists (select from unnest(live) as y where y.kind = l.kind and y.identity = l.identity));
   end if;
-  return query
-  select coalesce(o.kind, n.kind), coalesce(o.identity, n.identity), o.content, n.content
-  from migration_guard.comparable_entries(recorded) as o
-  full join migration_guard.comparable_entries(live) as n on (n.kind, n.identity) = (o.kind, o.identity);
+  return array(select w from migration_guard.comparable_entries(live) as w);
 end
 $$;
-comment on function migration_guard.compared_catalog(text, oid[]) is
-  'What a backup recorded of each object, in words, beside what the live catalog says, but for what is kept. The proof of a rollback.';
+comment on function migration_guard.live_words(text, migration_guard.object_in_words[], oid[]) is
+  'What the live catalog says of each object that was recorded or is in the schema of the plan, in words, but for what is kept.';
 
 create function migration_guard.catalog_checksum(kinds text[], objects text[], contents text[]) returns text
-language sql immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
-  select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', c.kind, c.object, c.content), E'\n' order by c.kind collate "C", c.object collate "C"), ''), 'UTF8')), 'hex')
-  from unnest(kinds, objects, contents) as c (kind, object, content)
+begin
+  return (
+    select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', c.kind, c.object, c.content), E'\n' order by c.kind collate "C", c.object collate "C"), ''), 'UTF8')), 'hex')
+    from unnest(kinds, objects, contents) as c (kind, object, content));
+end
 $$;
 comment on function migration_guard.catalog_checksum(text[], text[], text[]) is 'SHA-256 over a catalog in words.';
 
@@ -1082,28 +1106,32 @@ comment on function migration_guard.run_rollback_statement(text, text, bigint, b
 
 -- The job -----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard.held_locks(known jsonb default '{}') returns table (relation oid, mode text)
+create function migration_guard.taken_locks(since timestamptz, held jsonb, out taken jsonb, out all_held jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- Others wait meanwhile, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
-  return query
   with strong as materialized (
     select l.relation, l.mode
     from pg_locks as l
     where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
       and l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-      and not known ? format('%s %s', l.relation, l.mode)
+      and not held ? format('%s %s', l.relation, l.mode)
   )
-  select s.relation, s.mode
+  select coalesce(jsonb_agg(jsonb_build_object('relation', s.relation::regclass::text, 'mode', s.mode)), '[]'),
+    held || coalesce(jsonb_object_agg(format('%s %s', s.relation, s.mode), since), '{}')
+  into taken, all_held
   from strong as s
   join pg_class as c on c.oid = s.relation and c.relkind in ('r', 'p', 'm', 'v', 'f')
   join pg_namespace as n on n.oid = c.relnamespace
   where not migration_guard.is_reserved_schema(n.nspname);
 end
 $$;
-comment on function migration_guard.held_locks(jsonb) is
-  'Locks of this transaction that others may wait for, on tables and views, but for those that are known.';
+comment on function migration_guard.taken_locks(timestamptz, jsonb) is
+  'Locks of this transaction that others may wait for, on tables and views, but for those that it was known to hold; and these with the
+others, each with the time since when it may be held.';
 
 create function migration_guard.statement_work(statement jsonb) returns bigint
 language sql immutable
@@ -1213,10 +1241,7 @@ begin
     taken := '[]';
     -- Postgres lists the locks of everybody to whoever looks for his own.
     if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
-      select coalesce(jsonb_agg(jsonb_build_object('relation', l.relation::regclass::text, 'mode', l.mode)), '[]'),
-        held || coalesce(jsonb_object_agg(format('%s %s', l.relation, l.mode), looked), '{}')
-      into taken, held
-      from migration_guard.held_locks(held) as l;
+      select l.taken, l.all_held into taken, held from migration_guard.taken_locks(looked, held) as l;
       expected := expected || case when taken <> '[]' then s.expected_lock end;
       looked := null;
     end if;
@@ -1231,18 +1256,20 @@ comment on function migration_guard.run_rollback_statements(migration_guard.jobs
   'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks were found after
 it; and how many rows the tables had that it has made anew.';
 
-create function migration_guard.assert_catalog_is_back(backup_schema text) returns jsonb
-language plpgsql volatile
+create function migration_guard.prove_catalog(
+  recorded migration_guard.object_in_words[], live migration_guard.object_in_words[],
+  out differences jsonb, out before text, out after text, out confirmed text[]
+)
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- Others wait meanwhile, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
-declare
-  kept constant oid[] := array(select o.objid from pg_temp.migration_guard_objects as o where o.is_kept and o.objsubid = 0);
-  differences jsonb;
-  before text;
-  after text;
-  confirmed text[];
 begin
-  with compared as materialized (select * from migration_guard.compared_catalog(backup_schema, kept)),
+  with compared as materialized (
+    select coalesce(o.kind, n.kind) as kind, coalesce(o.identity, n.identity) as object, o.content as before, n.content as after
+    from unnest(recorded) as o full join unnest(live) as n on (n.kind, n.identity) = (o.kind, o.identity)
+  ),
   different as (
     select case when c.before is null then 'unexpected' when c.after is null then 'missing' else 'different' end as difference, c.*
     from compared as c
@@ -1257,15 +1284,29 @@ begin
     array_agg(c.kind || ' ' || c.object) filter (where c.before = c.after)
   into differences, before, after, confirmed
   from compared as c where c.before is not null;
-  if differences is not null then
-    perform migration_guard.fail('rollback_differs', format('The catalog would not be that of the backup: %s.', (
-      select string_agg(format('%s %s is %s', d ->> 'kind', d ->> 'object', d ->> 'difference'), '; ') from jsonb_array_elements(differences) as d)),
-      jsonb_build_object('differences', differences));
-  end if;
-  return jsonb_build_object('before', before, 'after', after, 'identical', before = after, 'confirmed', to_jsonb(confirmed));
 end
 $$;
-comment on function migration_guard.assert_catalog_is_back(text) is
+comment on function migration_guard.prove_catalog(migration_guard.object_in_words[], migration_guard.object_in_words[]) is
+  'What of a live catalog is not as it was recorded, checksums of both, and the objects that are the same. The proof of a rollback.';
+
+create function migration_guard.assert_catalog_is_back(plan_schema text, recorded migration_guard.object_in_words[]) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  kept constant oid[] := array(select o.objid from pg_temp.migration_guard_objects as o where o.is_kept and o.objsubid = 0);
+  proof record;
+begin
+  select p.* into proof from migration_guard.prove_catalog(recorded, migration_guard.live_words(plan_schema, recorded, kept)) as p;
+  if proof.differences is not null then
+    perform migration_guard.fail('rollback_differs', format('The catalog would not be that of the backup: %s.', (
+      select string_agg(format('%s %s is %s', d ->> 'kind', d ->> 'object', d ->> 'difference'), '; ') from jsonb_array_elements(proof.differences) as d)),
+      jsonb_build_object('differences', proof.differences));
+  end if;
+  return jsonb_build_object('before', proof.before, 'after', proof.after, 'identical', proof.before = proof.after, 'confirmed', to_jsonb(proof.confirmed));
+end
+$$;
+comment on function migration_guard.assert_catalog_is_back(text, migration_guard.object_in_words[]) is
   'Checksums of the recorded catalog and of the live one, and the objects that are the same. Raises rollback_differs unless they are the same.';
 
 create function migration_guard.assert_rows_are_back(options jsonb, counts jsonb) returns jsonb
@@ -1334,6 +1375,20 @@ end
 $$;
 comment on function migration_guard.rebuilt_counts() is 'How many rows the tables have that are made anew from them.';
 
+create function migration_guard.discarded_tables(backup_schema text) returns regclass[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  return array(
+    select c.oid::regclass from pg_class as c
+    where c.relnamespace = to_regnamespace(quote_ident(backup_schema)) and c.relkind = 'r' and c.relname ~ '_discarded$' order by c.relname);
+end
+$$;
+comment on function migration_guard.discarded_tables(text) is 'The tables of a backup schema that hold what rollbacks took away.';
+
 create function migration_guard.close_discarded(backup migration_guard.backups) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1345,10 +1400,7 @@ declare
   has_any boolean := false;
   counts jsonb := '{}';
 begin
-  for discarded in
-    select c.oid::regclass from pg_class as c
-    where c.relnamespace = to_regnamespace(quote_ident(backup.schema_name)) and c.relkind = 'r' and c.relname ~ '_discarded$' order by c.relname
-  loop
+  foreach discarded in array migration_guard.discarded_tables(backup.schema_name) loop
     has_any := true;
     execute format('select count(*), count(*) filter (where d.discarded_at = now()) from %s as d', discarded) into total, added;
     if total = 0 then
@@ -1397,6 +1449,8 @@ as $$
 declare
   options constant jsonb := migration_guard.parse_rollback_options(job.parameters -> 'options');
   plan record;
+  plan_schema text;
+  recorded migration_guard.object_in_words[];
   ran jsonb;
   catalog jsonb;
   tables jsonb;
@@ -1409,11 +1463,16 @@ begin
   perform set_config('migration_guard.actor', job.actor, true);
   perform set_config('lock_timeout', '5s', true);
   -- A session plans a query when it first runs it: not while others wait.
-  perform from migration_guard.compared_catalog(backup.schema_name, '{}');
-  perform from migration_guard.held_locks();
+  execute format('select m.plan ->> ''schema'' from %I.backup_metadata as m', backup.schema_name) into plan_schema;
+  recorded := migration_guard.recorded_words(backup.schema_name);
+  perform migration_guard.prove_catalog(recorded, migration_guard.live_words(plan_schema, recorded, '{}'));
+  perform migration_guard.rollback_checklist('{}');
+  perform migration_guard.discarded_tables(backup.schema_name);
+  perform from migration_guard.taken_locks(now(), '{}');
+  perform migration_guard.run_rollback_statement('select', null, null, 0);
   ran := migration_guard.run_rollback_statements(job, backup.schema_name, options, plan.statements);
   perform migration_guard.begin_step('proof');
-  catalog := migration_guard.assert_catalog_is_back(backup.schema_name);
+  catalog := migration_guard.assert_catalog_is_back(plan_schema, recorded);
   tables := migration_guard.assert_rows_are_back(options, ran -> 'counts');
   ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(array(select jsonb_array_elements_text(catalog -> 'confirmed'))));
   ended := clock_timestamp();
