@@ -309,7 +309,7 @@ $$;
 comment on function migration_guard.catalog_view_differences(text) is
   'What is wrong with the named catalogs of a backup schema: each view against the query that it was made of.';
 
-create function migration_guard.integrity_checks(backup migration_guard.backups)
+create function migration_guard.integrity_checks(backup migration_guard.backups, by_versions boolean default false)
 returns table (check_name text, status text, details text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -332,7 +332,16 @@ begin
   if status = 'FAIL' then return; end if;
 
   begin
-    for check_name, status, details in execute format('select * from %I.verify_backup_integrity()', backup.schema_name) loop
+    if by_versions then
+      execute format('select %I.wait_for_locks()', backup.schema_name);
+      for check_name, status, details in select * from migration_guard.version_checks(backup) loop
+        return next;
+        if status <> 'OK' then return; end if;
+      end loop;
+    end if;
+    for check_name, status, details in execute format(
+      case when by_versions then 'select * from %1$I.verify_metadata() union all select * from %1$I.verify_objects()' else 'select * from %1$I.verify_backup_integrity()' end,
+      backup.schema_name) loop
       if check_name = 'manifest' then
         -- At its end it says which one it found.
         manifest := substring(details from '[0-9a-f]{64}$');
@@ -385,9 +394,9 @@ begin
   return next;
 end
 $$;
-comment on function migration_guard.integrity_checks(migration_guard.backups) is
+comment on function migration_guard.integrity_checks(migration_guard.backups, boolean) is
   'Every integrity check of a backup: its own, that its functions are unchanged, that its manifest is the registered
-one, and that it depends on nothing outside.';
+one, and that it depends on nothing outside. By versions: that nobody has written the copies since, where no value of theirs needs to be read.';
 
 create function migration_guard.enqueue_verification(
   version text, actor text default session_user, request_id text default null, expected_manifest text default null

@@ -398,7 +398,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^create temporary table|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^select migration_guard.find_changed_rows|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -440,6 +440,7 @@ begin
     union all select * from migration_guard.column_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)
+    union all select * from migration_guard.quieting_statements(backup_schema, options)
     union all select * from migration_guard.completing_statements()
     union all select * from migration_guard.privilege_statements()
     union all select * from migration_guard.sequence_statements(backup_schema)
@@ -1317,6 +1318,8 @@ declare
   copied record;
   rows bigint;
   checksum text;
+  -- How the rows that differed were found, as find_changed_rows has left it.
+  found constant jsonb := coalesce(nullif(current_setting('migration_guard.rows_read', true), '')::jsonb, '{}');
   tables jsonb := '[]';
 begin
   for copied in
@@ -1343,7 +1346,8 @@ begin
     else
       perform migration_guard.finish_work(copied.row_count);
     end if;
-    tables := tables || jsonb_build_object('table', copied.name, 'mode', copied.mode, 'rows', rows, 'checksum', checksum, 'backup_checksum', copied.checksum);
+    tables := tables || jsonb_build_object('table', copied.name, 'mode', copied.mode, 'rows', rows, 'checksum', checksum, 'backup_checksum', copied.checksum,
+      'read', case when found ->> copied.name = '' then 'row versions' when found ? copied.name then 'values' end, 'values_read_because', nullif(found ->> copied.name, ''));
   end loop;
   return tables;
 end
@@ -1489,21 +1493,71 @@ $$;
 comment on function migration_guard.attempt_rollback(migration_guard.jobs, migration_guard.backups) is
   'One attempt at a rollback: plans again, runs every statement, and compares catalog and rows with what was promised.';
 
-create function migration_guard.assert_intact(backup migration_guard.backups) returns void
+create function migration_guard.version_checks(backup migration_guard.backups) returns table (check_name text, status text, details text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  misleading constant text := migration_guard.why_versions_mislead(backup.schema_name);
+  copied record;
+  total bigint;
+  places tid[];
+begin
+  for copied in execute format($query$
+    select coalesce(m.key, format('%%I.%%I', t.source_schema, t.source_table)) as source, c.oid as relation, t.row_count,
+      m.checksum_algorithm = migration_guard.checksum_algorithm() and m.major = substring(current_setting('server_version') from '^[0-9]+')
+        and (m.value ->> 'backup_table', m.value ->> 'row_count', m.value ->> 'checksum') = (t.backup_table, t.row_count::text, t.backup_checksum)
+        -- A column that was dropped and added again with a default has values that no row was written anew for.
+        and (m.value -> 'columns', m.value -> 'types', false) = (
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]'), coalesce(jsonb_agg(format_type(a.atttypid, a.atttypmod) || case when a.attgenerated <> '' then ' generated' else '' end order by a.attnum), '[]'),
+            coalesce(bool_or(a.attisdropped or a.atthasmissing), false)
+          from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0) as is_as_recorded
+    from (
+      select e.key, e.value, b.checksum_algorithm, substring(b.server_version from '^[0-9]+') as major from %1$I.backup_metadata as b, jsonb_each(b.tables) as e
+    ) as m
+    full join %1$I.tables_backup as t on format('%%I.%%I', t.source_schema, t.source_table) = m.key
+    left join pg_class as c on c.oid = to_regclass(format('%%I.%%I', %1$L, t.backup_table)) and c.relkind = 'r' and c.relpersistence = 'p'
+      and not c.relhassubclass and not c.relispartition and not c.relrowsecurity and migration_guard.has_blocks(c.oid)
+    order by 1
+  $query$, backup.schema_name) loop
+    total := null;
+    if misleading is null and copied.is_as_recorded then
+      -- The backup was taken in one transaction, which has written its metadata, too.
+      select v.total, v.places into total, places
+      from migration_guard.find_versions(copied.relation, format('xmin <> %L', backup.metadata_version), 0, copied.row_count) as v;
+    end if;
+    check_name := 'table ' || copied.source;
+    status := case when (total, cardinality(places)) = (copied.row_count, 0) then 'OK' else 'FAIL' end;
+    details := coalesce(misleading, format('expected %s rows that nobody has written since the backup', copied.row_count));
+    return next;
+    exit when status <> 'OK';
+  end loop;
+end
+$$;
+comment on function migration_guard.version_checks(migration_guard.backups) is
+  'Of each copy, whether all rows of it are those that the backup has written, by their versions; up to the first of which that is not certain.';
+
+create function migration_guard.assert_intact(backup migration_guard.backups, by_versions boolean default false) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   failed text;
 begin
+  if by_versions and not exists (select from migration_guard.integrity_checks(backup, true) as v where v.status <> 'OK') then
+    return false;
+  end if;
   select string_agg(v.check_name || ': ' || v.details, '; ') into failed
   from migration_guard.integrity_checks(backup) as v where v.status <> 'OK';
   if failed is not null then
     perform migration_guard.fail('backup_damaged', format('The backup of %s is not what was taken: %s.', backup.version, failed));
   end if;
+  return true;
 end
 $$;
-comment on function migration_guard.assert_intact(migration_guard.backups) is 'Raises backup_damaged unless a backup passes every integrity check.';
+comment on function migration_guard.assert_intact(migration_guard.backups, boolean) is
+  'Raises backup_damaged unless a backup passes every integrity check, and returns whether its rows were read for that. By versions:
+they are not where nobody has written them since.';
 
 create function migration_guard.run_rollback(job migration_guard.jobs) returns jsonb
 language plpgsql volatile
@@ -1511,9 +1565,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   attempts constant int := 5;
+  options constant jsonb := migration_guard.parse_rollback_options(job.parameters -> 'options');
   backup migration_guard.backups;
   rows constant bigint := coalesce((job.parameters ->> 'rows')::bigint, 0);
   total constant bigint := 2 * rows + coalesce((job.parameters ->> 'work')::bigint, 0) + 1;
+  copies_read boolean;
   result jsonb;
   context text;
 begin
@@ -1521,9 +1577,10 @@ begin
   if backup.id::text is distinct from job.parameters ->> 'backup_id' then
     perform migration_guard.fail('plan_changed', 'The plan was drawn for another backup of this version. Read it again.');
   end if;
-  -- Each copy is read before, and what became of each table is looked at afterwards.
+  -- Each copy is read before, and what became of each table is looked at afterwards. A copy that nobody has written since needs
+  -- not be read where the table must have its checksum in the end.
   perform migration_guard.report_progress(job, 'checks', 0, total);
-  perform migration_guard.assert_intact(backup);
+  copies_read := migration_guard.assert_intact(backup, options -> 'data' = '"restore"' and not (options ->> 'leave_deleted')::boolean);
   for attempt in 1..attempts loop
     perform migration_guard.report_progress(job, 'trying', rows, total);
     begin
@@ -1547,6 +1604,12 @@ begin
         if attempt = attempts then raise; end if;
         perform migration_guard.begin_step('waiting');
         perform pg_sleep(attempt);
+      when others then
+        -- What has failed may be for a copy that was not read: that is to be told then.
+        if not copies_read then
+          perform migration_guard.assert_intact(backup);
+        end if;
+        raise;
     end;
   end loop;
   update migration_guard.backups as b set rolled_back_at = clock_timestamp(), rolled_back_by = job.actor where b.id = backup.id;

@@ -4,6 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { makeColumnTypes } from "../support/column-types.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
+import { untilOld } from "../support/until-old.ts";
 import { superuser } from "../../local/postgres.ts";
 
 type Sample = Record<string, unknown>;
@@ -612,18 +613,9 @@ describe("a table", () => {
 describe("the versions of rows", () => {
   const table =
     "create table t (id int primary key, v text); insert into t select n, 'value ' || n from generate_series(1, 200) as n";
-  /** Without them no row is surely older than the backup: whatever else runs on the server may be older than its rows. */
-  const untilOld = async (sql: postgres.Sql) => {
-    for (;;) {
-      const [{ old }] = await sql<[{ old: boolean }]>`
-        select not exists (select from app.t where age(xmin) <= age(pg_snapshot_xmin(pg_current_snapshot())::xid)) as old`;
-      if (old) return;
-      await sql`select pg_sleep(0.05)`;
-    }
-  };
   const prepare = async (sql: postgres.Sql, before = table) => {
     await sql.unsafe(`create schema app; set search_path = app; ${before}`).simple();
-    await untilOld(sql);
+    await untilOld(sql, "app.t");
     await backUp(sql, "v10", { schema: "app", tables: "*" });
   };
 
@@ -691,7 +683,7 @@ describe("the versions of rows", () => {
     const { sql } = database;
     const [writer, other] = [database.connect(), database.connect()];
     await sql.unsafe(`create schema app; set search_path = app; ${table}; create table other (id int)`).simple();
-    await untilOld(sql);
+    await untilOld(sql, "app.t");
     await writer`begin`;
     await writer`insert into app.other values (1)`;
     await writer`savepoint inner_one`;
