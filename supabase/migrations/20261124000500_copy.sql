@@ -232,27 +232,45 @@ declare
   -- How many parallel workers there may be for one query, of a worker; 'help' for a helper.
   gives_way constant text := nullif(current_setting('migration_guard.gives_way', true), '');
   job_number constant int := substring(current_setting('migration_guard.progress_job', true) from '[0-9]+$');
+  worker int;
+  step text;
 begin
-  if gives_way is distinct from 'help' and gives_way is not null then
+  if gives_way is null then return; end if;
+  if gives_way <> 'help' then
     perform set_config('max_parallel_workers_per_gather', case
       when migration_guard.is_quiet()
         and not exists (select from migration_guard.helpers_of(job_number) as h where not starts_with(h.shown, '='))
         then gives_way
       else '0' end, true);
+    return;
   end if;
-  while gives_way = 'help' loop
+  worker := (select j.worker_pid from migration_guard.jobs as j where j.number = job_number);
+  while not migration_guard.is_quiet() loop
+    step := (select substring(a.application_name from format('^migration_guard/%s/.*/([^/]*)$', job_number)) from pg_stat_activity as a where a.pid = worker);
     -- A worker that waits leaves its processor to the helper.
-    exit when migration_guard.is_quiet() or not exists (
-      select from migration_guard.jobs as j
-      join pg_stat_activity as a on a.pid = j.worker_pid
-      where j.number = job_number and migration_guard.has_worker(j) and a.application_name !~ '/reading$');
-    perform pg_sleep(0.01);
+    exit when step = 'reading';
+    if step is null or step ~ '^reading@' then
+      raise exception using errcode = 'operator_intervention', message = 'The worker reads the tables itself, or is gone.';
+    end if;
+    -- Seldom, since to look takes a processor, too.
+    perform pg_sleep(0.25);
   end loop;
 end
 $$;
 comment on function migration_guard.give_way() is
   'In a backup that has no more than two processors, before it reads the next piece of a table: has the worker take a second one only
-while nobody else is at work, and the helper wait as long as somebody is.';
+while nobody else is at work, and the helper wait as long as somebody is. Raises operator_intervention in a helper that is not needed any more.';
+
+create function migration_guard.has_begun(job_number int) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_stat_clear_snapshot();
+  return exists (select from migration_guard.helpers_of(job_number) as h where h.shown !~ '^0/');
+end
+$$;
+comment on function migration_guard.has_begun(int) is 'Whether a helper of a job has read anything yet.';
 
 create function migration_guard.read_checksum(
   relation oid, head text, tail text, names text[], types oid[], step text, units bigint, out rows bigint, out checksum text
@@ -499,9 +517,11 @@ declare
   recorded record;
   source record;
 begin
-  -- It waits: a helper that has given way until now goes on (give_way).
-  perform migration_guard.begin_step('reading');
-  digest := migration_guard.digest_of_helper(job_number);
+  -- A helper that has given way until now goes on when the worker waits for it. One that has read nothing yet is not waited for.
+  if not migration_guard.must_give_way() or migration_guard.has_begun(job_number) then
+    perform migration_guard.begin_step('reading');
+    digest := migration_guard.digest_of_helper(job_number);
+  end if;
   execute format('select jsonb_agg(jsonb_build_array(t.source_oid, t.row_count, t.backup_checksum)) from %I.tables_backup as t', schema_name) into tables;
   if migration_guard.sources_digest(coalesce(tables, '[]')) is distinct from digest then
     -- The helper is gone, or has found something else: what that is must be seen here.

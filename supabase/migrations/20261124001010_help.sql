@@ -135,9 +135,13 @@ begin
     end loop;
     drop sequence pg_temp.migration_guard_shown;
     return migration_guard.sources_digest(tables);
-  exception when query_canceled or others then
-    raise log 'migration_guard: no help with job %: % (%)', job.id, sqlerrm, sqlstate;
-    return null;
+  exception
+    when operator_intervention then
+      -- It gave way, and is not needed any more.
+      return null;
+    when query_canceled or others then
+      raise log 'migration_guard: no help with job %: % (%)', job.id, sqlerrm, sqlstate;
+      return null;
   end;
 end
 $$;
@@ -199,16 +203,18 @@ declare
   wanted pg_catalog.record;
   digest pg_catalog.text;
   is_over pg_catalog.bool := false;
+  -- To look takes a processor, too.
+  pause constant pg_catalog.float8 := case when migration_guard.must_give_way() then 0.1 else 0.01 end;
   own_name constant pg_catalog.text := pg_catalog.current_setting('application_name');
 begin
   -- The caller's search_path is in force here, as in work().
   perform migration_guard.assert_may_work(require_no_statement_timeout);
   -- A worker waits for its locks for ten seconds, and has no snapshot before.
-  for look in 1..1200 loop
+  for look in 1..(case when migration_guard.must_give_way() then 120 else 1200 end) loop
     select h.job_number, h.snapshot into wanted from migration_guard.backup_to_help() as h;
     commit;
     exit when wanted.job_number is null or wanted.snapshot is not null;
-    perform pg_catalog.pg_sleep(0.01);
+    perform pg_catalog.pg_sleep(pause);
   end loop;
   if wanted.snapshot is not null then
     -- A snapshot must be imported before anything takes one, as the evaluation of any expression does: it has to stand in the text.
@@ -231,7 +237,7 @@ begin
     loop
       begin
         is_over := migration_guard.is_over(wanted.job_number);
-        perform pg_catalog.pg_sleep(0.01);
+        perform pg_catalog.pg_sleep(pause);
       exception when query_canceled then
         is_over := true;
       end;

@@ -71,7 +71,6 @@ async function backUp(): Promise<Shown[]> {
 }
 
 const isCopying = ({ worker }: Shown) => worker.includes("/copying");
-const isBusy = ({ worker }: Shown) => /\/(copying|proving)/.test(worker);
 const hasRead = ({ helper }: Shown) => /\/help\/\d+\/(=|[1-9])/.test(helper);
 
 /** Somebody who writes until `stop` is called. */
@@ -96,13 +95,40 @@ test("on two processors a helper reads while the worker copies, when nobody else
   expect(shown.filter((now) => isCopying(now) && hasRead(now))).not.toHaveLength(0);
 });
 
-test("on two processors a helper waits as long as somebody writes, until the worker waits for it", async () => {
+test("on two processors a helper that somebody's writing keeps from beginning leaves all to the worker", async () => {
   const writer = write(server.open());
   const shown = await backUp();
   await writer.stop();
   expect(shown.filter((now) => isCopying(now) && now.helper !== "")).not.toHaveLength(0);
-  expect(shown.filter((now) => isBusy(now) && hasRead(now))).toEqual([]);
-  expect(shown.filter(hasRead)).not.toHaveLength(0);
+  expect(shown.filter(hasRead)).toEqual([]);
+});
+
+test("a helper that gives way goes on when the worker waits for it, and ends when the worker reads by itself", async () => {
+  const [sql, worker, helper] = [server.open(), server.open(), server.open()];
+  const [{ pid }] = await worker<[{ pid: number }]>`select pg_backend_pid() as pid`;
+  const [{ number }] = await sql<[{ number: number }]>`
+    insert into migration_guard.jobs (kind, version, actor, status, worker_pid, started_at)
+    values ('backup', 'v11.0', 'test', 'running', ${pid}, now()) returning number::int`;
+  const show = (step: string) =>
+    worker`select set_config('application_name', ${`migration_guard/${number}/5/10/${step}`}, false)`;
+  /** What becomes of the helper when the worker shows another step. */
+  const give = (step: string) =>
+    helper.begin(async (session) => {
+      await show("copying@1");
+      await session`
+        select set_config('migration_guard.gives_way', 'help', true), set_config('migration_guard.progress_job', ${`help/${number}`}, true)`;
+      let isOver = false;
+      const giving = session`select migration_guard.give_way()`.execute().finally(() => isOver = true);
+      await sleep(1000);
+      expect(isOver).toBe(false);
+      await show(step);
+      await giving;
+    });
+  const writer = write(server.open());
+  await give("reading");
+  await expect(give("reading@1")).rejects.toMatchObject({ code: "57000" });
+  await writer.stop();
+  await sql`delete from migration_guard.jobs where number = ${number}`;
 });
 
 test("on two processors a worker reads with a second one only where nobody has written for a second", async () => {
