@@ -1107,18 +1107,27 @@ comment on function migration_guard.run_rollback_statement(text, text, bigint, b
 
 -- The job -----------------------------------------------------------------------------------------------------------------
 
-create function migration_guard.taken_locks(since timestamptz, held jsonb, out taken jsonb, out all_held jsonb)
+create function migration_guard.taken_locks(since timestamptz, held jsonb, locked regclass default null, out taken jsonb, out all_held jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Others wait meanwhile, and to plan it takes longer than to run it.
 set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
-  with strong as materialized (
+  with recursive locked_tables (oid) as (
+    select locked::oid
+    union
+    select i.inhrelid from locked_tables as t join pg_inherits as i on i.inhparent = t.oid
+  ),
+  strong as materialized (
     select l.relation, l.mode
-    from pg_locks as l
-    where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
-      and l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    from (
+      select t.oid as relation, 'AccessExclusiveLock' as mode from locked_tables as t where locked is not null
+      union all
+      -- Postgres lists the locks of everybody to whoever looks for his own.
+      select l.relation, l.mode from pg_locks as l where locked is null and l.pid = pg_backend_pid() and l.locktype = 'relation' and l.granted
+    ) as l
+    where l.mode in ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       and not held ? format('%s %s', l.relation, l.mode)
   )
   select coalesce(jsonb_agg(jsonb_build_object('relation', s.relation::regclass::text, 'mode', s.mode)), '[]'),
@@ -1130,9 +1139,9 @@ begin
   where not migration_guard.is_reserved_schema(n.nspname);
 end
 $$;
-comment on function migration_guard.taken_locks(timestamptz, jsonb) is
+comment on function migration_guard.taken_locks(timestamptz, jsonb, regclass) is
   'Locks of this transaction that others may wait for, on tables and views, but for those that it was known to hold; and these with the
-others, each with the time since when it may be held.';
+others, each with the time since when it may be held. After a table was locked by name: those on it and its heirs, which need not be looked for.';
 
 create function migration_guard.statement_work(statement jsonb) returns bigint
 language sql immutable
@@ -1240,9 +1249,10 @@ begin
       unfinished := unfinished + s.units;
     end if;
     taken := '[]';
-    -- Postgres lists the locks of everybody to whoever looks for his own.
     if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
-      select l.taken, l.all_held into taken, held from migration_guard.taken_locks(looked, held) as l;
+      select l.taken, l.all_held into taken, held
+      from migration_guard.taken_locks(looked, held,
+        case when not s.is_last then substring(s.statement from '^lock table (.*) in access exclusive mode$')::regclass end) as l;
       expected := expected || case when taken <> '[]' then s.expected_lock end;
       looked := null;
     end if;
