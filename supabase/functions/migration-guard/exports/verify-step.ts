@@ -4,7 +4,7 @@ import type { ChunkRecord } from "./chunk-record.ts";
 import { decrypt } from "./decrypt.ts";
 import { sha256 } from "./sha256.ts";
 import { transact } from "./transact.ts";
-import { nameObject, type StepOutcome, type Transfer, TransferError } from "./transfer.ts";
+import { nameObject, type StepOutcome, type Transfer } from "./transfer.ts";
 import { assertWhole } from "./unseal.ts";
 
 type Held = {
