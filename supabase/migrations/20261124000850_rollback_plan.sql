@@ -55,9 +55,7 @@ begin
     is_retyped boolean not null default false, is_reset boolean not null default false,
     reason text, level int not null default 0, waiting_name text,
     -- A view that needs itself, by way of others.
-    is_circular boolean not null default false,
-    -- A foreign key to rows that are put back, which need not go for that.
-    stays boolean not null default false
+    is_circular boolean not null default false
   ) on commit drop;
   -- To compress them takes longer than to write them.
   alter table pg_temp.migration_guard_objects alter old set storage external, alter new set storage external;
@@ -354,9 +352,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from pg_temp.migration_guard_copies as c where c.mode = 'restore') then return; end if;
-  perform migration_guard.mark_quiet_foreign_keys();
-  -- Foreign keys would cascade from rows that are replaced, or miss rows that are not there yet, unless they can be kept quiet; checks
-  -- that were never validated and rules would refuse or divert.
+  -- Foreign keys would cascade from rows that are replaced, or miss rows that are not there yet; checks that were never
+  -- validated and rules would refuse or divert.
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'in the way of rows'
   from pg_temp.migration_guard_objects as t
   join pg_temp.migration_guard_copies as c on c.source_oid = (t.old).objid
@@ -366,7 +363,7 @@ begin
       o.kind = 'rule' and o.parent_id = t.id
       -- Postgres deletes no row of a table that is published without the columns that identify it.
       or o.kind = 'publication_table' and o.parent_id = t.id and (o.new).signature -> 'prattrs' <> 'null'
-      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and (o.new).signature ->> 'confrelid' = t.objid::text and not o.stays
+      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and (o.new).signature ->> 'confrelid' = t.objid::text
       or o.kind = 'constraint' and o.parent_id = t.id and not ((o.new).signature ->> 'convalidated')::boolean);
 end
 $$;

@@ -786,191 +786,6 @@ $$;
 comment on function migration_guard.has_key(bigint) is
   'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
 
--- Foreign keys of tables whose rows are put back. One that stays is kept quiet meanwhile, and asked for the rows that have changed; any
--- other is dropped, so that nothing cascades, and made and checked again in full.
-
-create function migration_guard.is_plain_foreign_key(key_id oid) returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.convalidated and f.conparentid = 0 and f.confmatchtype = 's'
-    -- From Postgres 18 on there are keys over periods, and such as are not enforced.
-    and not coalesce((to_jsonb(f) ->> 'conperiod')::boolean, false) and coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true)
-    and (
-      select bool_and(c.relkind = 'r' and not c.relispartition and has_table_privilege(c.oid, 'select') and not row_security_active(c.oid) and migration_guard.may_be_read(c.oid))
-      from pg_class as c where c.oid in (f.conrelid, f.confrelid))
-    -- Of types that are stored as they are, whose equality is that of the key.
-    and (
-      select bool_and(x.atttypid = y.atttypid and x.attcollation < 16384 and y.attcollation < 16384
-        and x.atttypid = any ('{int2,int4,int8,uuid,text,varchar,numeric,date,timestamp,timestamptz}'::regtype[]))
-      from unnest(f.conkey, f.confkey) as n (referring, referred)
-      join pg_attribute as x on x.attrelid = f.conrelid and x.attnum = n.referring
-      join pg_attribute as y on y.attrelid = f.confrelid and y.attnum = n.referred)
-  from pg_constraint as f where f.oid = key_id
-$$;
-comment on function migration_guard.is_plain_foreign_key(oid) is
-  'Whether a foreign key that held can be asked by a query whether it still does for some rows.';
-
-create function migration_guard.can_be_quiet(table_id bigint) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  relation constant oid := (select t.objid from pg_temp.migration_guard_objects as t where t.id = table_id);
-begin
-  -- Without its triggers nothing else of the table must go unchecked: neither a key that is checked at the end, nor a foreign key that nobody knows of.
-  return migration_guard.has_key(table_id)
-    and not exists (select from pg_constraint as u where u.conrelid = relation and u.contype in ('p', 'u', 'x') and u.condeferrable)
-    and not exists (
-      select from pg_constraint as f
-      left join pg_temp.migration_guard_objects as o on (o.classid, o.objid, o.objsubid) = ('pg_constraint'::regclass, f.oid, 0)
-      where f.contype = 'f' and relation in (f.conrelid, f.confrelid)
-        and (o.id is null or o.was and 'definition' = any (o.aspects) or not o.was and not o.is_dropped and f.conrelid = relation
-          or f.conparentid <> 0 or (select bool_or(c.relkind <> 'r') from pg_class as c where c.oid in (f.conrelid, f.confrelid))
-          or f.conrelid = relation and f.convalidated and not migration_guard.is_plain_foreign_key(f.oid)));
-end
-$$;
-comment on function migration_guard.can_be_quiet(bigint) is
-  'Whether rows of a table can be put back without the triggers that Postgres has for its foreign keys, and these be asked afterwards.';
-
-create function migration_guard.mark_quiet_foreign_keys() returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  begin
-    -- Where a role that has not been granted it may say so all the same, as on the platform, no privilege tells of it. It stays what it is.
-    execute format('set local session_replication_role = %s', current_setting('session_replication_role'));
-  exception when insufficient_privilege then
-    return;
-  end;
-  with restored as materialized (
-    select t.id, t.objid, migration_guard.can_be_quiet(t.id) as can_be_quiet,
-      (
-        select array(select n::int from jsonb_array_elements_text((k.old).signature -> 'conkey') as n order by 1)
-        from pg_temp.migration_guard_objects as k
-        where k.old_parent_id = t.id and k.kind = 'constraint' and (k.old).signature ->> 'contype' = 'p'
-      ) as key
-    from pg_temp.migration_guard_objects as t
-    where t.kind = 'table' and t.is and t.was and migration_guard.restores(t.old_objid)
-  )
-  update pg_temp.migration_guard_objects as o set stays = true
-  from pg_constraint as f
-  join restored as p on p.objid = f.confrelid and p.can_be_quiet
-  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.objid = f.conrelid and t.is and t.was
-  where f.oid = o.objid and f.contype = 'f' and o.kind = 'constraint' and o.is and o.was and not o.is_dropped and not ('definition' = any (o.aspects))
-    and migration_guard.is_plain_foreign_key(f.oid)
-    -- By the key that tells the rows of the table that it refers to, so that a row that is updated keeps what others know it by.
-    and p.key = array(select n::int from unnest(f.confkey) as n order by 1)
-    and not exists (select from restored as r where r.objid = f.conrelid and not r.can_be_quiet)
-    and (
-      select count(*) = cardinality(f.conkey) from pg_temp.migration_guard_objects as c
-      where c.kind = 'column' and c.is and c.was and c.objid = f.conrelid and c.objsubid = any (f.conkey) and (c.old).objsubid = c.objsubid);
-end
-$$;
-comment on function migration_guard.mark_quiet_foreign_keys() is
-  'Marks the foreign keys to tables whose rows are put back that can stay in place while that is done.';
-
-create function migration_guard.quiet_foreign_keys(table_id bigint) returns table (key_id bigint, name text)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query
-  with keys as materialized (
-    select o.id, format('%I.%I.%I', (o.old).schema_name, (o.old).parent_name, (o.old).name) as name, o.stays
-    from pg_temp.migration_guard_objects as t
-    join pg_constraint as f on t.objid in (f.conrelid, f.confrelid) and f.contype = 'f'
-    join pg_temp.migration_guard_objects as o on (o.classid, o.objid, o.objsubid) = ('pg_constraint'::regclass, f.oid, 0)
-    where t.id = table_id and o.is and o.was and not o.is_dropped
-  )
-  select k.id, k.name from keys as k
-  -- None is quiet unless one of them would be in the way.
-  where exists (select from keys as x where x.stays);
-end
-$$;
-comment on function migration_guard.quiet_foreign_keys(bigint) is
-  'The foreign keys of a restored table and to it, all of which are kept quiet while its rows are put back; none where none of them would be in the way.';
-
-create function migration_guard.keep_quiet(table_name text, keys text[]) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  found constant text[] := array(
-    select format('%I.%I.%I', n.nspname, c.relname, f.conname)
-    from pg_constraint as f join pg_class as c on c.oid = f.conrelid join pg_namespace as n on n.oid = c.relnamespace
-    where f.contype = 'f' and table_name::regclass in (f.conrelid, f.confrelid));
-begin
-  if not (found <@ keys and keys <@ found) then
-    perform migration_guard.fail('plan_changed', format('%s has other foreign keys than the plan knows of. Read the plan again.', table_name));
-  end if;
-  -- A statement, since what the platform allows is that, and not the function.
-  set local session_replication_role = replica;
-end
-$$;
-comment on function migration_guard.keep_quiet(text, text[]) is
-  'Has Postgres call no triggers, and thus let foreign keys neither cascade nor refuse, until told otherwise. Raises plan_changed where a
-locked table has another foreign key than those that are asked afterwards.';
-
-create function migration_guard.assert_foreign_key(violated text, drop_statement text, add_statement text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  is_violated boolean;
-begin
-  execute violated into is_violated;
-  if is_violated then
-    -- Postgres itself says what is wrong.
-    execute drop_statement;
-    execute add_statement;
-  end if;
-end
-$$;
-comment on function migration_guard.assert_foreign_key(text, text, text) is
-  'Has a foreign key that was kept quiet made and checked again where a query says that it does not hold for the rows that have changed.';
-
-create function migration_guard.violated_query(backup_schema text, key_id bigint, leave_deleted boolean) returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  -- Rows that were put back and refer to nothing, and rows that refer to one which is gone. Counted, since Postgres expects to find one at
-  -- once where it is asked for any.
-  return (
-    select 'select ' || concat_ws(' or ',
-      case when migration_guard.restores((t.old).objid) then format('(select count(*) from pg_temp.%I as d join %I.%I as b on b.ctid = d.copy where %snum_nulls(%s) = 0 and not exists (select from only %s as p where %s)) > 0',
-        'migration_guard_changed_' || t.id, backup_schema, m.backup_table, case when leave_deleted then 'd.place is not null and ' else '' end,
-        string_agg(format('b.%I', c.name), ', ' order by c.number), r.identity, string_agg(format('p.%I = b.%I%s', c.referred, c.name, c.collation_name), ' and ' order by c.number)) end,
-      case when migration_guard.restores((p.old).objid) then format('(select count(*) from %s as s where s.discarded_at = now() and s.discarded_because = %L and exists (select from only %I.%I as t where %s)) > 0',
-        r.discarded, 'inserted', (o.old).schema_name, (o.old).parent_name, string_agg(format('t.%I = s.%s%s', c.name, c.kept, c.collation_name), ' and ' order by c.number)) end)
-    from pg_temp.migration_guard_objects as o
-    join pg_constraint as f on f.oid = o.objid
-    left join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.objid = f.conrelid
-    left join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.objid = f.confrelid
-    left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-    -- A table that the backup does not hold has the names that it has.
-    cross join lateral (
-      select coalesce((p.old).identity, format('%I.%I', n.nspname, c.relname)) as identity,
-        case when migration_guard.restores((p.old).objid) then format('%I.%I', backup_schema, migration_guard.discarded_name((p.old).name)) end as discarded
-      from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = f.confrelid
-    ) as r
-    cross join lateral (
-      select n.number, (x.old).name as name, coalesce((y.old).name, a.attname) as referred, case when a.attcollation <> 0 then ' collate "C"' end as collation_name,
-        case when r.discarded is not null then quote_ident(migration_guard.discarded_column(r.discarded, (y.old).name, format_type(a.atttypid, a.atttypmod))) end as kept
-      from unnest(f.conkey, f.confkey) with ordinality as n (referring, referred, number)
-      join pg_attribute as a on a.attrelid = f.confrelid and a.attnum = n.referred
-      join pg_temp.migration_guard_objects as x on x.kind = 'column' and x.objid = f.conrelid and x.objsubid = n.referring
-      left join pg_temp.migration_guard_objects as y on y.kind = 'column' and y.objid = f.confrelid and y.objsubid = n.referred
-    ) as c
-    where o.id = key_id
-    group by o.old, t.id, t.old, p.old, m.backup_table, r.identity, r.discarded);
-end
-$$;
-comment on function migration_guard.violated_query(text, bigint, boolean) is
-  'The query that tells whether a foreign key which held before does not hold for the rows of a rollback.';
-
 create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1040,7 +855,7 @@ begin
   from pg_temp.migration_guard_objects as t where t.id = table_id;
   -- The places of the rows that differ are found once, by their versions or by a join of both whole; all else is done by these.
   return query
-  with parts as (
+  with columns as (
     select format('(select %s from %s as t) as s',
         concat_ws(', ', 't.tableoid as migration_guard_table, t.ctid as migration_guard_place', string_agg(format('%s as %I', c.stored, c.name), ', ' order by c.number)), r.source) as live,
       string_agg(quote_ident(k.name), ', ' order by c.number) as names,
@@ -1056,12 +871,17 @@ begin
     cross join lateral migration_guard.discarded_column(discarded, c.name, c.stored_type) as k (name)
     cross join (select case kind when 'p' then '' else 'only ' end || table_name as source) as r
     group by r.source
+  ),
+  parts as (
+    select c.*, format('create temporary table %s on commit drop as select s.migration_guard_table as part, s.migration_guard_place as place, b.ctid as copy from %s full join %I.%I as b on %s '
+      || 'where s.%6$I is null or b.%6$I is null or row(%7$s)::record *<> row(%8$s)::record',
+      changed, c.live, backup_schema, backup_table, c.same_key, c.first_key, c.s_columns, c.b_columns) as by_values
+    from columns as c
   )
   select unnest(array[
-    format('select migration_guard.find_changed_rows(%L, %L, %L, %L, %L)', backup_schema, table_name, p.key, changed,
-      format('create temporary table %s on commit drop as select s.migration_guard_table as part, s.migration_guard_place as place, b.ctid as copy from %s full join %I.%I as b on %s '
-        || 'where s.%6$I is null or b.%6$I is null or row(%7$s)::record *<> row(%8$s)::record',
-        changed, p.live, backup_schema, backup_table, p.same_key, p.first_key, p.s_columns, p.b_columns)),
+    -- Rows that are left deleted have no checksum in the end: nothing would prove then what the versions say.
+    case when leave_deleted then p.by_values
+      else format('select migration_guard.find_changed_rows(%L, %L, %L, %L, %L)', backup_schema, table_name, p.key, changed, p.by_values) end,
     -- So that Postgres goes to the places of a few, and does not read all again.
     format('analyze pg_temp.%s', changed),
     format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), case when d.copy is null then ''inserted'' else ''updated'' end, %s '
@@ -1425,44 +1245,6 @@ end
 $$;
 comment on function migration_guard.row_statements(text, jsonb) is
   'Puts rows back: into what was made again, and where they are to be restored.';
-
-create function migration_guard.quieting_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query
-  with keys as materialized (
-    select t.id, q.key_id, q.name
-    from pg_temp.migration_guard_objects as t
-    join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid and m.mode = 'restore'
-    cross join lateral migration_guard.quiet_foreign_keys(t.id) as q
-    where t.kind = 'table' and t.was and t.is and not t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
-  ),
-  quiet as (
-    select t.creation_order::numeric as place, migration_guard.target(t.kind, (t.old).identity) as object, (t.old).identity as identity,
-      format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name)) as discarded, k.names
-    from (select k.id, array_agg(k.name order by k.name) as names from keys as k group by k.id) as k
-    join pg_temp.migration_guard_objects as t on t.id = k.id
-  )
-  -- Around the deletion and the insertion of rows.
-  select 7, q.place, s.place, q.object, 'rows', s.statement, q.identity
-  from quiet as q
-  cross join lateral (values
-    (3.34, format('analyze %s (discarded_at, discarded_because)', q.discarded)),
-    (3.35, format('select migration_guard.keep_quiet(%L, %L)', q.identity, q.names)),
-    (3.55, 'set local session_replication_role = origin')
-  ) as s (place, statement)
-  union all
-  -- When the rows of all tables are back.
-  select 7, 1e9, o.id, migration_guard.target(o.kind, (o.old).identity), 'rows',
-    format('select migration_guard.assert_foreign_key(%L, %L, %L)', migration_guard.violated_query(backup_schema, o.id, coalesce((options ->> 'leave_deleted')::boolean, false)),
-      migration_guard.drop_statement(o.old, (o.old).schema_name, (o.old).name), (o.old).definition), format('%I.%I', (o.old).schema_name, (o.old).parent_name)
-  from pg_temp.migration_guard_objects as o where o.id in (select k.key_id from keys as k);
-end
-$$;
-comment on function migration_guard.quieting_statements(text, jsonb) is
-  'Keeps the foreign keys of restored tables quiet that stay in place, and asks them for the rows that have changed.';
 
 create function migration_guard.refuse_loss(keys_query text, table_name text, column_name text) returns void
 language plpgsql volatile

@@ -398,7 +398,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^select migration_guard.find_changed_rows|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^create temporary table|^select migration_guard.find_changed_rows|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -440,7 +440,6 @@ begin
     union all select * from migration_guard.column_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)
-    union all select * from migration_guard.quieting_statements(backup_schema, options)
     union all select * from migration_guard.completing_statements()
     union all select * from migration_guard.privilege_statements()
     union all select * from migration_guard.sequence_statements(backup_schema)

@@ -504,6 +504,8 @@ begin
       perform pg_catalog.set_config('migration_guard.snapshot', pg_catalog.pg_export_snapshot(), true);
     else
       commit;
+      -- Whatever the role's or the database's default: what has waited for a lock must see what others have committed meanwhile.
+      set transaction isolation level read committed;
       set local lock_timeout = '10s';
     end if;
     call migration_guard.run_claimed_job(job, lock_failure);
