@@ -915,7 +915,7 @@ begin
         select coalesce(jsonb_object_agg(x.key, x.value), '{}')
         from jsonb_array_elements(t.columns) as c (value) cross join lateral jsonb_each(c.value -> 'labels') as x
       ),
-      t.source_filenode, to_regclass($1)::oid, case when to_regclass($1)::oid = t.source_oid then 'identity' else 'name' end, null::migration_guard.paired_column[]
+      t.source_filenode, to_regclass($1)::oid, case when to_regclass($1)::oid = t.source_oid then 'identity' else 'name' end
     from %1$I.tables_backup as t
     where format('%%I.%%I', t.source_schema, t.source_table) = $1
   $query$, backup_schema) into pair using table_name;
@@ -973,7 +973,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('insert into pg_temp.%I (copy) select r.ctid from only %I.%I as r where not exists (select from (select %s from (%s) as r) as l where %s)%s',
-    changed, backup_schema, pair.backup_table, k.live, migration_guard.projection(pair.live), k.joined,
+    changed, backup_schema, pair.backup_table, k.live, pair.projection, k.joined,
     ' and ' || migration_guard.ticking(to_regclass(format('%I.%I', backup_schema, pair.backup_table)), 'r'))
   from migration_guard.joined_keys(pair, key) as k
 $$;
