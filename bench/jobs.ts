@@ -13,9 +13,9 @@ export type JobResult = {
 };
 
 export type QueuedJob = {
-  /** Has the job run as the function does: one session calls `work()`, and a second one helps. */
+  /** Has the job run as the function does: one session calls `work()`, and a second one helps. Ends when `work()` does. */
   run: () => Promise<void>;
-  /** What it has found. Throws where it did not succeed. */
+  /** What it has found, when who helped has noticed its end. Throws where it did not succeed. */
   result: () => Promise<JobResult>;
 };
 
@@ -30,16 +30,19 @@ export async function queueJob(
   const [queued] = await sql<{ id: string }[]>`
     select id from ${sql(`migration_guard.${enqueue}`)}(${version}, 'bench')`;
   const { id } = queued!;
+  let helping: Promise<unknown> = Promise.resolve();
   await sql`update migration_guard.jobs set parameters = parameters || ${sql.json(parameters)} where id = ${id}`;
   return {
     run: async () => {
       const [worker, ...helpers] = workers;
-      await Promise.all([
-        worker!`call migration_guard.work()`.simple(),
-        ...helpers.map((helper) => helper`call migration_guard.help()`.simple()),
-      ]);
+      const working = worker!`call migration_guard.work()`.simple().execute();
+      helping = Promise.all(helpers.map((helper) => helper`call migration_guard.help()`.simple()));
+      // It is told to whoever asks for the result.
+      helping.catch(() => undefined);
+      await working;
     },
     result: async () => {
+      await helping;
       const [job] = await sql<{ status: string; error: unknown; result: JobResult }[]>`
         select status, error, result from migration_guard.jobs where id = ${id}`;
       if (job!.status === "succeeded") return job!.result;

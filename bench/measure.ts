@@ -98,7 +98,7 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
 
   const copies = plan.tables.map((table) => `${backupSchema}.${table}_backup`);
   const both = [...liveTables, ...copies];
-  const count = (tables: string[]): Run => ({ before: () => settle(admin), run: () => countRows(peer, tables) });
+  const count = (tables: string[]): Run => ({ before: () => settle(options), run: () => countRows(peer, tables) });
   // Who reads new rows first marks them as committed, for all who read them later.
   await countRows(peer, copies);
   if (has("verify")) {
@@ -118,7 +118,7 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
       ...diffRuns(options, "1 % changed"),
       "count both, 1 % changed": count(both),
       "except all, both ways": {
-        before: () => settle(admin),
+        before: () => settle(options),
         run: async () => {
           for (const query of queries) await peer.unsafe(query);
         },
@@ -131,11 +131,14 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
   return figures;
 }
 
-/** Nothing of what came before is left to be written when a run begins. */
-const settle = (admin: postgres.Sql) => admin`checkpoint`;
+/** Nothing of what came before is left to be written when a run begins, nor to be counted: a backup gives way to who writes. */
+async function settle({ admin, peer, writer, workers }: RoundOptions): Promise<void> {
+  for (const sql of [peer, writer, ...workers]) await sql`select pg_stat_force_next_flush()`;
+  await admin`checkpoint`;
+}
 
 function jobRun(
-  { admin, workers }: RoundOptions,
+  options: RoundOptions,
   kind: Kind,
   expect?: (result: JobResult) => boolean,
   parameters?: Record<string, boolean>,
@@ -143,8 +146,8 @@ function jobRun(
   let job: QueuedJob;
   return {
     before: async () => {
-      job = await queueJob(workers, kind, parameters);
-      await settle(admin);
+      job = await queueJob(options.workers, kind, parameters);
+      await settle(options);
     },
     run: () => job.run(),
     after: async () => {
@@ -168,7 +171,7 @@ function backupRuns(options: RoundOptions): Record<string, Run> {
   if (only.includes("backup")) {
     runs["create table as"] = {
       before: async () => {
-        await settle(admin);
+        await settle(options);
         await peer`set max_parallel_workers_per_gather = 0`;
       },
       run: () => createTablesAs(peer, plan.tables),
@@ -181,7 +184,7 @@ function backupRuns(options: RoundOptions): Record<string, Run> {
   for (const format of only.includes("pg_dump") ? [["-Fc"], ["-Fd", "-j2", "-Z0"]] : []) {
     const file = join(folder, "dump");
     runs[`pg_dump ${format.join(" ")}`] = {
-      before: () => settle(admin),
+      before: () => settle(options),
       run: () => pgDump({ ...own, tables: liveTables, format, file, signal }),
       after: () => rm(file, { recursive: true }),
     };

@@ -21,34 +21,51 @@ export function strongestOf(one: SeenLocks, other: SeenLocks): SeenLocks {
 }
 
 /**
- * Looks every 20 ms at the locks that sessions and their parallel workers hold on tables of the example's plan, or wait for.
+ * Looks every 20 ms at the locks that sessions and their parallel workers hold on tables of the example's plan, or wait for. It is
+ * one statement until it is stopped, with a transaction for each look: a backup takes who runs one after the other for somebody
+ * at work, and vacuum waits for who has a snapshot.
  *
  * @param sql A superuser's connection, for nothing else.
  */
 export function watchLocks(sql: postgres.Sql, pids: number[], tables: string[]): LockWatch {
-  let samples = 0;
-  let strongest = -1;
-  let isOver = false;
+  let query: postgres.PendingQuery<[{ samples: number; seen: string[] }]> | undefined;
   const watching = (async () => {
-    while (!isOver) {
-      const held = await sql<{ mode: string }[]>`
-        select distinct l.mode
-        from pg_locks as l
-        join pg_stat_activity as a on a.pid = l.pid
-        where l.locktype = 'relation' and l.relation in (select t::regclass from unnest(${tables}::text[]) as t)
-          and coalesce(a.leader_pid, a.pid) = any (${pids}::int[])`;
-      if (held.length > 0) samples++;
-      strongest = Math.max(strongest, ...held.map(({ mode }) => modes.indexOf(mode)));
-      await sleep(20);
-    }
+    await sql.unsafe(`
+      create procedure pg_temp.watch_locks(pids int[], tables text[], inout samples int, inout seen text[]) language plpgsql as $$
+      declare
+        held text[];
+        is_over boolean := false;
+      begin
+        loop
+          begin
+            perform pg_stat_clear_snapshot();
+            held := array(
+              select distinct l.mode
+              from pg_locks as l
+              join pg_stat_activity as a on a.pid = l.pid
+              where l.locktype = 'relation' and l.relation in (select t::regclass from unnest(tables) as t)
+                and coalesce(a.leader_pid, a.pid) = any (pids));
+            samples := samples + (cardinality(held) > 0)::int;
+            seen := array(select m from unnest(seen) as m union select m from unnest(held) as m);
+            perform pg_sleep(0.02);
+          exception when query_canceled then
+            is_over := true;
+          end;
+          commit;
+          exit when is_over;
+        end loop;
+      end
+      $$`);
+    query = sql`call pg_temp.watch_locks(${pids}::int[], ${tables}::text[], 0, '{}')`;
+    const [{ samples, seen }] = await query;
+    return { samples, strongest: modes[Math.max(...seen.map((mode) => modes.indexOf(mode)))] };
   })();
   // It is told to whoever stops it.
   watching.catch(() => undefined);
   return {
-    stop: async () => {
-      isOver = true;
-      await watching;
-      return { samples, strongest: modes[strongest] };
+    stop: () => {
+      query?.cancel();
+      return watching;
     },
   };
 }

@@ -197,13 +197,36 @@ comment on function migration_guard.checksum_query(text, text[], oid[]) is
   'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
 types. It depends on pg_catalog alone: each backup schema has a copy of this function for its verification.';
 
-create function migration_guard.is_quiet() returns boolean
+create function migration_guard.others_last_active() returns timestamptz
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  perform pg_stat_clear_snapshot();
+  return (
+    select coalesce(max(case
+      -- Hidden from this role, or not told at all.
+      when a.state is null or a.state = 'disabled' then 'infinity'
+      when a.state <> 'active' or a.wait_event_type in ('Client', 'Lock', 'Timeout') then a.state_change
+      else clock_timestamp()
+    end), '-infinity')
+    from pg_stat_activity as a
+    where coalesce(a.backend_type = 'client backend', a.datid is not null) and a.pid <> pg_backend_pid() and not starts_with(a.application_name, 'migration_guard/'));
+end
+$$;
+comment on function migration_guard.others_last_active() is
+  'When a session of the server that is not at work for a job last began or ended anything: now for one that runs something,
+infinity where the role may not see it.';
+
+create function migration_guard.is_quiet(in_session boolean default false) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   now_at constant float8 := extract(epoch from clock_timestamp());
-  -- Rows written, transactions, and when that was: as they were when somebody was last seen at work.
+  -- Rows written, transactions, and when that was: as they were when somebody was last seen at work; and when the first look was.
   seen float8[] := nullif(current_setting('migration_guard.traffic', true), '');
   written float8;
   transactions float8;
@@ -212,17 +235,19 @@ begin
   perform pg_stat_clear_snapshot();
   select sum(d.tup_inserted + d.tup_updated + d.tup_deleted), sum(d.xact_commit + d.xact_rollback) into written, transactions
   from pg_stat_database as d;
-  if seen is null or written <> seen[1] or transactions - seen[2] > 20 + 20 * (now_at - seen[3]) then
-    seen := array[written, transactions, now_at];
-    perform set_config('migration_guard.traffic', seen::text, true);
+  if seen is null or written - seen[1] > 20 or transactions - seen[2] > 20 + 20 * (now_at - seen[3]) then
+    seen := array[written, transactions, now_at, coalesce(seen[4], now_at)];
+    perform set_config('migration_guard.traffic', seen::text, not in_session);
   end if;
-  -- Sessions tell of what they did once a second.
-  return now_at - seen[3] > 1.2;
+  return now_at - seen[3] > 1.2
+    -- Sessions tell of their rows once a second. Whoever writes all the time has been seen at it sooner.
+    or (seen[3] = seen[4] and now_at - seen[3] > 0.1 and migration_guard.others_last_active() < to_timestamp(seen[3]));
 end
 $$;
-comment on function migration_guard.is_quiet() is
-  'Whether this transaction has seen for a second that nobody writes to any database of the server, and that there are fewer than
-20 transactions a second. False at the first call.';
+comment on function migration_guard.is_quiet(boolean) is
+  'Whether this transaction, or session, has seen for a second that nobody writes to any database of the server, but for 20 rows, and that
+there are fewer than 20 transactions a second; or in its first second, that no other session has done anything for a tenth of one.
+False at the first call.';
 
 create function migration_guard.give_way() returns void
 language plpgsql volatile
@@ -253,7 +278,7 @@ begin
       raise exception using errcode = 'operator_intervention', message = 'The worker reads the tables itself, or is gone.';
     end if;
     -- Seldom, since to look takes a processor, too.
-    perform pg_sleep(0.25);
+    perform pg_sleep(0.1);
   end loop;
 end
 $$;

@@ -677,6 +677,7 @@ begin
   if migration_guard.must_give_way() then
     perform set_config('migration_guard.gives_way', current_setting('max_parallel_workers_per_gather'), true);
     perform set_config('max_parallel_workers_per_gather', '0', true);
+    perform set_config('migration_guard.traffic', '', true);
     perform migration_guard.is_quiet();
   end if;
   -- What is compressed already is copied as it is. What a table stores uncompressed takes a fifth of the time with lz4.

@@ -209,12 +209,19 @@ declare
 begin
   -- The caller's search_path is in force here, as in work().
   perform migration_guard.assert_may_work(require_no_statement_timeout);
+  if migration_guard.must_give_way() then
+    -- What others do is watched from here on, before there is a snapshot to read with.
+    perform pg_catalog.set_config('migration_guard.traffic', '', false);
+    perform migration_guard.is_quiet(in_session => true);
+    commit;
+  end if;
   -- A worker waits for its locks for ten seconds, and has no snapshot before.
   for look in 1..(case when migration_guard.must_give_way() then 120 else 1200 end) loop
     select h.job_number, h.snapshot into wanted from migration_guard.backup_to_help() as h;
     commit;
     exit when wanted.job_number is null or wanted.snapshot is not null;
-    perform pg_catalog.pg_sleep(pause);
+    -- The worker shows its snapshot soon, and does not wait to be helped, unless it waits for locks itself.
+    perform pg_catalog.pg_sleep(case when look <= 50 then 0.01 else pause end);
   end loop;
   if wanted.snapshot is not null then
     -- A snapshot must be imported before anything takes one, as the evaluation of any expression does: it has to stand in the text.

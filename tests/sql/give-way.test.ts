@@ -158,3 +158,60 @@ test("on two processors a worker reads with a second one only where nobody has w
     await until(async () => await workers(session) === "1");
   });
 });
+
+/** Whether it is quiet for a session that looks twice, 0.15 s apart, while another one is sent `queries`. */
+async function isQuietBeside(other: postgres.Sql, queries: string[]): Promise<boolean> {
+  const sql = server.open();
+  const isQuiet = await sql.begin(async (session) => {
+    await session`select set_config('migration_guard.traffic', '', true)`;
+    expect([...await session`select migration_guard.is_quiet()`]).toEqual([{ is_quiet: false }]);
+    const waiting = session`select pg_sleep(0.15)`.execute();
+    for (const query of queries) await other.unsafe(query);
+    await waiting;
+    const [now] = await session<[{ is_quiet: boolean }]>`select migration_guard.is_quiet()`;
+    return now.is_quiet;
+  });
+  await sql.end();
+  return isQuiet;
+}
+
+test("it is quiet at once where no other session does anything", async () => {
+  await server.closeAll();
+  const other = server.open();
+  await other`select 1`;
+  expect(await isQuietBeside(other, [])).toBe(true);
+  for (const query of ["insert into elsewhere.c values (1)", "select 1"]) {
+    expect(await isQuietBeside(other, [query]), query).toBe(false);
+  }
+  const job = "set application_name = 'migration_guard/1000/5/10/copying'";
+  expect(await isQuietBeside(other, [job, "select 1"])).toBe(true);
+});
+
+test("a session that waits keeps nobody from being quiet, one that computes does", async () => {
+  await server.closeAll();
+  const other = server.open();
+  const run = async (query: string) => {
+    const running = other.unsafe(query).execute();
+    await sleep(100);
+    const isQuiet = await isQuietBeside(other, []);
+    await running;
+    return isQuiet;
+  };
+  expect(await run("select pg_sleep(1)")).toBe(true);
+  expect(await run("select count(*) from generate_series(1, 10000000) as a")).toBe(false);
+});
+
+test("where the role may not see what others do, it is quiet after a second only", async () => {
+  await server.closeAll();
+  const admin = server.open(superuser);
+  await admin`revoke pg_monitor from postgres`;
+  expect(await isQuietBeside(admin, [])).toBe(false);
+  const sql = server.open();
+  await sql.begin(async (session) => {
+    await until(async () => {
+      const [now] = await session<[{ is_quiet: boolean }]>`select migration_guard.is_quiet()`;
+      return now.is_quiet;
+    });
+  });
+  await admin`grant pg_monitor to postgres`;
+});
