@@ -589,22 +589,21 @@ set jit = off
 as $$
 declare
   blocks constant bigint := migration_guard.table_blocks(relation);
-  -- In pieces of some two million rows, or of 128 MB where nobody has counted, so that no more is gathered than fits into memory.
+  -- In pieces of 64 MB, or of a million rows where these are less, so that progress is seen and no more is gathered than fits into memory.
   piece constant bigint := (
-    select case when c.reltuples > 0 and c.relpages > 0 then ceil(2000000 * c.relpages::float8 / c.reltuples) else 16384 end
+    select least(8192, case when c.reltuples > 0 and c.relpages > 0 then ceil(1000000 * c.relpages::float8 / c.reltuples) end)
     from pg_class as c where c.oid = relation);
-  tick constant text := migration_guard.ticking(relation, null);
   start bigint;
   range text;
   part record;
 begin
-  perform migration_guard.begin_pass('reading@' || relation, array[relation], units);
+  perform migration_guard.begin_step('reading@' || relation);
   total := 0;
   places := '{}';
   for start in select generate_series(0, blocks, piece) loop
     -- Beyond what was the end there may be rows by now. A range of all takes longer than no range.
     range := concat_ws(' and ', case when start > 0 then format('ctid >= ''(%s,0)''', start) end,
-      case when start + piece <= blocks then format('ctid < ''(%s,0)''', start + piece) end, tick);
+      case when start + piece <= blocks then format('ctid < ''(%s,0)''', start + piece) end);
     execute format('select count(*) as total, array_agg(ctid) filter (where %s) as places from only %s%s', youth, relation::regclass, ' where ' || nullif(range, ''))
       into part;
     total := total + part.total;
@@ -613,6 +612,7 @@ begin
       places := null;
       exit;
     end if;
+    perform migration_guard.show_progress((units * least(start + piece, blocks) / greatest(blocks, 1))::bigint);
   end loop;
   perform migration_guard.finish_work(units);
 end

@@ -786,6 +786,31 @@ $$;
 comment on function migration_guard.has_key(bigint) is
   'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
 
+create function migration_guard.keep_quiet(table_name text, keys text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  relation constant regclass := table_name::regclass;
+begin
+  if exists (
+      select from pg_constraint as f
+      join pg_class as c on c.oid = f.conrelid
+      join pg_namespace as n on n.oid = c.relnamespace
+      where f.contype = 'f' and f.confrelid = relation and format('%I.%I.%I', n.nspname, c.relname, f.conname) <> all (keys))
+    -- What is called all the same.
+    or exists (select from pg_trigger as g where g.tgrelid = relation and g.tgenabled in ('A', 'R'))
+    or exists (select from pg_rewrite as r where r.ev_class = relation and r.ev_enabled in ('A', 'R')) then
+    perform migration_guard.fail('plan_changed', format('%s has other foreign keys, triggers or rules than the plan knows of. Read the plan again.', table_name));
+  end if;
+  -- A statement, since what the platform allows is that, and not the function.
+  set local session_replication_role = replica;
+end
+$$;
+comment on function migration_guard.keep_quiet(text, text[]) is
+  'Has foreign keys to a locked table neither cascade nor refuse until told otherwise: Postgres calls no triggers. Raises plan_changed
+where there is another foreign key than those that hold for the rows in the end.';
+
 create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -840,7 +865,7 @@ comment on function migration_guard.transfer_statement(text, text, text, text, b
   'The statement that puts the rows that are there into the table as it was.';
 
 create function migration_guard.keyed_restore_statements(backup_schema text, backup_table text, table_id bigint, leave_deleted boolean)
-returns setof text
+returns table (step text, statement text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -878,7 +903,7 @@ begin
       changed, c.live, backup_schema, backup_table, c.same_key, c.first_key, c.s_columns, c.b_columns) as by_values
     from columns as c
   )
-  select unnest(array[
+  select unnest('{find,analyze,discard,delete,insert}'::text[]), unnest(array[
     -- Rows that are left deleted have no checksum in the end: nothing would prove then what the versions say.
     case when leave_deleted then p.by_values
       else format('select migration_guard.find_changed_rows(%L, %L, %L, %L, %L)', backup_schema, table_name, p.key, changed, p.by_values) end,
@@ -939,46 +964,70 @@ $$;
 comment on function migration_guard.joined_keys(migration_guard.table_pair, text[]) is
   'The key of a live row r, and the condition that what was read so as l has that of a copied row r.';
 
-create function migration_guard.new_versions_statement(backup_schema text, pair migration_guard.table_pair, key text[], changed text) returns text
+create function migration_guard.new_versions_statement(backup_schema text, pair migration_guard.table_pair, key text[]) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a row of the copy is compared by is computed above the join, for those alone that have been found.
-  with forms as (
-    select string_agg(format(', %s as s%s', f.live_form, f.number), '' order by f.number) as live,
-      string_agg(format(', %s as c%s', f.copy_form, f.number), '' order by f.number) as copy,
-      string_agg(format(' or f.s%s is distinct from f.c%1$s', f.number), '' order by f.number) as differs
-    from migration_guard.compared_forms(pair, true) as f
-  )
   select format($query$
-    with found as materialized (
+    select coalesce(array_agg(f.place), '{}') as places, coalesce(array_agg(f.copy), '{}') as copies, coalesce(array_agg(%s), '{}') as differ
+    from (
       select l.*, r.ctid as copy%s
       from (
-        select r.migration_guard_table as part, r.migration_guard_place as place, %s%s
-        from (select tableoid as migration_guard_table, ctid as migration_guard_place%s from only %s where ctid = any ($1)) as r
+        select r.migration_guard_place as place, %s%s
+        from (select ctid as migration_guard_place%s from only %s where ctid = any ($1)) as r
       ) as l
-      left join only %I.%I as r on %s
-    ),
-    kept as (insert into pg_temp.%I (part, place, copy) select f.part, f.place, f.copy from found as f where f.copy is null%s)
-    select count(f.copy) from found as f$query$,
-    f.copy, k.live, f.live, (select string_agg(format(', %s as %I', s.expression, s.name), '' order by s.attnum) from migration_guard.stored_columns(pair.live) as s),
-    pair.live::regclass, backup_schema, pair.backup_table, k.joined, changed, f.differs)
-  from forms as f, migration_guard.joined_keys(pair, key) as k
+      join only %I.%I as r on %s
+    ) as f$query$,
+    f.differs, f.copy, k.live, f.live, (select string_agg(format(', %s as %I', s.expression, s.name), '' order by s.attnum) from migration_guard.stored_columns(pair.live) as s),
+    pair.live::regclass, backup_schema, pair.backup_table, k.joined)
+  from migration_guard.joined_keys(pair, key) as k
+  cross join (
+    select string_agg(format(', %s as s%s', f.live_form, f.number), '' order by f.number) as live,
+      string_agg(format(', %s as c%s', f.copy_form, f.number), '' order by f.number) as copy,
+      string_agg(format('f.s%s is distinct from f.c%1$s', f.number), ' or ' order by f.number) as differs
+    from migration_guard.compared_forms(pair, true) as f
+  ) as f
 $$;
-comment on function migration_guard.new_versions_statement(text, migration_guard.table_pair, text[], text) is
-  'The statement that looks for the rows at some places in a copy, keeps those that differ or are not in it, and counts those that are.';
+comment on function migration_guard.new_versions_statement(text, migration_guard.table_pair, text[]) is
+  'The query that finds the rows at some places in a copy by their keys, and tells which differ. It may be run in parallel.';
 
-create function migration_guard.missing_rows_statement(backup_schema text, pair migration_guard.table_pair, key text[], changed text) returns text
+create function migration_guard.missing_rows_query(backup_schema text, pair migration_guard.table_pair, key text[]) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('insert into pg_temp.%I (copy) select r.ctid from only %I.%I as r where not exists (select from (select %s from (%s) as r) as l where %s)%s',
-    changed, backup_schema, pair.backup_table, k.live, pair.projection, k.joined,
-    ' and ' || migration_guard.ticking(to_regclass(format('%I.%I', backup_schema, pair.backup_table)), 'r'))
+  select format('select r.ctid from only %I.%I as r where not exists (select from (select %s from (%s) as r) as l where %s)',
+    backup_schema, pair.backup_table, k.live, pair.projection, k.joined)
   from migration_guard.joined_keys(pair, key) as k
 $$;
-comment on function migration_guard.missing_rows_statement(text, migration_guard.table_pair, text[], text) is
-  'The statement that keeps the rows of a copy whose key no live row has. Nothing but keys is read.';
+comment on function migration_guard.missing_rows_query(text, migration_guard.table_pair, text[]) is
+  'The query for the places in a copy of the rows whose key no live row has. Nothing but keys is read.';
+
+create function migration_guard.find_missing_rows(backup_schema text, pair migration_guard.table_pair, key text[], changed text, missing bigint) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set jit = off
+-- Few rows come out of it, of copies that nobody has analyzed.
+set parallel_tuple_cost = 0
+as $$
+declare
+  query constant text := migration_guard.missing_rows_query(backup_schema, pair, key);
+  places tid[];
+  found bigint;
+begin
+  -- A million places take 6 MB. They are found in parallel, which neither a query that writes is nor one that ticks.
+  if missing <= 1000000 then
+    execute format('select array_agg(m.ctid) from (%s) as m', query) into places;
+    execute format('insert into pg_temp.%I (copy) select p from unnest($1) as p order by p', changed) using places;
+  else
+    execute format('insert into pg_temp.%I (copy) %s', changed,
+      concat_ws(' and ', query, migration_guard.ticking(to_regclass(format('%I.%I', backup_schema, pair.backup_table)), 'r')));
+  end if;
+  get diagnostics found = row_count;
+  return found;
+end
+$$;
+comment on function migration_guard.find_missing_rows(text, migration_guard.table_pair, text[], text, bigint) is
+  'Keeps the places in a copy of the rows that are gone from a table, which may be so many, and counts them.';
 
 create function migration_guard.find_changed_versions(backup migration_guard.backups, pair migration_guard.table_pair, key text[], changed text) returns text
 language plpgsql volatile
@@ -991,25 +1040,26 @@ declare
   -- As in a diff: a row of a transaction that had ended before the backup is one of the copy's, as it was.
   youth constant text := format('age(xmin) <= %s', age(migration_guard.oldest_version(backup)));
   versions record;
+  matched record;
   old_rows bigint;
-  matched bigint;
   missing bigint;
-  found bigint := 0;
 begin
   -- Its pass counts for nothing, and the one below for all.
   select v.* into versions from migration_guard.find_versions(pair.live, youth, least(pair.row_count / 4, 1000000), 0) as v;
   old_rows := versions.total - cardinality(versions.places);
   if old_rows is null then return 'many rows are new'; end if;
-  execute format('create temporary table %I (part oid, place tid, copy tid) on commit drop', changed);
   perform migration_guard.begin_pass(coalesce(step, ''), array[to_regclass(format('%I.%I', backup.schema_name, pair.backup_table))::oid], pair.row_count);
-  execute migration_guard.new_versions_statement(backup.schema_name, pair, key, changed) into matched using versions.places;
+  execute migration_guard.new_versions_statement(backup.schema_name, pair, key) into matched using versions.places;
+  execute format('create temporary table %I (part oid, place tid, copy tid) on commit drop', changed);
+  execute format($insert$
+    insert into pg_temp.%I (part, place, copy)
+    select $1, m.place, m.copy from unnest($2, $3, $4) as m (place, copy, differs) where m.differs
+    union all
+    select $1, n.place, null from (select unnest($5) as place except select unnest($2)) as n$insert$, changed)
+    using pair.live, matched.places, matched.copies, matched.differ, versions.places;
   -- Those of the copy's rows that are neither there as they were, nor under their key as another version.
-  missing := pair.row_count - old_rows - matched;
-  if missing > 0 then
-    execute migration_guard.missing_rows_statement(backup.schema_name, pair, key, changed);
-    get diagnostics found = row_count;
-  end if;
-  if found <> missing then
+  missing := pair.row_count - old_rows - cardinality(matched.places);
+  if missing < 0 or missing > 0 and migration_guard.find_missing_rows(backup.schema_name, pair, key, changed, missing) <> missing then
     execute format('drop table pg_temp.%I', changed);
     return 'the versions of its rows do not add up to those of the copy';
   end if;
@@ -1028,6 +1078,10 @@ declare
   pair migration_guard.table_pair;
   reason text;
 begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception using errcode = 'feature_not_supported',
+      message = 'Rows are found as they are under the lock: run this in a transaction with the isolation level read committed.';
+  end if;
   -- Nobody may write between this and what is done by it.
   execute format('lock table only %s in access exclusive mode', table_name);
   select b.* into backup from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null;
@@ -1051,7 +1105,7 @@ comment on function migration_guard.find_changed_rows(text, text, text[], text, 
 were, or else by the statement that joins both whole.';
 
 create function migration_guard.keyless_restore_statements(backup_schema text, backup_table text, table_id bigint)
-returns setof text
+returns table (step text, statement text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -1084,7 +1138,7 @@ begin
         p.b_columns, backup_schema, backup_table) as copy
     from parts as p
   )
-  select unnest(array[
+  select unnest('{discard,delete,insert}'::text[]), unnest(array[
     format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), ''inserted'', %s from %s left join %s using (migration_guard_text, migration_guard_occurrence) where b.migration_guard_text is null',
       discarded, concat_ws(', ', c.names, 'discarded_table, discarded_place'), concat_ws(', ', c.s_columns, 's.migration_guard_table, s.migration_guard_place'), c.live, c.copy),
     format('delete from %s as t using %s as d where d.discarded_at = now() and (t.tableoid, t.ctid) = (d.discarded_table, d.discarded_place)', c.source, discarded),
@@ -1177,7 +1231,8 @@ begin
     where t.kind = 'table' and t.was and not ((t.old).signature ->> 'is_partition')::boolean
   ),
   restored as materialized (
-    select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
+    -- Rows go from all tables before any are put back.
+    select t.*, 1e9 * (1 + t.rows_after) + t.creation_order as filled_at from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
   ),
   quieted as (
     select r.id, r.object, o.identity, o.replica_identity, o.is_identified
@@ -1226,20 +1281,32 @@ begin
   select 7, r.creation_order, 2.5, r.object, 'rows', format('alter table only %s replica identity full', q.identity), q.identity
   from restored as r join quieted as q on q.id = r.id where not q.is_identified
   union all
-  select 7, r.creation_order, 4.5, r.object, 'rows', format('alter table only %s replica identity %s', q.identity, case q.replica_identity when 'f' then 'full' when 'n' then 'nothing' else 'default' end), q.identity
+  select 7, r.filled_at, 4.5, r.object, 'rows', format('alter table only %s replica identity %s', q.identity, case q.replica_identity when 'f' then 'full' when 'n' then 'nothing' else 'default' end), q.identity
   from restored as r join quieted as q on q.id = r.id where not q.is_identified
   union all
-  select 7, r.creation_order, 3 + s.number / 10.0, r.object, 'rows', s.statement, r.identity
+  select 7, case when s.step = 'insert' then r.filled_at else r.creation_order end, 3 + array_position('{find,analyze,discard,delete,insert}'::text[], s.step) / 10.0, r.object, 'rows', s.statement, r.identity
   from restored as r
-  cross join lateral migration_guard.keyed_restore_statements(backup_schema, r.backup_table, r.id, coalesce((options ->> 'leave_deleted')::boolean, false)) with ordinality as s (statement, number)
-  where r.has_key
+  cross join lateral (
+    select * from migration_guard.keyed_restore_statements(backup_schema, r.backup_table, r.id, coalesce((options ->> 'leave_deleted')::boolean, false)) where r.has_key
+    union all
+    select * from migration_guard.keyless_restore_statements(backup_schema, r.backup_table, r.id) where not r.has_key
+  ) as s
   union all
-  select 7, r.creation_order, 3 + s.number / 10.0, r.object, 'rows', s.statement, r.identity
+  -- Around the deletion.
+  select 7, r.creation_order, s.place, r.object, 'rows', s.statement, r.identity
   from restored as r
-  cross join lateral migration_guard.keyless_restore_statements(backup_schema, r.backup_table, r.id) with ordinality as s (statement, number)
-  where not r.has_key
+  cross join lateral (
+    select array_agg(format('%I.%I.%I', (o.old).schema_name, (o.old).parent_name, (o.old).name) order by o.id) as names
+    from pg_temp.migration_guard_objects as o join pg_constraint as f on f.oid = o.objid
+    where o.stays and not o.is_dropped and f.confrelid = r.objid
+  ) as k
+  cross join lateral (values
+    (3.35, format('select migration_guard.keep_quiet(%L, %L)', r.identity, k.names)),
+    (3.45, 'set local session_replication_role = origin')
+  ) as s (place, statement)
+  where k.names is not null
   union all
-  select 7, r.creation_order, 4, r.object, 'rows', format('alter table %s enable trigger user', q.identity), q.identity
+  select 7, r.filled_at, 4, r.object, 'rows', format('alter table %s enable trigger user', q.identity), q.identity
   from restored as r join quieted as q on q.id = r.id;
 end
 $$;

@@ -59,7 +59,7 @@ export function rollbackScript({ version, plan_hash, possible, statements, canno
     ...(possible ? [] : ["This plan is refused, so that its statements are comments here."]),
   ];
   const script = [
-    "begin;",
+    "begin isolation level read committed;",
     settings.map((setting) => `set local ${setting};`).join("\n"),
     ...statements.map(statementText),
     "notify pgrst, 'reload schema';\ncommit;",
