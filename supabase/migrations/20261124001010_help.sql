@@ -221,7 +221,7 @@ begin
     commit;
     exit when wanted.job_number is null or wanted.snapshot is not null;
     -- The worker shows its snapshot soon, and does not wait to be helped, unless it waits for locks itself.
-    perform pg_catalog.pg_sleep(case when look <= 50 then 0.01 else pause end);
+    perform pg_catalog.pg_sleep(case when look <= 20 then least(pause, 0.03) else pause end);
   end loop;
   if wanted.snapshot is not null then
     -- A snapshot must be imported before anything takes one, as the evaluation of any expression does: it has to stand in the text.

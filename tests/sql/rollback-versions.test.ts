@@ -419,8 +419,13 @@ describe("a foreign key to rows that are put back", () => {
     insert into app.t select md5(n::text)::uuid, 1 + n % 40, 'c' || 1 + n % 40, case when n % 3 > 0 then 'r' end from generate_series(1, 400) as n;
     commit; create index on app.t (team)`;
 
-  test("does not cascade, and is there again", async () => {
+  const plans = async (options: RollbackOptions = restore) =>
+    (await planRollback(sql, "v1", options)).statements.map(({ statement }) => statement);
+  const drops = (statements: string[]) => statements.filter((s) => /^alter table app[.]\w+ drop constraint/.test(s));
+
+  test("stays in place, and does not cascade", async () => {
     await prepare(before);
+    const [{ oid }] = await sql<[{ oid: number }]>`select oid from pg_constraint where conname = 't_team_fkey'`;
     expect(
       await leadBack(`
         alter table app.t rename constraint t_team_fkey to other; alter table app.teams rename to groups; alter table app.groups rename column id to number;
@@ -429,8 +434,9 @@ describe("a foreign key to rows that are put back", () => {
         insert into app.t values (md5('new')::uuid, 41, null, null), (md5('newer')::uuid, 42, 'c1', 'r');
         update app.groups set name = 'other ' || number where number < 4; update app.t set team = 41 where team = 3; update app.t set team = 3 where team = 4`),
     ).toMatchObject(byVersions);
-    const [after] = await sql`select convalidated from pg_constraint where conname = 't_team_fkey'`;
-    expect(after).toEqual({ convalidated: true });
+    const [after] = await sql`select oid, convalidated from pg_constraint where conname = 't_team_fkey'`;
+    expect(after).toEqual({ oid, convalidated: true });
+    expect([...await sql`select current_setting('session_replication_role') as role`]).toEqual([{ role: "origin" }]);
     await expect(sql`insert into app.t values (gen_random_uuid(), 41)`).rejects.toMatchObject({ code: "23503" });
     await sql`delete from app.teams where id = 40`;
     expect([...await sql`select from app.t where team = 40`]).toEqual([]);
@@ -464,6 +470,92 @@ describe("a foreign key to rows that are put back", () => {
     });
     expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
   });
+
+  test("stays between tables of which one refers to the next", async () => {
+    await prepare(`${before};
+      create table app.notes (n int, of uuid references app.t on delete cascade);
+      insert into app.notes select n, md5((1 + n % 400)::text)::uuid from generate_series(1, 800) as n`);
+    const changes = "delete from app.teams; insert into app.teams values (1, 'other', null)";
+    await sql.unsafe(changes).simple();
+    expect([...await sql`select count(*)::int from app.notes`]).toEqual([{ count: 0 }]);
+    expect(drops(await plans())).toEqual([]);
+    await sql.unsafe("insert into app.t select md5('new')::uuid, 1; insert into app.notes select 1, id from app.t")
+      .simple();
+    await rollBack(sql, "v1", restore);
+    expect([
+      ...await sql`select (select count(*) from app.teams)::int as teams, (select count(*) from app.t)::int as t, (select count(*) from app.notes)::int as notes`,
+    ]).toEqual([{ teams: 40, t: 400, notes: 800 }]);
+  });
+
+  test.for(
+    [
+      [
+        "the tables refer to one another in a circle",
+        "alter table app.teams add lead uuid references app.t deferrable initially deferred; update app.teams set lead = md5('2')::uuid where id = 3",
+        {},
+      ],
+      [
+        "it is one that was never validated",
+        "alter table app.teams add foreign key (id) references app.teams not valid",
+        {},
+      ],
+      ["rows stay deleted", "select", { leave_deleted: true }],
+    ] as const,
+  )("is dropped and made again where %s", async ([, alteration, options]) => {
+    await prepare(`${before}; ${alteration}`);
+    const rows = await tableRows(admin, "app");
+    await sql.unsafe("update app.teams set name = 'x' where id = 6; update app.t set team = 9 where team = 8").simple();
+    expect(drops(await plans({ ...restore, ...options })).length).toBeGreaterThan(0);
+    await rollBack(sql, "v1", { ...restore, ...options });
+    expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+    await expect(sql`insert into app.t values (gen_random_uuid(), 41)`).rejects.toMatchObject({ code: "23503" });
+  });
+
+  test("is dropped and made again where its triggers are always called", async () => {
+    await prepare(before);
+    const rows = await tableRows(admin, "app");
+    await sql`delete from app.teams where id = 7`;
+    await admin.unsafe(`do $$ declare t record; begin
+      for t in select tgrelid::regclass as relation, tgname from pg_trigger where tgconstraint = (select oid from pg_constraint where conname = 't_team_fkey') loop
+        execute format('alter table %s enable always trigger %I', t.relation, t.tgname);
+      end loop; end $$`);
+    // Nothing that refers to the table is kept quiet then.
+    expect(drops(await plans())).toEqual([
+      expect.stringContaining("t_team_fkey"),
+      expect.stringContaining("teams_parent_fkey"),
+    ]);
+    await rollBack(sql, "v1", restore);
+    expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+  });
+
+  test.for([
+    [
+      "a foreign key of a table that is not restored",
+      "create table archive.late (team int references app.teams on delete cascade); insert into archive.late values (41)",
+    ],
+    [
+      "a trigger that is always called",
+      "select set_config('migration_guard.test', tgname, false) from pg_trigger where tgconstraint = (select oid from pg_constraint where conname = 'teams_parent_fkey') and tgtype & 8 > 0; do $$ begin execute format('alter table app.teams enable always trigger %I', current_setting('migration_guard.test')); end $$",
+    ],
+  ])("keeps a plan from being run that was drawn before %s came", async ([, later]) => {
+    await prepare(before);
+    await sql`insert into app.teams values (41, 'new', null)`;
+    const statements = await plans();
+    await admin.unsafe(later!).simple();
+    await expect(sql.begin("isolation level read committed", async (transaction) => {
+      for (const statement of statements) await transaction.unsafe(statement);
+    })).rejects.toMatchObject({ code: "MG021", message: expect.stringContaining("app.teams") });
+    expect([...await sql`select name from app.teams where id = 41`]).toEqual([{ name: "new" }]);
+  });
+});
+
+test("rows are not looked for in a transaction that does not see what was committed while it waited", async () => {
+  await prepare(hundred);
+  await sql`update app.t set v = 'x' where id = 5`;
+  const statements = (await planRollback(sql, "v1", restore)).statements.map(({ statement }) => statement);
+  await expect(sql.begin("isolation level repeatable read", async (transaction) => {
+    for (const statement of statements) await transaction.unsafe(statement);
+  })).rejects.toMatchObject({ code: "0A000", message: expect.stringContaining("read committed") });
 });
 
 test("a worker whose transactions are repeatable reads sees what was committed while it waited", async () => {
