@@ -688,7 +688,10 @@ declare
 begin
   if expected is distinct from plan_hash then
     perform migration_guard.fail('plan_changed',
-      case when known is null then 'No such plan was shown for this backup.' else 'The catalog is not what the plan was drawn on, or the options are others.' end || ' Read the plan again.',
+      case
+        when known is null then 'No such plan was shown for this backup.'
+        when present = '[]' and known <> '[]' then 'Nothing is left to do: there are no differences any more that the plan was drawn for.'
+        else 'The catalog is not what the plan was drawn on, or the options are others.' end || ' Read the plan again.',
       jsonb_build_object('plan_hash', plan_hash,
         'added', (select coalesce(jsonb_agg(s), '[]') from jsonb_array_elements(present) as s where not coalesce(known, '[]') @> jsonb_build_array(s)),
         'removed', (select coalesce(jsonb_agg(s), '[]') from jsonb_array_elements(coalesce(known, '[]')) as s where not present @> jsonb_build_array(s))));
@@ -1652,7 +1655,10 @@ begin
         raise;
     end;
   end loop;
-  update migration_guard.backups as b set rolled_back_at = clock_timestamp(), rolled_back_by = job.actor where b.id = backup.id;
+  -- What was signed off is undone: the migration is still to come again, and nothing is left that a retention could count from.
+  update migration_guard.backups as b set rolled_back_at = clock_timestamp(), rolled_back_by = job.actor,
+    confirmed_at = null, confirmed_by = null, confirmation_note = null
+  where b.id = backup.id;
   notify pgrst, 'reload schema';
   return result;
 end

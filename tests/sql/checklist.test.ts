@@ -3,6 +3,7 @@ import { expect } from "vitest";
 import { backUp } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
+import { rollBack } from "../support/rollback.ts";
 
 type Item = { item: string; title: string; required: boolean; passed: boolean; details: string };
 
@@ -224,6 +225,23 @@ test("the first sign-off stands, whoever says it again", async ({ example: { sql
   });
   expect(first.confirmed_at).toBeInstanceOf(Date);
   expect(await confirm("Me too.", "bob")).toEqual(first);
+});
+
+test("a rollback withdraws the sign-off of what it undoes, so that the migration can be made again", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const confirm = (note: string) => sql`select migration_guard_api.confirm_backup('v10', ${note}, 'alice')`;
+  const signedOff = async () => [
+    ...await sql`select state, confirmed_by, confirmation_note from migration_guard_api.get_backup('v10')`,
+  ];
+  await sql`alter table public.profiles rename to people`;
+  await confirm("All green.");
+  await rollBack(sql, "v10", { data: "keep" });
+  expect(await signedOff()).toEqual([{ state: "rolled_back", confirmed_by: null, confirmation_note: null }]);
+  expect((await checklist(sql)).filter(({ passed }) => !passed)).toEqual([]);
+  expect([...await sql`select migration_guard.assert_ready('v10')`]).toEqual([{ assert_ready: "Ready for v10." }]);
+  await sql`alter table public.profiles rename to people`;
+  await confirm("Now it is.");
+  expect(await signedOff()).toEqual([{ state: "migrated", confirmed_by: "alice", confirmation_note: "Now it is." }]);
 });
 
 test.for([[null], [""], ["   "], ["x".repeat(2001)]])(

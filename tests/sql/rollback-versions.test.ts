@@ -574,3 +574,12 @@ test("a worker whose transactions are repeatable reads sees what was committed w
   expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
   expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
 });
+
+test("a plan that was run already is told to have nothing left to do", async () => {
+  await prepare(hundred);
+  await sql`update app.t set v = 'x' where id = 5`;
+  const { plan_hash } = await planRollback(sql, "v1", restore);
+  await rollBack(sql, "v1", restore);
+  await expect(sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, ${sql.json(restore)}, false, 'test')`)
+    .rejects.toMatchObject({ code: "MG021", message: expect.stringContaining("Nothing is left to do") });
+});
