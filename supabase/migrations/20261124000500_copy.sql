@@ -235,7 +235,7 @@ begin
   perform pg_stat_clear_snapshot();
   select sum(d.tup_inserted + d.tup_updated + d.tup_deleted), sum(d.xact_commit + d.xact_rollback) into written, transactions
   from pg_stat_database as d;
-  if seen is null or written - seen[1] > 20 or transactions - seen[2] > 20 + 20 * (now_at - seen[3]) then
+  if seen is null or written < seen[1] or written - seen[1] > 20 or transactions - seen[2] > 20 + 20 * (now_at - seen[3]) then
     seen := array[written, transactions, now_at, coalesce(seen[4], now_at)];
     perform set_config('migration_guard.traffic', seen::text, not in_session);
   end if;

@@ -56,8 +56,8 @@ begin
     reason text, level int not null default 0, waiting_name text,
     -- A view that needs itself, by way of others.
     is_circular boolean not null default false,
-    -- A foreign key between tables whose rows are put back, and how many tables must have theirs before this one.
-    stays boolean not null default false, rows_after int not null default 0
+    -- A foreign key between tables whose rows are put back, which need not go for that.
+    stays boolean not null default false
   ) on commit drop;
   -- To compress them takes longer than to write them.
   alter table pg_temp.migration_guard_objects alter old set storage external, alter new set storage external;
@@ -352,9 +352,6 @@ create function migration_guard.mark_staying_keys(options jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  changed bigint := 1;
-  rounds int := 0;
 begin
   -- Tables without the rows that stay deleted are not what they were together.
   if (options ->> 'leave_deleted')::boolean then return; end if;
@@ -364,42 +361,35 @@ begin
   exception when insufficient_privilege then
     return;
   end;
+  with proven as materialized (
+    -- Those whose rows are as they were are compared in the end, too.
+    select t.id, t.objid, migration_guard.restores(t.old_objid) as is_restored
+    from pg_temp.migration_guard_objects as t
+    join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
+    join pg_class as c on c.oid = t.objid and c.relkind = 'r' and not c.relispartition
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+      and not coalesce(((t.old).signature ->> 'triggers_disabled')::boolean, false)
+  )
   update pg_temp.migration_guard_objects as o set stays = true
   from pg_constraint as f
-  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.objid = f.conrelid and t.is and t.was and not t.is_dropped and migration_guard.restores(t.old_objid)
-  join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.objid = f.confrelid and p.is and p.was and not p.is_dropped and migration_guard.restores(p.old_objid)
+  join proven as t on t.objid = f.conrelid
+  join proven as p on p.objid = f.confrelid
   where o.kind = 'constraint' and o.is and o.was and not o.is_dropped and o.classid = 'pg_constraint'::regclass and o.objid = f.oid and o.parent_id = t.id
-    and f.contype = 'f' and f.convalidated and f.conparentid = 0 and not ('definition' = any (o.aspects))
+    and f.contype = 'f' and f.convalidated and f.conparentid = 0 and o.aspects <@ '{comment}'
     -- From Postgres 18 on there are such as are not enforced.
     and coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true)
-    and not exists (
-      select from pg_class as c where c.oid in (f.conrelid, f.confrelid) and (c.relkind <> 'r' or c.relispartition))
     -- What is always called, a superuser must have said so, would cascade all the same; and what is never called has checked nothing.
     and not exists (select from pg_trigger as g where g.tgconstraint = f.oid and g.tgenabled <> 'O')
-    and not exists (select from pg_trigger as g where g.tgrelid = f.confrelid and g.tgisinternal and g.tgenabled not in ('O', 'D'));
-  -- Rows go in when those are there that they refer to.
-  while changed > 0 loop
-    update pg_temp.migration_guard_objects as t set rows_after = n.rows_after
-    from (
-      select o.parent_id, max(p.rows_after) + 1 as rows_after
-      from pg_temp.migration_guard_objects as o
-      join pg_constraint as f on f.oid = o.objid
-      join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.objid = f.confrelid and p.id <> o.parent_id
-      where o.stays group by o.parent_id
-    ) as n
-    where t.id = n.parent_id and t.rows_after < n.rows_after;
-    get diagnostics changed = row_count;
-    rounds := rounds + 1;
-    -- A circle of tables has no such order.
-    if rounds > (select count(*) from pg_temp.migration_guard_copies) + 1 then
-      update pg_temp.migration_guard_objects as o set stays = false, rows_after = 0 where o.stays or o.rows_after > 0;
-      return;
-    end if;
-  end loop;
+    and not exists (select from pg_trigger as g where g.tgrelid in (f.conrelid, f.confrelid) and g.tgisinternal and g.tgenabled not in ('O', 'D'))
+    -- Where rows go in without triggers, nothing else of the table must go unchecked: neither a foreign key to a table whose rows
+    -- are not proven, nor a key that is checked at the end.
+    and not (t.is_restored and exists (
+      select from pg_constraint as x
+      where x.conrelid = t.objid and (x.contype in ('p', 'u', 'x') and x.condeferrable or x.contype = 'f' and x.confrelid not in (select y.objid from proven as y))));
 end
 $$;
 comment on function migration_guard.mark_staying_keys(jsonb) is
-  'Marks the foreign keys that stay in place while rows are put back: both of their tables get exactly the rows under which the key held.';
+  'Marks the foreign keys that stay in place while rows are put back: both of their tables have exactly the rows in the end that they had together.';
 
 create function migration_guard.mark_in_the_way_of_rows(options jsonb) returns void
 language plpgsql volatile
@@ -419,7 +409,9 @@ begin
       o.kind = 'rule' and o.parent_id = t.id
       -- Postgres deletes no row of a table that is published without the columns that identify it.
       or o.kind = 'publication_table' and o.parent_id = t.id and (o.new).signature -> 'prattrs' <> 'null'
-      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and (o.new).signature ->> 'confrelid' = t.objid::text and not o.stays
+      or o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and not o.stays and (
+        (o.new).signature ->> 'confrelid' = t.objid::text
+        or (o.new).signature ->> 'conparentid' = '0' and ((o.new).signature ->> 'confrelid')::oid in (select x.relid from pg_partition_tree(t.objid) as x))
       or o.kind = 'constraint' and o.parent_id = t.id and not ((o.new).signature ->> 'convalidated')::boolean);
 end
 $$;

@@ -786,7 +786,7 @@ $$;
 comment on function migration_guard.has_key(bigint) is
   'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
 
-create function migration_guard.keep_quiet(table_name text, keys text[]) returns void
+create function migration_guard.refuse_unknown_keys(table_name text, to_it text[], of_it text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -797,19 +797,42 @@ begin
       select from pg_constraint as f
       join pg_class as c on c.oid = f.conrelid
       join pg_namespace as n on n.oid = c.relnamespace
-      where f.contype = 'f' and f.confrelid = relation and format('%I.%I.%I', n.nspname, c.relname, f.conname) <> all (keys))
+      where f.contype = 'f' and format('%I.%I.%I', n.nspname, c.relname, f.conname) <> all (to_it || of_it) and (
+        f.confrelid = relation or f.confrelid in (select x.relid from pg_partition_tree(relation) as x)
+        or of_it <> '{}' and f.conrelid = relation))
     -- What is called all the same.
-    or exists (select from pg_trigger as g where g.tgrelid = relation and g.tgenabled in ('A', 'R'))
-    or exists (select from pg_rewrite as r where r.ev_class = relation and r.ev_enabled in ('A', 'R')) then
+    or to_it || of_it <> '{}' and (
+      exists (select from pg_trigger as g where g.tgrelid = relation and g.tgenabled in ('A', 'R'))
+      or exists (select from pg_rewrite as r where r.ev_class = relation and r.ev_enabled in ('A', 'R'))) then
     perform migration_guard.fail('plan_changed', format('%s has other foreign keys, triggers or rules than the plan knows of. Read the plan again.', table_name));
   end if;
-  -- A statement, since what the platform allows is that, and not the function.
-  set local session_replication_role = replica;
 end
 $$;
-comment on function migration_guard.keep_quiet(text, text[]) is
-  'Has foreign keys to a locked table neither cascade nor refuse until told otherwise: Postgres calls no triggers. Raises plan_changed
-where there is another foreign key than those that hold for the rows in the end.';
+comment on function migration_guard.refuse_unknown_keys(text, text[], text[]) is
+  'Raises plan_changed where a foreign key refers to a locked table, so that it might cascade from the rows that go, but for those that
+stay; or where the table has another one than those, or something that is always called, and would be filled without its triggers.';
+
+create function migration_guard.assert_restored(version text, table_name text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+as $$
+declare
+  recorded record;
+  present record;
+begin
+  execute format('select t.row_count, t.backup_checksum from %I.tables_backup as t where format(''%%I.%%I'', t.source_schema, t.source_table) = $1',
+    (migration_guard.get_backup(version)).schema_name) into recorded using table_name;
+  select s.rows, s.checksum into present from migration_guard.source_checksum(table_name::regclass, 'comparing@' || table_name::regclass::oid, 0) as s;
+  if present.checksum is distinct from recorded.backup_checksum then
+    perform migration_guard.fail('rollback_differs', format('The rows of %s would not be those of the backup: %s against %s.', table_name, present.rows, recorded.row_count));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_restored(text, text) is
+  'Raises rollback_differs unless a table has exactly the rows that a backup holds of it: for a plan that is run as a script.';
 
 create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
 language plpgsql stable
@@ -1231,8 +1254,7 @@ begin
     where t.kind = 'table' and t.was and not ((t.old).signature ->> 'is_partition')::boolean
   ),
   restored as materialized (
-    -- Rows go from all tables before any are put back.
-    select t.*, 1e9 * (1 + t.rows_after) + t.creation_order as filled_at from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
+    select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
   ),
   quieted as (
     select r.id, r.object, o.identity, o.replica_identity, o.is_identified
@@ -1281,10 +1303,10 @@ begin
   select 7, r.creation_order, 2.5, r.object, 'rows', format('alter table only %s replica identity full', q.identity), q.identity
   from restored as r join quieted as q on q.id = r.id where not q.is_identified
   union all
-  select 7, r.filled_at, 4.5, r.object, 'rows', format('alter table only %s replica identity %s', q.identity, case q.replica_identity when 'f' then 'full' when 'n' then 'nothing' else 'default' end), q.identity
+  select 7, r.creation_order, 4.5, r.object, 'rows', format('alter table only %s replica identity %s', q.identity, case q.replica_identity when 'f' then 'full' when 'n' then 'nothing' else 'default' end), q.identity
   from restored as r join quieted as q on q.id = r.id where not q.is_identified
   union all
-  select 7, case when s.step = 'insert' then r.filled_at else r.creation_order end, 3 + array_position('{find,analyze,discard,delete,insert}'::text[], s.step) / 10.0, r.object, 'rows', s.statement, r.identity
+  select 7, r.creation_order, 3 + array_position('{find,analyze,discard,delete,insert}'::text[], s.step) / 10.0, r.object, 'rows', s.statement, r.identity
   from restored as r
   cross join lateral (
     select * from migration_guard.keyed_restore_statements(backup_schema, r.backup_table, r.id, coalesce((options ->> 'leave_deleted')::boolean, false)) where r.has_key
@@ -1292,21 +1314,26 @@ begin
     select * from migration_guard.keyless_restore_statements(backup_schema, r.backup_table, r.id) where not r.has_key
   ) as s
   union all
-  -- Around the deletion.
+  -- Around what deletes, and what inserts.
   select 7, r.creation_order, s.place, r.object, 'rows', s.statement, r.identity
   from restored as r
   cross join lateral (
-    select array_agg(format('%I.%I.%I', (o.old).schema_name, (o.old).parent_name, (o.old).name) order by o.id) as names
-    from pg_temp.migration_guard_objects as o join pg_constraint as f on f.oid = o.objid
-    where o.stays and not o.is_dropped and f.confrelid = r.objid
+    select coalesce(array_agg(n.name order by o.id) filter (where f.confrelid = r.objid), '{}') as to_it,
+      coalesce(array_agg(n.name order by o.id) filter (where f.conrelid = r.objid), '{}') as of_it
+    from pg_temp.migration_guard_objects as o
+    join pg_constraint as f on f.oid = o.objid
+    cross join lateral (select format('%I.%I.%I', (o.old).schema_name, (o.old).parent_name, (o.old).name) as name) as n
+    where o.stays and not o.is_dropped and r.objid in (f.confrelid, f.conrelid)
   ) as k
   cross join lateral (values
-    (3.35, format('select migration_guard.keep_quiet(%L, %L)', r.identity, k.names)),
-    (3.45, 'set local session_replication_role = origin')
+    (3.35, format('select migration_guard.refuse_unknown_keys(%L, %L, %L)', r.identity, k.to_it, k.of_it)),
+    (3.38, case when k.to_it <> '{}' then 'set local session_replication_role = replica' end),
+    (3.45, case when k.to_it <> '{}' and k.of_it = '{}' then 'set local session_replication_role to default'
+      when k.of_it <> '{}' and k.to_it = '{}' then 'set local session_replication_role = replica' end),
+    (3.55, case when k.of_it <> '{}' then 'set local session_replication_role to default' end)
   ) as s (place, statement)
-  where k.names is not null
   union all
-  select 7, r.filled_at, 4, r.object, 'rows', format('alter table %s enable trigger user', q.identity), q.identity
+  select 7, r.creation_order, 4, r.object, 'rows', format('alter table %s enable trigger user', q.identity), q.identity
   from restored as r join quieted as q on q.id = r.id;
 end
 $$;

@@ -216,7 +216,7 @@ begin
     commit;
   end if;
   -- A worker waits for its locks for ten seconds, and has no snapshot before.
-  for look in 1..(case when migration_guard.must_give_way() then 120 else 1200 end) loop
+  for look in 1..(case when migration_guard.must_give_way() then 140 else 1200 end) loop
     select h.job_number, h.snapshot into wanted from migration_guard.backup_to_help() as h;
     commit;
     exit when wanted.job_number is null or wanted.snapshot is not null;

@@ -490,8 +490,13 @@ describe("a foreign key to rows that are put back", () => {
   test.for(
     [
       [
-        "the tables refer to one another in a circle",
-        "alter table app.teams add lead uuid references app.t deferrable initially deferred; update app.teams set lead = md5('2')::uuid where id = 3",
+        "its table refers to one that is not restored",
+        "create table archive.lands (id int primary key); insert into archive.lands values (1); alter table app.t add land int default 1 references archive.lands",
+        {},
+      ],
+      [
+        "its table has a key that is checked at the end",
+        "alter table app.t add nr serial, add unique (nr) deferrable initially deferred",
         {},
       ],
       [
@@ -547,6 +552,56 @@ describe("a foreign key to rows that are put back", () => {
     })).rejects.toMatchObject({ code: "MG021", message: expect.stringContaining("app.teams") });
     expect([...await sql`select name from app.teams where id = 41`]).toEqual([{ name: "new" }]);
   });
+});
+
+test("a foreign key that came after the plan keeps rows of any table from going", async () => {
+  await prepare(hundred);
+  await sql`insert into app.t values (101, 'new')`;
+  const statements = (await planRollback(sql, "v1", restore)).statements.map(({ statement }) => statement);
+  await sql.unsafe(
+    "create table archive.late (t int references app.t on delete cascade); insert into archive.late values (101)",
+  ).simple();
+  await expect(sql.begin("isolation level read committed", async (transaction) => {
+    for (const statement of statements) await transaction.unsafe(statement);
+  })).rejects.toMatchObject({ code: "MG021", message: expect.stringContaining("app.t") });
+  expect([...await sql`select t from archive.late`]).toEqual([{ t: 101 }]);
+});
+
+test("a foreign key to a partition does not cascade from rows that are put back", async () => {
+  await prepare(`
+    create table app.t (id int primary key, v text) partition by range (id);
+    create table app.t_low partition of app.t for values from (0) to (100);
+    insert into app.t select n, 'value ' || n from generate_series(1, 50) as n;
+    create table archive.of_low (t int references app.t_low on delete cascade);
+    insert into archive.of_low select n from generate_series(1, 50) as n`);
+  const rows = await tableRows(admin, "app");
+  await sql`update app.t set v = 'x' where id <= 10`;
+  await rollBack(sql, "v1", restore);
+  expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+  expect([...await sql`select count(*)::int from archive.of_low`]).toEqual([{ count: 50 }]);
+  await expect(sql`insert into archive.of_low values (60)`).rejects.toMatchObject({ code: "23503" });
+});
+
+test("rows come back under a foreign key to a table that its owner may not lock rows of any more", async () => {
+  await prepare(`
+    create table app.teams (id int primary key);
+    insert into app.teams select generate_series(1, 10);
+    create table app.t (id int primary key, team int references app.teams on delete cascade);
+    insert into app.t select n, 1 + n % 10 from generate_series(1, 100) as n`);
+  const rows = await tableRows(admin, "app");
+  await sql.unsafe("delete from app.teams where id = 3; revoke update on app.teams from postgres").simple();
+  await rollBack(sql, "v1", restore);
+  expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+});
+
+test("a plan that is run as a script has its rows compared in the end", async () => {
+  await prepare(hundred);
+  const assertRestored = () => sql`select migration_guard.assert_restored('v1', 'app.t')`;
+  await assertRestored();
+  await sql`update app.t set v = v || '' where id = 5`;
+  await assertRestored();
+  await sql`update app.t set v = 'x' where id = 5`;
+  await expect(assertRestored()).rejects.toMatchObject({ code: "MG024", message: expect.stringContaining("app.t") });
 });
 
 test("rows are not looked for in a transaction that does not see what was committed while it waited", async () => {
