@@ -190,7 +190,10 @@ begin
     select j.number from migration_guard.jobs as j where j.kind = 'backup' order by j.number desc limit 20
   ) as j
   cross join lateral migration_guard.helpers_of(j.number) as h
-  where not starts_with(h.shown, '=') and migration_guard.is_over(j.number);
+  join pg_catalog.pg_stat_activity as a on a.pid = h.pid
+  where not starts_with(h.shown, '=') and migration_guard.is_over(j.number)
+    -- One that gives way sees it by itself, and might not be reading any more when it is told.
+    and a.wait_event is distinct from 'PgSleep';
 end
 $$;
 comment on function migration_guard.dismiss_helpers() is

@@ -154,12 +154,26 @@ test("a helper whose job has ended is ended by whoever runs jobs next, and a str
   for (const session of [helper, stranger]) {
     await session`select set_config('application_name', ${`migration_guard/help/${number}/5/10/reading`}, false)`;
   }
-  const reading = helper`select pg_sleep(60)`.then(() => "read", ({ code }) => code);
+  const reading = helper`select count(*) from generate_series(1, 1000000000)`.then(() => "read", ({ code }) => code);
   const sleeping = stranger`select pg_sleep(3)`.then(() => "slept", ({ code }) => code);
   await sleep(500);
   await sql`call migration_guard.work()`;
   expect(await reading).toBe("57014");
   expect(await sleeping).toBe("slept");
+});
+
+test("a helper that gives way is left to see for itself that it is not needed any more", async ({ database }) => {
+  const { sql } = database;
+  const { release, working } = await holdBackup(database);
+  await release();
+  await working;
+  const [{ number }] = await sql<[{ number: number }]>`select number from migration_guard.jobs`;
+  const helper = database.connect();
+  await helper`select set_config('application_name', ${`migration_guard/help/${number}/5/10/reading`}, false)`;
+  const waiting = helper`select pg_sleep(2)`.then(() => "waited", ({ code }) => code);
+  await sleep(500);
+  await sql`call migration_guard.work()`;
+  expect(await waiting).toBe("waited");
 });
 
 test("a copy that is not what the helper has read is noticed", async ({ database }) => {
