@@ -166,7 +166,7 @@ function diffRuns(options: RoundOptions, state: "unchanged" | "1 % changed"): Re
 }
 
 function backupRuns(options: RoundOptions): Record<string, Run> {
-  const { admin, peer, own, folder, only, signal } = options;
+  const { peer, own, folder, only, signal } = options;
   const runs: Record<string, Run> = { "backup": jobRun(options, "backup") };
   if (only.includes("backup")) {
     runs["create table as"] = {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type postgres from "postgres";
 
 /** Modes of locks on tables, each stronger than the one before. */
