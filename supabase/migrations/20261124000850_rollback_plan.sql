@@ -363,7 +363,7 @@ begin
   end;
   with proven as materialized (
     -- Those whose rows are as they were are compared in the end, too.
-    select t.id, t.objid, migration_guard.restores(t.old_objid) as is_restored
+    select t.id, t.objid
     from pg_temp.migration_guard_objects as t
     join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
     join pg_class as c on c.oid = t.objid and c.relkind = 'r' and not c.relispartition
@@ -380,12 +380,20 @@ begin
     and coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true)
     -- What is always called, a superuser must have said so, would cascade all the same; and what is never called has checked nothing.
     and not exists (select from pg_trigger as g where g.tgconstraint = f.oid and g.tgenabled <> 'O')
-    and not exists (select from pg_trigger as g where g.tgrelid in (f.conrelid, f.confrelid) and g.tgisinternal and g.tgenabled not in ('O', 'D'))
-    -- Where rows go in without triggers, nothing else of the table must go unchecked: neither a foreign key to a table whose rows
-    -- are not proven, nor a key that is checked at the end.
-    and not (t.is_restored and exists (
+    and not exists (select from pg_trigger as g where g.tgrelid in (f.conrelid, f.confrelid) and g.tgisinternal and g.tgenabled not in ('O', 'D'));
+
+  -- Where rows go in without triggers, nothing else of the table must go unchecked: neither another foreign key that is there
+  -- then, nor a key that is checked at the end.
+  update pg_temp.migration_guard_objects as o set stays = false
+  from pg_temp.migration_guard_objects as t
+  where o.stays and t.id = o.parent_id and migration_guard.restores(t.old_objid)
+    and exists (
       select from pg_constraint as x
-      where x.conrelid = t.objid and (x.contype in ('p', 'u', 'x') and x.condeferrable or x.contype = 'f' and x.confrelid not in (select y.objid from proven as y))));
+      left join pg_temp.migration_guard_objects as k on (k.classid, k.objid, k.objsubid) = ('pg_constraint'::regclass, x.oid, 0)
+      left join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.objid = x.confrelid and p.is and p.was
+      where x.conrelid = t.objid and (x.contype in ('p', 'u', 'x') and x.condeferrable
+        -- One to a table whose rows are put back goes where it does not stay.
+        or x.contype = 'f' and not coalesce(k.stays or k.is_dropped, false) and not coalesce(migration_guard.restores(p.old_objid), false)));
 end
 $$;
 comment on function migration_guard.mark_staying_keys(jsonb) is

@@ -789,22 +789,30 @@ comment on function migration_guard.has_key(bigint) is
 create function migration_guard.refuse_unknown_keys(table_name text, to_it text[], of_it text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
 declare
   relation constant regclass := table_name::regclass;
+  unknown text;
 begin
-  if exists (
-      select from pg_constraint as f
-      join pg_class as c on c.oid = f.conrelid
-      join pg_namespace as n on n.oid = c.relnamespace
-      where f.contype = 'f' and format('%I.%I.%I', n.nspname, c.relname, f.conname) <> all (to_it || of_it) and (
-        f.confrelid = relation or f.confrelid in (select x.relid from pg_partition_tree(relation) as x)
-        or of_it <> '{}' and f.conrelid = relation))
+  select string_agg(u.what, ', ' order by u.what) into unknown
+  from (
+    select 'the foreign key ' || n.name
+    from pg_constraint as f
+    join pg_class as c on c.oid = f.conrelid
+    join pg_namespace as s on s.oid = c.relnamespace
+    cross join lateral (select format('%I.%I.%I', s.nspname, c.relname, f.conname) as name) as n
+    where f.contype = 'f' and n.name <> all (to_it || of_it) and (
+      f.confrelid = relation or f.confrelid in (select x.relid from pg_partition_tree(relation) as x)
+      or of_it <> '{}' and f.conrelid = relation)
+    union all
     -- What is called all the same.
-    or to_it || of_it <> '{}' and (
-      exists (select from pg_trigger as g where g.tgrelid = relation and g.tgenabled in ('A', 'R'))
-      or exists (select from pg_rewrite as r where r.ev_class = relation and r.ev_enabled in ('A', 'R'))) then
-    perform migration_guard.fail('plan_changed', format('%s has other foreign keys, triggers or rules than the plan knows of. Read the plan again.', table_name));
+    select format('the trigger %I', g.tgname) from pg_trigger as g where to_it || of_it <> '{}' and g.tgrelid = relation and g.tgenabled in ('A', 'R')
+    union all
+    select format('the rule %I', r.rulename) from pg_rewrite as r where to_it || of_it <> '{}' and r.ev_class = relation and r.ev_enabled in ('A', 'R')
+  ) as u (what);
+  if unknown is not null then
+    perform migration_guard.fail('plan_changed', format('%s has what the plan does not know of: %s. Read the plan again.', table_name, unknown));
   end if;
 end
 $$;

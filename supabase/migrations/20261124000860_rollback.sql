@@ -1657,7 +1657,9 @@ begin
   end loop;
   -- What was signed off is undone: the migration is still to come again, and nothing is left that a retention could count from.
   update migration_guard.backups as b set rolled_back_at = clock_timestamp(), rolled_back_by = job.actor,
-    confirmed_at = null, confirmed_by = null, confirmation_note = null
+    confirmed_at = case when is_no_op then b.confirmed_at end, confirmed_by = case when is_no_op then b.confirmed_by end,
+    confirmation_note = case when is_no_op then b.confirmation_note end
+  from (select (result ->> 'no_op')::boolean as is_no_op) as r
   where b.id = backup.id;
   notify pgrst, 'reload schema';
   return result;

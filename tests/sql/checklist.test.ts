@@ -244,6 +244,16 @@ test("a rollback withdraws the sign-off of what it undoes, so that the migration
   expect(await signedOff()).toEqual([{ state: "migrated", confirmed_by: "alice", confirmation_note: "Now it is." }]);
 });
 
+test("a rollback that has nothing to do leaves the sign-off", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  await sql`update public.profiles set name = 'as the migration wants it'`;
+  await sql`select migration_guard_api.confirm_backup('v10', 'Only rows were changed.', 'alice')`;
+  await rollBack(sql, "v10", { data: "keep" });
+  expect([...await sql`select confirmed_by, confirmation_note from migration_guard_api.get_backup('v10')`]).toEqual([
+    { confirmed_by: "alice", confirmation_note: "Only rows were changed." },
+  ]);
+});
+
 test.for([[null], [""], ["   "], ["x".repeat(2001)]])(
   "a sign-off with the note %j is refused",
   async ([note], { example: { sql } }) => {

@@ -516,6 +516,24 @@ describe("a foreign key to rows that are put back", () => {
     await expect(sql`insert into app.t values (gen_random_uuid(), 41)`).rejects.toMatchObject({ code: "23503" });
   });
 
+  test("is dropped and made again where its table keeps a new one that must be checked", async () => {
+    await prepare(`${before};
+      create table app.lands (id int primary key); insert into app.lands values (1);
+      alter table app.t add land int default 1`);
+    const rows = await tableRows(admin, "app");
+    await sql.unsafe(
+      "alter table app.t add constraint of_land foreign key (land) references app.lands; update app.t set team = 9 where team = 8; update app.teams set name = 'x' where id = 6",
+    )
+      .simple();
+    const options = { data: "restore", drop_new: "blocking" } as const;
+    expect(drops(await plans(options))).toEqual([
+      expect.stringContaining("t_team_fkey"),
+    ]);
+    await rollBack(sql, "v1", options);
+    expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+    await expect(sql`update app.t set land = 2`).rejects.toMatchObject({ code: "23503" });
+  });
+
   test("is dropped and made again where its triggers are always called", async () => {
     await prepare(before);
     const rows = await tableRows(admin, "app");

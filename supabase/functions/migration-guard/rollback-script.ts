@@ -22,6 +22,7 @@ const settings = [
   "search_path = pg_catalog, pg_temp",
   "client_encoding = 'UTF8'",
   "standard_conforming_strings = on",
+  "quote_all_identifiers = off",
   "check_function_bodies = off",
   "row_security = off",
   "timezone = 'UTC'",
