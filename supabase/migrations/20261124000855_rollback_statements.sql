@@ -995,7 +995,7 @@ $$;
 comment on function migration_guard.joined_keys(migration_guard.table_pair, text[]) is
   'The key of a live row r, and the condition that what was read so as l has that of a copied row r.';
 
-create function migration_guard.new_versions_statement(backup_schema text, pair migration_guard.table_pair, key text[]) returns text
+create function migration_guard.new_versions_query(backup_schema text, pair migration_guard.table_pair, key text[]) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -1019,7 +1019,7 @@ as $$
     from migration_guard.compared_forms(pair, true) as f
   ) as f
 $$;
-comment on function migration_guard.new_versions_statement(text, migration_guard.table_pair, text[]) is
+comment on function migration_guard.new_versions_query(text, migration_guard.table_pair, text[]) is
   'The query that finds the rows at some places in a copy by their keys, and tells which differ. It may be run in parallel.';
 
 create function migration_guard.missing_rows_query(backup_schema text, pair migration_guard.table_pair, key text[]) returns text
@@ -1080,7 +1080,7 @@ begin
   old_rows := versions.total - cardinality(versions.places);
   if old_rows is null then return 'many rows are new'; end if;
   perform migration_guard.begin_pass(coalesce(step, ''), array[to_regclass(format('%I.%I', backup.schema_name, pair.backup_table))::oid], pair.row_count);
-  execute migration_guard.new_versions_statement(backup.schema_name, pair, key) into matched using versions.places;
+  execute migration_guard.new_versions_query(backup.schema_name, pair, key) into matched using versions.places;
   execute format('create temporary table %I (part oid, place tid, copy tid) on commit drop', changed);
   execute format($insert$
     insert into pg_temp.%I (part, place, copy)

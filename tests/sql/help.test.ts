@@ -144,15 +144,21 @@ describe("a backup is whole all the same", () => {
   });
 });
 
-test("a helper whose job has ended is ended by whoever runs jobs next, and a stranger is not", async ({ database }) => {
-  const { sql } = database;
+/** Takes a backup, and gives what a session is called that still helps with it. */
+async function nameOfOver(database: TestDatabase): Promise<string> {
   const { release, working } = await holdBackup(database);
   await release();
   await working;
-  const [{ number }] = await sql<[{ number: number }]>`select number from migration_guard.jobs`;
+  const [{ number }] = await database.sql<[{ number: number }]>`select number from migration_guard.jobs`;
+  return `migration_guard/help/${number}/5/10/reading`;
+}
+
+test("a helper whose job has ended is ended by whoever runs jobs next, and a stranger is not", async ({ database }) => {
+  const { sql } = database;
+  const shown = await nameOfOver(database);
   const [helper, stranger] = [database.connect(), database.connect("authenticator")];
   for (const session of [helper, stranger]) {
-    await session`select set_config('application_name', ${`migration_guard/help/${number}/5/10/reading`}, false)`;
+    await session`select set_config('application_name', ${shown}, false)`;
   }
   const reading = helper`select count(*) from generate_series(1, 1000000000)`.then(() => "read", ({ code }) => code);
   const sleeping = stranger`select pg_sleep(3)`.then(() => "slept", ({ code }) => code);
@@ -164,12 +170,9 @@ test("a helper whose job has ended is ended by whoever runs jobs next, and a str
 
 test("a helper that gives way is left to see for itself that it is not needed any more", async ({ database }) => {
   const { sql } = database;
-  const { release, working } = await holdBackup(database);
-  await release();
-  await working;
-  const [{ number }] = await sql<[{ number: number }]>`select number from migration_guard.jobs`;
+  const shown = await nameOfOver(database);
   const helper = database.connect();
-  await helper`select set_config('application_name', ${`migration_guard/help/${number}/5/10/reading`}, false)`;
+  await helper`select set_config('application_name', ${shown}, false)`;
   const waiting = helper`select pg_sleep(2)`.then(() => "waited", ({ code }) => code);
   await sleep(500);
   await sql`call migration_guard.work()`;
