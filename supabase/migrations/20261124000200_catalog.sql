@@ -843,6 +843,25 @@ comment on function migration_guard.read_objects(oid[], oid[], text[]) is
   'The objects of some OIDs, and those that belong to some, but for what is in the system''s schemas, in the product''s own and in
 those that are known.';
 
+create function migration_guard.read_altered(ids oid[], schema_names text[], elsewhere oid[]) returns setof migration_guard.catalog_objects
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
+set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
+set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
+as $$
+begin
+  if ids = '{}' then return; end if;
+  return query
+  select o.* from migration_guard.catalog_objects as o
+  where (o.objid = any (ids) or o.parent = any (ids))
+    and (o.schema_name = any (schema_names) or o.objid = any (elsewhere) or o.parent = any (elsewhere))
+    and not migration_guard.is_reserved_schema(o.schema_name);
+end
+$$;
+comment on function migration_guard.read_altered(oid[], text[], oid[]) is
+  'The objects of some OIDs and those that belong to them, in some schemas or, of some OIDs, elsewhere.';
+
 create function migration_guard.without_extensions(objects migration_guard.catalog_objects[]) returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

@@ -117,6 +117,16 @@ create table migration_guard.backups (
 comment on table migration_guard.backups is 'Every backup that was ever taken, those that were cleaned up included.';
 create unique index one_backup_per_version on migration_guard.backups (version) where removed_at is null and trashed_at is null;
 
+create table migration_guard.backup_versions (
+  backup_id uuid primary key references migration_guard.backups on delete cascade,
+  -- Of each object in the catalog, as it was when the backup was taken: see read_catalog_versions.
+  classids oid[] not null,
+  objids oid[] not null,
+  versions bigint[] not null
+);
+comment on table migration_guard.backup_versions is
+  'By which versions of the catalog''s rows it is known what was altered since a backup, until the next backup after that has been removed.';
+
 create table migration_guard.cleanup_tokens (
   -- SHA-256 of the token, in hex; the token itself is shown once and stored nowhere.
   token_hash text not null,

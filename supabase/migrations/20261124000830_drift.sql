@@ -66,7 +66,7 @@ comment on function migration_guard.is_far_away(pg_snapshot) is
 
 -- Both sides ----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.recorded_entries(schema_name text, relations oid[] default null)
+create function migration_guard.recorded_entries(schema_name text, ids oid[] default null)
 returns table (entry migration_guard.catalog_entry, in_plan boolean, creation_order int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -77,12 +77,12 @@ begin
       o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, o.signature, o.acl, o.parts)::migration_guard.catalog_entry,
       o.in_plan, o.creation_order
     from %I.objects_backup as o
-    where $1 is null or o.kind = 'table' or o.parent_classid = 'pg_class'::regclass and o.parent = any ($1)
-  $query$, schema_name) using relations;
+    where $1 is null or o.kind in ('schema', 'table', 'enum_value') or o.objid in (select i.id from unnest($1) as i (id)) or o.parent in (select i.id from unnest($1) as i (id))
+  $query$, schema_name) using ids;
 end
 $$;
 comment on function migration_guard.recorded_entries(text, oid[]) is
-  'The objects that a backup schema has recorded; or its tables, and of what belongs to tables that of some.';
+  'The objects that a backup schema has recorded; or its schemas, tables and enum values, and the objects of some OIDs with what belongs to them.';
 
 create function migration_guard.live_ids(backup_schema text, schema_names text[], is_same_database boolean) returns oid[]
 language plpgsql stable
@@ -131,12 +131,56 @@ $$;
 comment on function migration_guard.objects_elsewhere(text[], oid[]) is
   'The live objects of some OIDs, with what belongs to them, that are in none of some schemas, but for what came with an extension.';
 
-create function migration_guard.live_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
+create function migration_guard.altered_live_objects(backup_schema text, schema_names text[], altered oid[]) returns setof migration_guard.catalog_objects
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded oid[];
+  elsewhere oid[];
+begin
+  execute format('select array(select distinct o.objid from %I.objects_backup as o where o.objid in (select i.id from unnest($1) as i (id)))', backup_schema)
+    into recorded using altered;
+  elsewhere := recorded;
+  -- What is new in another schema is compared if the plan's objects are something to it.
+  if exists (
+    select from (
+      select c.oid, c.relnamespace as namespace from pg_class as c where c.oid = any (altered)
+      union all select p.oid, p.pronamespace from pg_proc as p where p.oid = any (altered)
+      union all select t.oid, t.typnamespace from pg_type as t where t.oid = any (altered)
+    ) as o
+    where o.oid <> all (recorded) and o.namespace not in (select n.oid from pg_namespace as n where n.nspname = any (schema_names))
+  ) then
+    elsewhere := migration_guard.live_ids(backup_schema, schema_names, true);
+  end if;
+  return query
+  select o.*
+  from migration_guard.without_extensions(array(select x from migration_guard.read_altered(altered, schema_names, elsewhere) as x)) as o;
+end
+$$;
+comment on function migration_guard.altered_live_objects(text, text[], oid[]) is
+  'Of the live objects that are compared with a backup those of some OIDs, with what belongs to them.';
+
+create function migration_guard.with_signatures(objects migration_guard.catalog_objects[]) returns setof migration_guard.catalog_entry
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
 set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
 set jit = off set work_mem = '64MB'
+as $$
+begin
+  return query
+  select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
+    coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, coalesce(s.signature, '{}'), s.acl, coalesce(s.parts, '{}')
+  from unnest(objects) as o
+  left join migration_guard.signatures_of(array(select distinct x.objid from unnest(objects) as x)) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
+end
+$$;
+comment on function migration_guard.with_signatures(migration_guard.catalog_objects[]) is 'Live objects with their signatures.';
+
+create function migration_guard.live_entries(schema_names text[], ids oid[]) returns setof migration_guard.catalog_entry
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   objects migration_guard.catalog_objects[] := array(
@@ -152,11 +196,7 @@ begin
   if others <> '{}' then
     objects := objects || array(select o from migration_guard.objects_elsewhere(schema_names, others) as o);
   end if;
-  return query
-  select o.classid, o.objid, o.objsubid, o.kind, o.schema_name, o.name, o.identity, o.parent_classid, o.parent, o.parent_name,
-    coalesce(o.definition, ''), o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, coalesce(s.signature, '{}'), s.acl, coalesce(s.parts, '{}')
-  from unnest(objects) as o
-  left join migration_guard.signatures_of(array(select distinct x.objid from unnest(objects) as x)) as s on (s.classid, s.objid, s.objsubid) = (o.classid, o.objid, o.objsubid);
+  return query select e.* from migration_guard.with_signatures(objects) as e;
 end
 $$;
 comment on function migration_guard.live_entries(text[], oid[]) is
@@ -353,7 +393,7 @@ as $$
 $$;
 comment on function migration_guard.without_places(migration_guard.catalog_entry) is 'An object without the places in its signature.';
 
-create function migration_guard.matched_objects(backup_schema text) returns setof migration_guard.compared_object
+create function migration_guard.matched_objects(backup_schema text, altered oid[] default null) returns setof migration_guard.compared_object
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off set work_mem = '64MB'
@@ -371,11 +411,18 @@ begin
   schema_names := array(select distinct unnest(array[live_schema, plan_schema]));
   return query
   with old as materialized (
-    select r.*, (r.entry).classid, (r.entry).objid, (r.entry).objsubid, (r.entry).kind from migration_guard.recorded_entries(backup_schema) as r
+    select r.*, (r.entry).classid, (r.entry).objid, (r.entry).objsubid, (r.entry).kind
+    from migration_guard.recorded_entries(backup_schema, altered) as r
+    where altered is null or (r.entry).objid in (select a.id from unnest(altered) as a (id)) or (r.entry).parent in (select a.id from unnest(altered) as a (id))
   ),
   new as materialized (
     select n as entry, n.classid, n.objid, n.objsubid, n.kind
     from migration_guard.live_entries(schema_names, migration_guard.live_ids(backup_schema, schema_names, is_same_database)) as n
+    where altered is null
+    union all
+    select n, n.classid, n.objid, n.objsubid, n.kind
+    from migration_guard.with_signatures(array(select o from migration_guard.altered_live_objects(backup_schema, schema_names, altered) as o)) as n
+    where altered is not null
   ),
   same as materialized (
     select o.classid, o.objid, o.objsubid
@@ -446,8 +493,8 @@ begin
   where not exists (select from matches as m where (m.new_classid, m.new_objid, m.new_objsubid) = (n.classid, n.objid, n.objsubid));
 end
 $$;
-comment on function migration_guard.matched_objects(text) is
-  'Every object that a backup schema has recorded beside what it is now, and what is new, by the whole catalog.';
+comment on function migration_guard.matched_objects(text, oid[]) is
+  'Every object that a backup schema has recorded beside what it is now, and what is new, by the whole catalog; or those of some OIDs, with what belongs to them.';
 
 create function migration_guard.why_versions_mislead(backup_schema text) returns text
 language plpgsql stable
@@ -472,46 +519,176 @@ $$;
 comment on function migration_guard.why_versions_mislead(text) is
   'Why the numbers of transactions do not tell what is younger than a backup; null where they do.';
 
-create function migration_guard.why_read_definitions(backup_schema text) returns text
+create function migration_guard.with_wholes(classids oid[], objids oid[]) returns table (classid oid, objid oid)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  return query
+  with recursive wholes (classid, objid) as (
+    select a.classid, a.objid from unnest(classids, objids) as a (classid, objid)
+    union
+    select x.classid, x.objid
+    from wholes as w
+    cross join lateral (
+      select d.refclassid, d.refobjid from pg_depend as d
+      where d.classid = w.classid and d.objid = w.objid and d.deptype in ('a', 'i', 'P', 'S')
+        and d.refclassid not in ('pg_namespace'::regclass, 'pg_publication'::regclass)
+      union all
+      -- The trigger of a foreign key belongs to that, and says something of the table that it is on.
+      select 'pg_class'::regclass, t.tgrelid from pg_trigger as t where w.classid = 'pg_trigger'::regclass and t.oid = w.objid
+    ) as x (classid, objid)
+  )
+  select w.classid, w.objid from wholes as w;
+end
+$$;
+comment on function migration_guard.with_wholes(oid[], oid[]) is
+  'Live objects, and all that they are a part of, up to a table, type or function: what is said of that may be read from them.';
+
+create function migration_guard.with_dependents(classids oid[], objids oid[]) returns table (classid oid, objid oid)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  return query
+  with recursive dependents (classid, objid) as (
+    select a.classid, a.objid from unnest(classids, objids) as a (classid, objid)
+    union
+    select x.classid, x.objid
+    from dependents as n
+    cross join lateral (
+      select d.classid, d.objid from pg_depend as d where d.refclassid = n.classid and d.refobjid = n.objid and d.deptype <> 'e'
+      union all
+      -- By way of its rule a view depends on what it reads, by way of its default a column.
+      select 'pg_class'::regclass, r.ev_class from pg_rewrite as r where n.classid = 'pg_rewrite'::regclass and r.oid = n.objid
+      union all
+      select 'pg_class'::regclass, f.adrelid from pg_attrdef as f where n.classid = 'pg_attrdef'::regclass and f.oid = n.objid
+    ) as x (classid, objid)
+  )
+  select n.classid, n.objid from dependents as n;
+end
+$$;
+comment on function migration_guard.with_dependents(oid[], oid[]) is
+  'Live objects, and all that depends on them, however far: what is said of that may name them.';
+
+create function migration_guard.is_family(backup_schema text, relations oid[]) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  recorded constant text := (
-    select b.catalog_fingerprint from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null);
+  is_recorded boolean;
 begin
-  return coalesce(migration_guard.why_versions_mislead(backup_schema), case
-    when recorded is null then 'the backup has no fingerprint of the catalog'
-    when recorded is distinct from migration_guard.catalog_fingerprint() then 'something in the catalog was altered' end);
+  execute format($query$
+    select exists (
+      select from %I.objects_backup as o
+      where o.kind in ('table', 'foreign_table') and o.objid in (select r.id from unnest($1) as r (id))
+        and (o.signature -> 'parents' <> '[]' or o.signature -> 'partitioning' <> 'null'))
+  $query$, backup_schema) into is_recorded using relations;
+  return is_recorded
+    or exists (select from pg_inherits as i where i.inhrelid = any (relations) or i.inhparent = any (relations))
+    or exists (select from pg_partitioned_table as p where p.partrelid = any (relations));
 end
 $$;
-comment on function migration_guard.why_read_definitions(text) is
-  'Why the versions of the catalog''s rows do not prove that all is as a backup recorded it; null where they do.';
+comment on function migration_guard.is_family(text, oid[]) is
+  'Whether any of some relations has or had a parent or an heir, or is or was partitioned.';
 
-create function migration_guard.unaltered_objects(backup_schema text, relations oid[] default null) returns setof migration_guard.compared_object
+create function migration_guard.altered_objects(backup_schema text, out why_read text, out altered oid[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set work_mem = '64MB' set jit = off
+as $$
+declare
+  recorded record;
+  live record;
+  classids oid[];
+  objids oid[];
+begin
+  select b.catalog_fingerprint as fingerprint, v.* into recorded
+  from migration_guard.backups as b left join migration_guard.backup_versions as v on v.backup_id = b.id
+  where b.schema_name = backup_schema and b.removed_at is null;
+  why_read := coalesce(migration_guard.why_versions_mislead(backup_schema),
+    case when recorded.fingerprint is null then 'the backup has no fingerprint of the catalog' end);
+  if why_read is not null then return; end if;
+  select v.* into live from migration_guard.read_catalog_versions() as v;
+  if live.fingerprint = recorded.fingerprint then
+    altered := '{}';
+    return;
+  end if;
+  why_read := 'something in the catalog was altered';
+  select array_agg(classid), array_agg(objid) into classids, objids
+  from unnest(recorded.classids, recorded.objids, recorded.versions) as r (classid, objid, version)
+  full join unnest(live.classids, live.objids, live.versions) as n (classid, objid, version) using (classid, objid)
+  where r.version is distinct from n.version;
+  -- What a definition may name, or be printed by, without depending on it: roles, operators, casts, what came with Postgres or is beside it.
+  if classids is null or exists (
+      select from unnest(classids, objids) as c (classid, objid)
+      where c.classid not in ('pg_class'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_rewrite'::regclass,
+          'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+        -- Nothing names a schema that is new.
+        and (c.classid <> 'pg_namespace'::regclass or c.objid = any (recorded.objids)))
+    or exists (select from pg_proc as p where p.oid = any (objids) and p.pronamespace = 'pg_catalog'::regnamespace)
+    or exists (select from pg_class as c where c.oid = any (objids) and c.relnamespace = 'pg_catalog'::regnamespace)
+    or exists (select from pg_type as t where t.oid = any (objids) and t.typnamespace = 'pg_catalog'::regnamespace) then
+    return;
+  end if;
+  -- No dependency tells any more what that was a part of which is gone.
+  execute format($query$
+    select $1 || coalesce(array_agg(p.classid), '{}'), $2 || coalesce(array_agg(p.objid), '{}')
+    from (
+      select o.parent_classid, o.parent
+      from %1$I.objects_backup as o join unnest($1, $2) as a (classid, objid) on (a.classid, a.objid) = (o.classid, o.objid)
+      where o.parent is not null
+      union
+      select d.refclassid, d.refobjid
+      from %1$I.dependencies_backup as d join unnest($1, $2) as a (classid, objid) on (a.classid, a.objid) = (d.classid, d.objid)
+      where d.classid = 'pg_constraint'::regclass and d.refclassid = 'pg_class'::regclass
+    ) as p (classid, objid)
+  $query$, backup_schema) into classids, objids using classids, objids;
+  select array_agg(w.classid), array_agg(w.objid) into classids, objids from migration_guard.with_wholes(classids, objids) as w;
+  altered := array(select distinct d.objid from migration_guard.with_dependents(classids, objids) as d);
+  -- Parents, heirs and their parts refer to each other in ways of their own.
+  if migration_guard.is_family(backup_schema, altered) then altered := null; end if;
+end
+$$;
+comment on function migration_guard.altered_objects(text) is
+  'OIDs of what may not be as a backup recorded it: what somebody has altered since, made or dropped, and what depends on that. Every other object is, to the
+last byte. Null, and why, where that cannot be told; none, and nothing, where nothing was altered.';
+
+create function migration_guard.unaltered_objects(backup_schema text, ids oid[], altered oid[]) returns setof migration_guard.compared_object
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[] from migration_guard.recorded_entries(backup_schema, relations) as r
+  select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[]
+  from migration_guard.recorded_entries(backup_schema, ids) as r
+  where (r.entry).objid not in (select a.id from unnest(altered) as a (id))
+    and coalesce((r.entry).parent, 0) not in (select a.id from unnest(altered) as a (id))
 $$;
-comment on function migration_guard.unaltered_objects(text, oid[]) is
-  'Every object that a backup schema has recorded beside itself: what matched_objects tells where nothing was altered. Or its tables,
-and of what belongs to tables that of some.';
+comment on function migration_guard.unaltered_objects(text, oid[], oid[]) is
+  'Those objects of recorded_entries beside themselves that are not among the altered ones: what matched_objects tells of them.';
 
-create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
+create function migration_guard.compared_objects(backup_schema text, altered oid[]) returns setof migration_guard.compared_object
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  copied oid[];
 begin
-  if migration_guard.why_read_definitions(backup_schema) is null then
-    return query select u.* from migration_guard.unaltered_objects(backup_schema) as u;
-  else
+  if altered is null then
     return query select m.* from migration_guard.matched_objects(backup_schema) as m;
+    return;
+  end if;
+  execute format('select array(select t.source_oid from %I.tables_backup as t)', backup_schema) into copied;
+  return query select u.* from migration_guard.unaltered_objects(backup_schema, copied, altered) as u;
+  if altered <> '{}' then
+    return query select m.* from migration_guard.matched_objects(backup_schema, altered) as m;
   end if;
 end
 $$;
-comment on function migration_guard.compared_objects(text) is
-  'Every object that a backup schema has recorded beside what it is now, and what is new, by the least of the catalog that tells.';
+comment on function migration_guard.compared_objects(text, oid[]) is
+  'Every object that is not as a backup recorded it beside what it is now, what is new, and the copied tables with what belongs to them, by no
+more of the catalog than altered_objects names; by all of it where that is null.';
 
 -- What is told of it --------------------------------------------------------------------------------------------------
 
@@ -568,7 +745,8 @@ returns table (changes text[], kind text, object text, now text, before text, af
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select d.* from migration_guard.object_drift(array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as d
+  select d.* from migration_guard.object_drift(array(
+    select c from migration_guard.altered_objects(backup.schema_name) as a cross join lateral migration_guard.compared_objects(backup.schema_name, a.altered) as c)) as d
 $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';

@@ -769,7 +769,8 @@ declare
   -- Each table is read in one statement with a snapshot of its own, while its lock keeps it as it is: a snapshot of the
   -- whole would show a table that somebody truncates or rewrites in the meantime as empty.
   pairs constant migration_guard.table_pair[] := coalesce(known_pairs, array(
-    select p from migration_guard.table_pairs(backup.schema_name, array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as p));
+    select p from migration_guard.table_pairs(backup.schema_name, array(
+      select c from migration_guard.altered_objects(backup.schema_name) as a cross join lateral migration_guard.compared_objects(backup.schema_name, a.altered) as c)) as p));
   pair migration_guard.table_pair;
   live record;
   outcome jsonb;
@@ -859,6 +860,7 @@ declare
   include_values constant boolean := coalesce((job.parameters ->> 'include_values')::boolean, false);
   is_exact constant boolean := coalesce((job.parameters ->> 'exact')::boolean, false);
   reason text := 'exact';
+  altered oid[];
   compared migration_guard.compared_object[];
   pairs migration_guard.table_pair[];
   objects jsonb;
@@ -870,10 +872,9 @@ begin
     raise log 'migration_guard: % reads row values in the diff of % (job %)', job.actor, job.version, job.id;
   end if;
   if not is_exact then
-    reason := migration_guard.why_read_definitions(backup.schema_name);
+    select a.why_read, a.altered into reason, altered from migration_guard.altered_objects(backup.schema_name) as a;
   end if;
-  compared := case when reason is null then array(select u from migration_guard.unaltered_objects(backup.schema_name) as u)
-    else array(select m from migration_guard.matched_objects(backup.schema_name) as m) end;
+  compared := array(select c from migration_guard.compared_objects(backup.schema_name, altered) as c);
   pairs := array(select p from migration_guard.table_pairs(backup.schema_name, compared) as p);
   -- The live rows are read for their checksum, and with the copy's where it is another.
   perform migration_guard.report_progress(job, 'catalog', 0, (

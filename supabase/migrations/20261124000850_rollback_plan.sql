@@ -29,7 +29,7 @@ comment on function migration_guard.is_table_part(text) is 'Whether a kind of ob
 
 -- The two tables ------------------------------------------------------------------------------------------------------
 
-create function migration_guard.collect_rollback_objects(backup_schema text, is_unaltered boolean, relations oid[] default null) returns void
+create function migration_guard.collect_rollback_objects(backup_schema text, altered oid[], others oid[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
@@ -66,14 +66,14 @@ begin
   with objects as materialized (
     select row_number() over (order by coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity) as id, c.old, c.new, coalesce((c.old).kind, (c.new).kind) as kind, c.in_plan, c.creation_order,
       c.matched_by, c.is_renamed, c.aspects,
-      is_unaltered or coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
+      c.is_unaltered or coalesce(c.old *= c.new, false) and c.aspects = '{}' as is_same,
       (c.old).classid is not null as was, (c.new).classid is not null as "is",
       (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
       (c.old).classid as old_classid, (c.old).objid as old_objid, (c.old).objsubid as old_objsubid
     from (
-      select u.* from migration_guard.unaltered_objects(backup_schema, relations) as u where is_unaltered
+      select u.*, true as is_unaltered from migration_guard.unaltered_objects(backup_schema, others, altered) as u where altered is not null
       union all
-      select m.* from migration_guard.matched_objects(backup_schema) as m where not is_unaltered
+      select m.*, false from migration_guard.matched_objects(backup_schema, altered) as m where altered is null or altered <> '{}'
     ) as c
   ),
   -- What the others are joined by, so that their definitions are not gathered once more.
@@ -96,9 +96,62 @@ begin
   analyze pg_temp.migration_guard_copies;
 end
 $$;
-comment on function migration_guard.collect_rollback_objects(text, boolean, oid[]) is
-  'Makes the planner''s temporary tables for a backup schema, whose objects nobody has altered, or somebody may have. Of unaltered ones
-those that belong to some tables, and all tables, are enough where nothing is to do.';
+comment on function migration_guard.collect_rollback_objects(text, oid[], oid[]) is
+  'Makes the planner''s temporary tables for a backup schema: of what may have been altered, and of some other objects with what belongs to them, besides
+all tables; of all objects, where it is not known what was altered.';
+
+create function migration_guard.rollback_scope(backup_schema text, altered oid[], restored oid[], out reached oid[], out others oid[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set work_mem = '64MB' set jit = off
+as $$
+begin
+  reached := altered || array(
+    select d.objid from migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(restored)]), restored) as d);
+  -- Of a table whose owner may not use it the privileges are given back in any case.
+  execute format($query$
+    select array(
+      select t.source_oid from %1$I.tables_backup as t
+      union
+      select c.oid from %1$I.objects_backup as o join pg_class as c on c.oid = o.objid
+      where o.kind = 'table' and pg_has_role(c.relowner, 'usage')
+        and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'delete')))
+  $query$, backup_schema) into others;
+  if reached = '{}' then return; end if;
+  execute format($query$
+    with recursive needed (id) as (
+      select t.id from unnest($1) as t (id)
+      union
+      select d.refobjid from needed as n join %1$I.dependencies_backup as d on d.objid = n.id
+    ),
+    placed (id) as (
+      select n.id from needed as n
+      union
+      select o.parent from %1$I.objects_backup as o where o.parent is not null and o.objid in (select n.id from needed as n)
+      union
+      select t.id from unnest($2) as t (id)
+    ),
+    -- What has one name, be it a function of other arguments or a type beside a sequence, may get into the way.
+    names as (
+      select distinct o.schema_name, o.name from %1$I.objects_backup as o
+      where o.kind not in ('column', 'attribute', 'enum_value', 'trigger', 'policy', 'rule') and o.objid in (select p.id from placed as p)
+    )
+    select array(
+      select p.id from placed as p
+      union
+      select o.objid from %1$I.objects_backup as o join names as n on (n.schema_name, n.name) = (o.schema_name, o.name)
+      where o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'index', 'enum', 'domain', 'composite_type', 'range_type', 'function', 'procedure', 'aggregate'))
+  $query$, backup_schema) into others using reached, others;
+  -- Parents, heirs and their parts refer to each other in ways of their own.
+  if migration_guard.is_family(backup_schema, others) then
+    reached := null;
+    others := null;
+  end if;
+end
+$$;
+comment on function migration_guard.rollback_scope(text, oid[], oid[]) is
+  'What a plan has to look at, where it is known what was altered: reached are the altered objects, the tables that get their rows back, and all
+that depends on those; others are what these need, or have their names from, and the copied tables. Everything else stays as it is. Null is everything.';
 
 create function migration_guard.is_anything_to_do() returns boolean
 language plpgsql stable
@@ -112,7 +165,7 @@ $$;
 comment on function migration_guard.is_anything_to_do() is
   'Whether any object is not as it was, or the rows of any table are to be put back: only then is there anything to be planned.';
 
-create function migration_guard.collect_rollback_links() returns void
+create function migration_guard.collect_rollback_links(reached oid[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set work_mem = '64MB' set jit = off
@@ -140,6 +193,7 @@ begin
     left join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
     left join pg_sequence as q on d.classid = 'pg_class'::regclass and q.seqrelid = d.objid
     where (d.refobjid >= 16384 or d.refclassid = 'pg_namespace'::regclass)
+      and (reached is null or d.refobjid in (select i.id from unnest(reached) as i (id)))
       and not exists (select from pg_trigger as t where d.classid = 'pg_trigger'::regclass and t.oid = d.objid and t.tgisinternal)
   ),
   objects as materialized (select o.id, o.classid, o.objid, o.objsubid, o.parent_id from pg_temp.migration_guard_objects as o where o.is),
@@ -164,8 +218,8 @@ begin
   analyze pg_temp.migration_guard_links;
 end
 $$;
-comment on function migration_guard.collect_rollback_links() is
-  'Makes the table of which live object needs which; one that is not compared has no id.';
+comment on function migration_guard.collect_rollback_links(oid[]) is
+  'Makes the table of which live object needs which, or of what needs one of some; one that is not compared has no id.';
 
 -- What becomes of each -----------------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ begin
     where o.is and (not o.is_dropped or o.is_late) and (o.new).name in (select w.name from wanted as w)
       and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.is_dropped and p.kind <> 'schema' and o.kind <> 'enum_value')
   )
-  update pg_temp.migration_guard_objects as o set waiting_name = 'migration_guard_' || o.id
+  update pg_temp.migration_guard_objects as o set waiting_name = concat_ws('_', 'migration_guard', o.classid, o.objid, nullif(o.objsubid, 0))
   where o.id in (
     select h.id from held as h join wanted as w on w.scope = h.scope and w.name = h.name and (w.id <> h.id or h.is_dropped)
     union
@@ -262,7 +262,7 @@ begin
   from pg_temp.migration_guard_objects as o
   cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
   join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
-  where migration_guard.is_table(o.kind) and o.is and o.was and not o.is_dropped
+  where migration_guard.is_table(o.kind) and o.is and o.was and not o.is_same and not o.is_dropped
     and (
       not coalesce((o.old).signature -> 'parents' @> (
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
@@ -361,7 +361,7 @@ begin
     from made as m
     join pg_temp.migration_guard_objects as t on ((t.old).schema_name, (t.old).name) = ((m.old).schema_name, (m.old).name) and migration_guard.is_type(t.kind)
     cross join lateral (
-      values (-1, (t.old).name, 'migration_guard_type_' || t.id), (1, 'migration_guard_type_' || t.id, (t.old).name)
+      values (-1, (t.old).name, 'migration_guard_type_' || t.old_objid), (1, 'migration_guard_type_' || t.old_objid, (t.old).name)
     ) as n (place, name, new_name)
     where m.kind = 'sequence' and not m.is_altered and (not t.is_made or t.creation_order < m.place)
     union all
@@ -400,7 +400,7 @@ begin
           where c.old_parent_id = o.id and c.kind = 'column' and (c.is_made or c.is_reset or c.is_retyped or 'settings' = any (c.aspects)))
     ),
     hidden as (
-      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.id as function_id, g.kind as function_kind, g.old as function
+      select distinct n.id, n.kind, n.old, n.creation_order, n.phase, g.old_objid as function_oid, g.kind as function_kind, g.old as function
       from needs as n
       join pg_temp.migration_guard_objects as f on ((f.old).classid, (f.old).objid) = (n.refclassid, n.refobjid) and f.kind = 'function'
       join pg_temp.migration_guard_objects as g on g.kind in ('function', 'procedure') and g.id <> f.id and ((g.old).schema_name, (g.old).name) = ((f.old).schema_name, (f.old).name)
@@ -412,7 +412,7 @@ begin
       migration_guard.rename_statement(h.function, (h.function).schema_name, null, s.name, s.new_name), null
     from hidden as h
     cross join lateral (
-      values (-1, (h.function).name, 'migration_guard_function_' || h.function_id), (1e9, 'migration_guard_function_' || h.function_id, (h.function).name)
+      values (-1, (h.function).name, 'migration_guard_function_' || h.function_oid), (1e9, 'migration_guard_function_' || h.function_oid, (h.function).name)
     ) as s (place, name, new_name)
   $query$, backup_schema);
 end
@@ -904,7 +904,7 @@ declare
   table_name text;
   kind text;
   discarded text;
-  changed constant text := 'migration_guard_changed_' || table_id;
+  changed constant text := 'migration_guard_changed_' || (select t.old_objid from pg_temp.migration_guard_objects as t where t.id = table_id);
 begin
   select (t.old).identity, (t.old).signature ->> 'kind', format('%I.%I', backup_schema, migration_guard.discarded_name((t.old).name))
   into table_name, kind, discarded
@@ -1259,7 +1259,7 @@ begin
         || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) end as source
     from pg_temp.migration_guard_objects as t
     left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-    where t.kind = 'table' and t.was and not ((t.old).signature ->> 'is_partition')::boolean
+    where t.kind = 'table' and t.was and (t.is_made or m.source_oid is not null) and not ((t.old).signature ->> 'is_partition')::boolean
   ),
   restored as materialized (
     select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null

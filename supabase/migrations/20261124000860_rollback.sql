@@ -463,66 +463,57 @@ $$;
 comment on function migration_guard.all_rollback_statements(text, jsonb) is
   'The statements of a rollback in order, from what the planner has decided.';
 
-create function migration_guard.assumed_catalog(backup_schema text, is_settled boolean) returns text
+create function migration_guard.assumed_catalog(backup_schema text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set work_mem = '64MB'
+set work_mem = '64MB' set jit = off
 as $$
 declare
   hash text;
 begin
-  -- Where nothing was altered, the recorded objects are the live ones, and not all of them are in the planner's table.
+  -- What was recorded and is not in the planner's table is as it was recorded.
   execute format($query$
-    select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', o.classid, o.objid, o.objsubid, o.identity,
-      md5(jsonb_build_array(o.definition, o.settings, o.owner, o.comment, o.acl)::text)), E'\n' order by o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
-    from %s as o
-  $query$, case when is_settled then format('%I.objects_backup', backup_schema) else $live$(
-    select o.classid, o.objid, o.objsubid, (o.new).identity, (o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).acl
-    from pg_temp.migration_guard_objects as o where o.is)$live$ end) into hash;
+    select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', o.classid, o.objid, o.objsubid, o.identity, o.checksum), E'\n' order by o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
+    from (
+      select b.classid, b.objid, b.objsubid, b.identity, b.checksum
+      from %1$I.objects_backup as b
+      where not exists (
+        select from pg_temp.migration_guard_objects as x
+        where (x.old_classid, x.old_objid, x.old_objsubid) = (b.classid, b.objid, b.objsubid) and not x.is_same)
+      union all
+      select o.classid, o.objid, o.objsubid, (o.new).identity,
+        migration_guard.object_checksum((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).grants, (o.new).sort_order)
+      from pg_temp.migration_guard_objects as o where o.is and not o.is_same
+    ) as o
+  $query$, backup_schema) into hash;
   return hash;
 end
 $$;
-comment on function migration_guard.assumed_catalog(text, boolean) is 'SHA-256 over the live catalog that a plan was drawn on.';
+comment on function migration_guard.assumed_catalog(text) is 'SHA-256 over the live catalog that a plan was drawn on.';
 
-create function migration_guard.is_settled(backup_schema text, options jsonb) returns boolean
+create function migration_guard.decide_rollback(backup_schema text, options jsonb, differing oid[] default '{}') returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set client_min_messages = 'error'
 as $$
 declare
+  altered constant oid[] := (select a.altered from migration_guard.altered_objects(backup_schema) as a);
   copied record;
+  scope record;
 begin
-  execute format('select array_agg(t.source_oid) as oids, array_agg(t.source_table) as names from %I.tables_backup as t', backup_schema) into copied;
-  if exists (select from unnest(copied.names) as n (name) where migration_guard.rollback_mode(options, n.name) = 'restore') then
-    return false;
-  end if;
-  perform migration_guard.collect_rollback_objects(backup_schema, true, coalesce(copied.oids, '{}'));
-  perform migration_guard.assert_tables_named(options);
-  perform migration_guard.mark_quieted();
-  return not migration_guard.is_anything_to_do();
-end
-$$;
-comment on function migration_guard.is_settled(text, jsonb) is
-  'Whether nothing is to do in a catalog that nobody has altered. Then the planner''s tables hold what is told of its tables, and no more.
-Raises invalid_parameter.';
-
-create function migration_guard.decide_rollback(backup_schema text, options jsonb, differing oid[] default '{}') returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set client_min_messages = 'error'
-as $$
-declare
-  is_unaltered constant boolean := migration_guard.why_read_definitions(backup_schema) is null;
-begin
-  if is_unaltered and migration_guard.is_settled(backup_schema, options) then return true; end if;
-  perform migration_guard.collect_rollback_objects(backup_schema, is_unaltered);
+  execute format('select coalesce(array_agg(t.source_oid), ''{}'') as oids, coalesce(array_agg(t.source_table::text), ''{}'') as names from %I.tables_backup as t', backup_schema) into copied;
+  -- Where it is not known what was altered, all of it is looked at.
+  select s.* into scope from migration_guard.rollback_scope(backup_schema, altered,
+    array(select t.id from unnest(copied.oids, copied.names) as t (id, name) where migration_guard.rollback_mode(options, t.name) = 'restore')) as s
+  where altered is not null;
+  perform migration_guard.collect_rollback_objects(backup_schema, altered, scope.others);
   perform migration_guard.assert_tables_named(options);
   perform migration_guard.choose_modes(options, differing);
   if not migration_guard.is_anything_to_do() then
     perform migration_guard.mark_quieted();
-    if not migration_guard.is_anything_to_do() then return false; end if;
+    if not migration_guard.is_anything_to_do() then return; end if;
   end if;
-  perform migration_guard.collect_rollback_links();
+  perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_rebuilt(options);
@@ -531,12 +522,10 @@ begin
   perform migration_guard.mark_late();
   perform migration_guard.mark_quieted();
   perform migration_guard.choose_waiting_names();
-  return false;
 end
 $$;
 comment on function migration_guard.decide_rollback(text, jsonb, oid[]) is
-  'Fills the planner''s tables: what stays, what goes, and what is made again; true where they are enough to tell that nothing is to do,
-and not all objects are in them. Raises invalid_parameter.';
+  'Fills the planner''s tables: what stays, what goes, and what is made again. Raises invalid_parameter.';
 
 create function migration_guard.plan_rollback(version text, options jsonb default '{}', actor text default session_user, differing oid[] default '{}')
 returns table (plan_hash text, possible boolean, statements jsonb, new_objects jsonb, cannot_undo jsonb, left_as_is jsonb, tables jsonb, notes jsonb)
@@ -549,16 +538,15 @@ as $$
 declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
   parsed constant jsonb := migration_guard.parse_rollback_options(options);
-  is_settled boolean;
 begin
   if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
     perform migration_guard.fail('backup_damaged', format('The schema %s is not there, or not whole.', backup.schema_name));
   end if;
-  is_settled := migration_guard.decide_rollback(backup.schema_name, parsed, differing);
+  perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
   select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
       'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
       'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
-    encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(backup.schema_name, is_settled),
+    encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(backup.schema_name),
       -- Where a sequence stands is not for the plan to say.
       jsonb_agg(case when s.phase = 14 then s.object else s.statement end order by s.step))::text, 'UTF8')), 'hex')
   into statements, plan_hash
@@ -595,7 +583,7 @@ declare
   relation oid := (
     select coalesce(o.objid, to_regclass(table_name)::oid) from (select 1) as one
     left join pg_temp.migration_guard_objects as o on o.is and coalesce((o.old).identity, (o.new).identity) = table_name and o.objsubid = 0 and migration_guard.is_table(o.kind)
-    limit 1);
+    order by o.id limit 1);
 begin
   return coalesce(
     (

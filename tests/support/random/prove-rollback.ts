@@ -1,5 +1,6 @@
 import type postgres from "postgres";
 import { difference } from "../difference.ts";
+import { planByDefinitions, type RollbackOptions } from "../rollback.ts";
 import { freshApp } from "../fresh-app.ts";
 import { type Connections, schemaState } from "../schema-state.ts";
 import { tableRows } from "../table-rows.ts";
@@ -75,6 +76,9 @@ export async function proveRollback(connections: Connections, scenario: Scenario
     fail("There is no plan.", String(error));
   }
   const { plan_hash, possible, cannot_undo } = plan!;
+  const whole = await planByDefinitions(sql, version, options.value as RollbackOptions);
+  const differing = difference([JSON.stringify(whole, null, 1)], [JSON.stringify(plan, null, 1)]);
+  if (differing.length > 0) fail("The plan is another where all definitions are read.", differing.join("\n"));
   const bars = cannot_undo.filter(({ blocks }) => blocks);
   if (possible !== (bars.length === 0)) fail("The plan does not know whether it is possible.", plan);
   let job: Job;
