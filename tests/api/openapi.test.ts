@@ -111,6 +111,19 @@ test("the function answers with and without its name in the path", async ({ api 
   }
 });
 
+test("?pretty indents an answer, and ends its last line", async ({ api }) => {
+  for (
+    const [path, status] of [["/health", 200], ["/v1/plans", 200], ["/v1/plans/v9", 404], ["/nothing", 404]] as const
+  ) {
+    const [dense, pretty] = [await api.call("GET", path), await api.call("GET", `${path}?pretty`)];
+    expect(pretty.status, path).toBe(status);
+    expect(dense.text, path).not.toContain("\n");
+    expect(pretty.text, path).toBe(`${JSON.stringify(pretty.json, null, 2)}\n`);
+    expect(pretty.headers.get("content-type")).toBe(dense.headers.get("content-type"));
+    expect(pretty.headers.get("cache-control")).toBe("no-store");
+  }
+});
+
 test("a request id is taken over, and told again", async ({ api }) => {
   const headers = { "x-request-id": "night-7" };
   const found = await api.call("GET", "/v1/plans", { headers });
