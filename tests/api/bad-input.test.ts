@@ -303,6 +303,23 @@ test("a 400 says which field is wrong", async ({ api }) => {
   expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual(["tables", "retention_days"]);
 });
 
+test("a sign-off without a note is told what is missing, and what to send", async ({ api }) => {
+  const path = "/v1/backups/v10/confirm";
+  const shown = 'Send a body like {"note":"All green since Monday."}.';
+  const told = async (options: CallOptions) => (await api.call("POST", path, options)).json.detail;
+  expect(await told({})).toBe(`note: is missing. ${shown}`);
+  expect(await told({ json: {} })).toBe(`note: is missing. ${shown}`);
+  expect(await told({ headers: json })).toBe(`The body could not be read as JSON. ${shown}`);
+  expect(await told({ headers: json, body: "done" })).toBe(`The body could not be read as JSON. ${shown}`);
+  expect(await told({ json: ["done"] })).toBe(`Invalid input: expected object, received array. ${shown}`);
+  expect(await told({ json: { note: 5 } })).toBe("note: Invalid input: expected string, received number");
+});
+
+test("a body that may be left out is not said to be missing", async ({ api }) => {
+  const { json: { detail } } = await api.call("POST", "/v1/backups/v10/verify", { headers: json, body: "{" });
+  expect(detail).toBe("The body could not be read as JSON.");
+});
+
 test("a 400 shows how an option of a rollback plan is written", async ({ api }) => {
   const answer = await api.call("GET", "/v1/backups/v10/rollback-plan?data=profiles&drop_new=a,,b&leave_deleted=yes");
   expect(answer.json.errors).toEqual([
