@@ -71,7 +71,10 @@ const Backup = z.object({
 }).openapi("Backup");
 
 const ChecklistItem = z.object({
-  item: z.string(),
+  item: z.string().openapi({
+    description:
+      "Stable name of the item. Where the backup's schema is gone, `backup_there` stands for all that is read in it.",
+  }),
   title: z.string(),
   required: z.boolean().openapi({
     description: "False where an item that has not passed is a warning, and no obstacle.",
