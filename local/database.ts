@@ -61,6 +61,18 @@ export async function loadExample(options: { port: number; database: string }): 
   }
 }
 
+/** Whether the example's migration was run, and not rolled back. */
+export async function isExampleMigrated(options: { port: number; database: string }): Promise<boolean> {
+  const sql = connect(options);
+  try {
+    const [{ isMigrated }] = await sql<[{ isMigrated: boolean }]>`
+      select to_regclass('public.coordinator_notes') is null and to_regclass('public.curator_notes') is not null as "isMigrated"`;
+    return isMigrated;
+  } finally {
+    await sql.end();
+  }
+}
+
 /**
  * Runs the Supabase CLI that npm brings, in this project, and resolves with what it wrote to standard output.
  *

@@ -5,7 +5,13 @@ import { join, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { databaseUrl } from "./database-url.ts";
-import { createPlatformRoles, createPlatformSchemas, loadExample, pushMigrations } from "./database.ts";
+import {
+  createPlatformRoles,
+  createPlatformSchemas,
+  isExampleMigrated,
+  loadExample,
+  pushMigrations,
+} from "./database.ts";
 import { anonKey, publishableKeys, secretKeys, serviceRoleKey } from "./keys.ts";
 import { isRunning, isTaken, type Postgres, removeData, startPostgres, stopLeftover, stopProcess } from "./postgres.ts";
 import { config, type Stack, startStack } from "./stack.ts";
@@ -93,7 +99,7 @@ async function start() {
     onLog: (text) => process.stderr.write(text),
   });
   writeFileSync(edgeRuntimeFile, String(stack.edgeRuntime.pid));
-  printUsage(stack);
+  printUsage(stack, await isExampleMigrated({ port: databasePort, database }));
 }
 
 /** Makes a new database what it should be; says so when an old one was made of other SQL. */
@@ -132,11 +138,12 @@ function fingerprintOfSql(): string {
   return hash.digest("hex");
 }
 
-function printUsage({ url, functionUrl }: Stack) {
+function printUsage({ url, functionUrl }: Stack, isMigrated: boolean) {
   const key = `-H 'apikey: ${secretKeys.default}'`;
   const json = `-H 'content-type: application/json'`;
   const wait = `-H 'prefer: wait=60'`;
   const plan = join(root, "examples", "coordinator-to-curator", "plan.json");
+  const hint = "The example's migration was run in this database already: `npm start -- --reset` begins afresh.\n\n";
   console.log(`
 Migration Guard is ready.
 
@@ -149,7 +156,7 @@ Migration Guard is ready.
   service_role key  ${serviceRoleKey}
   anon key          ${anonKey}
 
-Back up the example app's data and verify it, line by line in another terminal:
+${isMigrated ? hint : ""}Back up the example app's data and verify it, line by line in another terminal:
 
 curl '${functionUrl}/ready?pretty' ${key}
 curl -X PUT '${functionUrl}/v1/plans/v10.0?pretty' ${key} ${json} -d '@${plan}'

@@ -61,14 +61,19 @@ $$;
 comment on function migration_guard.coverage_items(migration_guard.backups) is
   'Items of the checklist that only warn: what the plan, or any backup, does not cover.';
 
-create function migration_guard.checklist(version text)
+create function migration_guard.backup_items(backup migration_guard.backups)
 returns table (item text, title text, required boolean, passed boolean, details text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  backup constant migration_guard.backups := migration_guard.get_backup(version);
 begin
+  if to_regnamespace(quote_ident(backup.schema_name)) is null then
+    -- Of what is not there nothing else needs to be said.
+    return query values ('backup_there', 'The backup is there', true, false, format(
+      'there is no schema %s: somebody has dropped or renamed it. Rename it back, or import an export of it (POST /v1/imports); if the migration has not run yet, take the backup again (POST /v1/backups)',
+      backup.schema_name));
+    return;
+  end if;
   return query
   with checks as materialized (
     select c.check_name, c.status = 'OK' as ok, c.details from migration_guard.integrity_checks(backup) as c
@@ -103,6 +108,20 @@ begin
   left join checks as c on c.check_name ~ i.pattern
   group by i.position, i.item, i.title
   order by i.position;
+end
+$$;
+comment on function migration_guard.backup_items(migration_guard.backups) is
+  'Items of the checklist about what a backup holds, evaluated by reading it again; a single one where its schema is gone.';
+
+create function migration_guard.checklist(version text)
+returns table (item text, title text, required boolean, passed boolean, details text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+begin
+  return query select * from migration_guard.backup_items(backup);
   if backup.confirmed_at is not null then
     return query values ('not_signed_off', 'The migration is still to come', true, false,
       format('signed off by %s at %s, so that the backup is of an earlier time', backup.confirmed_by, backup.confirmed_at));

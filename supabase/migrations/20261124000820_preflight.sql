@@ -278,7 +278,7 @@ as $$
   group by p.name
 $$;
 comment on function migration_guard.plan_sizes(migration_guard.plans) is
-  'For each table of a plan, partitions included: the bytes of its rows, those with its indexes, and about how many rows, or null.';
+  'For each table of a plan, partitions included: the bytes of its rows, those with its indexes, and about how many rows, or null where it was not analyzed yet.';
 
 create function migration_guard.estimated_backup_bytes(plan migration_guard.plans) returns bigint
 language sql stable
@@ -292,16 +292,18 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select row('sizes', case when count(*) > count(s.estimated_rows) then 'warning' else 'ok' end,
-    format('The backup takes about %s: %s tables with about %s rows. The database has %s; how much room its disk has left cannot be seen from SQL.',
-      pg_size_pretty(coalesce(sum(s.bytes), 0)), count(*), coalesce(sum(s.estimated_rows), 0), pg_size_pretty(pg_database_size(current_database())))
-    || coalesce(' Never analyzed, so that their rows are not counted here: '
+    format('The backup takes about %s: %s tables%s. The database has %s; how much room its disk has left cannot be seen from SQL.',
+      pg_size_pretty(coalesce(sum(s.bytes), 0)), count(*),
+      ' with about ' || sum(s.estimated_rows) || ' rows' || case when count(*) > count(s.estimated_rows) then format(' in %s of them', count(s.estimated_rows)) else '' end,
+      pg_size_pretty(pg_database_size(current_database())))
+    || coalesce(' Not analyzed yet, number of rows unknown: '
       || string_agg(s.name, ', ' order by s.name) filter (where s.estimated_rows is null) || '.', ''),
     coalesce(jsonb_agg(jsonb_build_object('table', s.name, 'bytes', s.bytes, 'total_bytes', s.total_bytes, 'estimated_rows', s.estimated_rows)
       order by s.bytes desc, s.name), '[]'))::migration_guard.preflight_check
   from migration_guard.plan_sizes(plan) as s
 $$;
 comment on function migration_guard.preflight_sizes(migration_guard.plans) is
-  'How large a plan''s tables are, and how much a backup of them takes.';
+  'How large a plan''s tables are, and how much a backup of them takes. How many rows a table has that was not analyzed yet is unknown.';
 
 -- What hangs on the plan ----------------------------------------------------------------------------------------------
 

@@ -711,7 +711,7 @@ as $$
   select concat_ws(E';\n',
     case when aspects && '{definition,place}' then entry.definition end,
     case when 'column names' = any (aspects) then 'columns ' || (entry.parts ->> 'columns') end,
-    case when 'settings' = any (aspects) then array_to_string(entry.settings, E';\n') end,
+    case when 'settings' = any (aspects) then nullif(array_to_string(entry.settings, E';\n'), '') end,
     case when 'owner' = any (aspects) then 'owner ' || quote_ident(entry.owner) end,
     case when 'comment' = any (aspects) then 'comment ' || coalesce(quote_literal(entry.comment), 'null') end,
     case when 'privileges' = any (aspects) then coalesce(nullif(array_to_string(entry.grants, E';\n'), ''), 'default privileges') end)
@@ -730,10 +730,12 @@ as $$
       case when c.is_renamed then 'renamed' end,
       case when c.aspects <> '{}' then 'redefined' end], null),
     coalesce((c.old).kind, (c.new).kind), (c.old).identity, (c.new).identity,
-    case when (c.new).classid is null then (c.old).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.old, c.aspects) end,
-    case when (c.old).classid is null then (c.new).definition when c.aspects <> '{}' then migration_guard.whole_definition(c.new, c.aspects) end,
+    case when (c.old).classid is not null and a.aspects <> '{}' then migration_guard.whole_definition(c.old, a.aspects) end,
+    case when (c.new).classid is not null and a.aspects <> '{}' then migration_guard.whole_definition(c.new, a.aspects) end,
     c.matched_by
   from unnest(compared) as c
+  -- What is only on one side is told as a whole: the default of a column, say, is one of its settings.
+  cross join lateral (select case when c.matched_by is null then '{definition,settings}' else c.aspects end as aspects) as a
   where c.matched_by is null or c.is_renamed or c.aspects <> '{}'
   order by c.creation_order, coalesce((c.old).kind, (c.new).kind), coalesce((c.old).identity, (c.new).identity)
 $$;

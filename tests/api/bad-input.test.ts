@@ -303,6 +303,50 @@ test("a 400 says which field is wrong", async ({ api }) => {
   expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual(["tables", "retention_days"]);
 });
 
+test.for<[string, Record<string, unknown>, string]>([
+  ["PUT /v1/plans/v10", { tables: ["profiles"], retention_day: 3 }, '"retention_day" (did you mean retention_days?)'],
+  ["PUT /v1/plans/v10", { table: ["profiles"] }, '"table" (did you mean tables?)'],
+  ["PUT /v1/plans/v10", { Enums: [], warehouse: 1 }, '"Enums" (did you mean enums?), "warehouse"'],
+  ["POST /v1/backups", { version: "v10", verison: "v10" }, '"verison" (did you mean version?)'],
+  ["POST /v1/backups", { version: "v10", force: true }, '"force"'],
+])("%s with %j is told what there is not, and the nearest that there is", async ([route, body, named], { api }) => {
+  const [method, path] = route.split(" ") as [string, string];
+  const { json: problem } = await api.call(method, path, { json: body });
+  expect(problem).toMatchObject({ code: "invalid_request" });
+  expect(problem.errors).toContainEqual({ path: "", message: `There is no ${named}` });
+  expect(problem.detail).toContain(`There is no ${named}`);
+});
+
+test("a misspelt query parameter is told the nearest that there is", async ({ api }) => {
+  const { json: { detail } } = await api.call("GET", "/v1/jobs?verison=v10");
+  expect(detail).toBe('There is no "verison" (did you mean version?)');
+});
+
+test("of fifty thousand unknown fields the first are named", async ({ api }) => {
+  const unknown = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`tables_${i}`, 0]));
+  const { json: { errors, detail }, text } = await api.call("PUT", "/v1/plans/v10", { json: unknown });
+  expect(errors[0].message).toMatch(/^There is no "tables_0" \(did you mean tables\?\), .* and 49980 more$/);
+  expect(detail).toContain("49980 more");
+  expect(text.length).toBeLessThan(5000);
+});
+
+test("a sign-off without a note is told what is missing, and what to send", async ({ api }) => {
+  const path = "/v1/backups/v10/confirm";
+  const shown = 'Send a body like {"note":"All green since Monday."}.';
+  const told = async (options: CallOptions) => (await api.call("POST", path, options)).json.detail;
+  expect(await told({})).toBe(`note: is missing. ${shown}`);
+  expect(await told({ json: {} })).toBe(`note: is missing. ${shown}`);
+  expect(await told({ headers: json })).toBe(`The body could not be read as JSON. ${shown}`);
+  expect(await told({ headers: json, body: "done" })).toBe(`The body could not be read as JSON. ${shown}`);
+  expect(await told({ json: ["done"] })).toBe(`Invalid input: expected object, received array. ${shown}`);
+  expect(await told({ json: { note: 5 } })).toBe("note: Invalid input: expected string, received number");
+});
+
+test("a body that may be left out is not said to be missing", async ({ api }) => {
+  const { json: { detail } } = await api.call("POST", "/v1/backups/v10/verify", { headers: json, body: "{" });
+  expect(detail).toBe("The body could not be read as JSON.");
+});
+
 test("a 400 shows how an option of a rollback plan is written", async ({ api }) => {
   const answer = await api.call("GET", "/v1/backups/v10/rollback-plan?data=profiles&drop_new=a,,b&leave_deleted=yes");
   expect(answer.json.errors).toEqual([

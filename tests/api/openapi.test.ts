@@ -10,7 +10,7 @@ const placeholders: Record<string, string> = {
 const exportId = "v10.0-20260101T000000Z-00000000";
 
 type Operation = {
-  requestBody?: { required?: boolean };
+  requestBody?: { required?: boolean; content: Record<string, { schema: unknown; example?: unknown }> };
   responses: Record<string, unknown>;
   security?: unknown[];
   summary?: string;
@@ -83,6 +83,20 @@ test("every path refuses a request without a credential, and a body that is miss
       withBody++;
       const empty = await api.call(method.toUpperCase(), path);
       expect(empty.json, name).toMatchObject({ status: 400, code: "invalid_request" });
+      const { example } = operation.requestBody.content["application/json"] ?? {};
+      if (!example) {
+        expect(empty.json.detail, name).toBe("The body is the text of the migration file.");
+        continue;
+      }
+      const fields = empty.json.errors.map((error: { path: string }) => error.path).filter(Boolean);
+      if (fields.length > 0) expect(Object.keys(example), name).toEqual(fields);
+      for (const field of fields) expect(empty.json.detail, name).toContain(`${field}: is missing`);
+      const shown = `Send a body like ${JSON.stringify(example)}.`;
+      const headers = { "content-type": "application/json" };
+      const malformed = await api.call(method.toUpperCase(), path, { headers, body: "note" });
+      const none = await api.call(method.toUpperCase(), path, { headers });
+      expect(malformed.json, name).toMatchObject({ status: 400, code: "invalid_json" });
+      for (const { json: { detail } } of [empty, malformed, none]) expect(detail.endsWith(shown), name).toBe(true);
     }
   }
   expect(withBody).toBe(9);
@@ -108,6 +122,19 @@ test("the function answers with and without its name in the path", async ({ api 
   for (const path of ["/health", "/migration-guard/health", "/functions/v1/migration-guard/health"]) {
     const response = await fetch(url + path);
     expect(await response.json()).toEqual({ status: "ok", version: "0.1.0" });
+  }
+});
+
+test("?pretty indents an answer, and ends its last line", async ({ api }) => {
+  for (
+    const [path, status] of [["/health", 200], ["/v1/plans", 200], ["/v1/plans/v9", 404], ["/nothing", 404]] as const
+  ) {
+    const [dense, pretty] = [await api.call("GET", path), await api.call("GET", `${path}?pretty`)];
+    expect(pretty.status, path).toBe(status);
+    expect(dense.text, path).not.toContain("\n");
+    expect(pretty.text, path).toBe(`${JSON.stringify(pretty.json, null, 2)}\n`);
+    expect(pretty.headers.get("content-type")).toBe(dense.headers.get("content-type"));
+    expect(pretty.headers.get("cache-control")).toBe("no-store");
   }
 });
 

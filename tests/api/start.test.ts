@@ -7,9 +7,12 @@ import { join } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { connect } from "../../local/database.ts";
 import { freePort } from "../../local/edge-runtime.ts";
 import { isTaken, removeData } from "../../local/postgres.ts";
+import { exampleFile } from "../support/example.ts";
 
+const hint = "\nThe example's migration was run in this database already: `npm start -- --reset` begins afresh.\n";
 const root = join(import.meta.dirname, "..", "..");
 const run = promisify(execFile);
 
@@ -74,16 +77,23 @@ test("npm start prints lines that back up and verify the example, keeps the data
   expect((await run("bash", ["-c", lines[0]!])).stdout).toContain('"worker": "function"');
   expect((await start(env, "--nonsense")).output()).toMatch(/--nonsense[^]*npm start -- --reset/);
 
+  expect(first.output()).not.toContain(hint);
+  const sql = connect({ port: ports[1]!, database: "postgres" });
+  await sql.unsafe(exampleFile("migrations", "v10.0_coordinator_to_curator.sql")).simple();
+  await sql.end();
+
   await first.interrupt();
   expect(await processesOn(folder, ports)).toEqual([]);
   expect(await Promise.all(ports.map(isTaken))).toEqual([false, false]);
 
   const again = await start(env);
+  expect(again.output()).toContain(hint);
   const [, , backupAgain] = await Promise.all(lines.slice(0, 3).map((line) => run("bash", ["-c", line])));
   expect(JSON.parse(backupAgain!.stdout)).toMatchObject({ code: "backup_exists" });
   await again.interrupt();
 
   const fresh = await start(env, "--reset");
+  expect(fresh.output()).not.toContain(hint);
   await run("bash", ["-c", lines[1]!]);
   expect(JSON.parse((await run("bash", ["-c", lines[2]!])).stdout)).toMatchObject({ status: "succeeded" });
   await fresh.interrupt();

@@ -119,6 +119,38 @@ describe("a job", () => {
     });
   });
 
+  test("tells the default of a column that is new, and of one that is gone", async ({ database: { sql } }) => {
+    await sql.unsafe("create table public.t (id int primary key, gone text not null default 'away', plain int)");
+    await backUp(sql, "v10.0", { tables: ["t"] });
+    await sql.unsafe(`
+      alter table public.t drop gone, drop plain, add level int default 5 not null, add bare text, alter id set default 7;
+      create table public.guarded (id int);
+      alter table public.guarded enable row level security`).simple();
+    const { result } = await diff(sql);
+    const objects = result.objects as { object: string | null; now: string | null; before: string; after: string }[];
+    const told = Object.fromEntries(
+      objects.map(({ object, now, before, after }) => [now ?? object, { before, after }]),
+    );
+    const set = (column: string, value: string) =>
+      `alter table only public.t alter column ${column} set default ${value}`;
+    const add = (column: string) => expect.stringMatching(new RegExp(`^alter table public\\.t add column ${column}$`));
+    expect(told).toMatchObject({
+      "public.t.gone": {
+        after: null,
+        before: expect.stringMatching(/^alter table public\.t add column gone text .*not null;\n/),
+      },
+      "public.t.plain": { after: null, before: add("plain integer") },
+      "public.t.level": { before: null, after: expect.stringContaining(`not null;\n${set("level", "5")}`) },
+      "public.t.bare": { before: null, after: add("bare text") },
+      "public.t.id": { before: "", after: set("id", "7") },
+      "public.guarded": {
+        before: null,
+        after: expect.stringContaining(";\nalter table public.guarded enable row level security"),
+      },
+    });
+    expect(told["public.t.gone"]!.before).toContain(set("gone", "'away'::text"));
+  });
+
   test("has no values in its result unless they are asked for, and remembers that they were", async ({ example: { sql } }) => {
     await backUp(sql, "v10.0", examplePlan);
     const [changed] = await sql`

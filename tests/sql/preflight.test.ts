@@ -378,13 +378,20 @@ test("a table that was never analyzed is named, since its rows are unknown", asy
   await sql.unsafe(`create table public.fresh (id int); insert into public.fresh values (1)`);
   const { sizes } = await look(sql, { tables: ["fresh"] });
   expect(sizes).toMatchObject({ status: "warning", items: [{ table: "fresh", estimated_rows: null }] });
-  expect(sizes!.details).toContain("Never analyzed, so that their rows are not counted here: fresh.");
+  expect(sizes!.details).toMatch(/: 1 tables\. .* Not analyzed yet, number of rows unknown: fresh\.$/);
   await sql`analyze public.fresh`;
-  expect((await lookAgain(sql)).sizes).toMatchObject({ status: "ok", items: [{ table: "fresh", estimated_rows: 1 }] });
+  const { sizes: known } = await lookAgain(sql);
+  expect(known).toMatchObject({ status: "ok", items: [{ table: "fresh", estimated_rows: 1 }] });
+  expect(known!.details).toContain(": 1 tables with about 1 rows. ");
+  await sql`create table public.fresher (id int)`;
+  const { sizes: both } = await look(sql, { tables: ["fresh", "fresher"] });
+  expect(both!.details).toMatch(/: 2 tables with about 1 rows in 1 of them\. .* number of rows unknown: fresher\.$/);
 });
 
 test("a plan without tables takes nothing", async ({ example: { sql } }) => {
-  expect((await look(sql, { enums: ["user_role"] })).sizes).toMatchObject({ status: "ok", items: [] });
+  const { sizes } = await look(sql, { enums: ["user_role"] });
+  expect(sizes).toMatchObject({ status: "ok", items: [] });
+  expect(sizes!.details).toContain("takes about 0 bytes: 0 tables. ");
 });
 
 // What hangs on the plan

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { nearestNames } from "../../supabase/functions/migration-guard/nearest-names.ts";
 
 const existing = {
+  fields: ["tables", "retention_days", "two_keys"],
   schemas: ["public", "private"],
   tables: ["profiles", "profile_tags", "orders", "order_items", "a", "Ärzte"],
   enums: ["user_role"],
@@ -26,6 +27,9 @@ test.for<[string, string, string[]]>([
   ["function", "area(circles)", ["area(circle)", "area(box)", "area(path, integer)"]],
   ["function", "is_membre(text)", ["is_member(uuid)"]],
   ["function", "nothing(text)", []],
+  ["field", "retention_day", ["retention_days"]],
+  ["field", "retention", ["retention_days"]],
+  ["field", "profiles", []],
   ["match", "user_role", []],
 ])("for the %s %s it offers %j", ([kind, name, offered]) => {
   expect(nearest(kind, name)).toEqual(offered);

@@ -1,4 +1,4 @@
-import { OpenAPIHono, type z } from "@hono/zod-openapi";
+import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
@@ -6,6 +6,7 @@ import { contextStorage } from "hono/context-storage";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { RequestIdVariables } from "hono/request-id";
 import { authenticate, type Authenticated, keyNames } from "./authenticate.ts";
+import { bodyLike } from "./body-like.ts";
 import { callAgain } from "./call-again.ts";
 import { createClients } from "./clients.ts";
 import { corsHeaders } from "./cors-headers.ts";
@@ -13,6 +14,7 @@ import { deliverWebhooks } from "./deliver-webhooks.ts";
 import { documentLimits } from "./document-limits.ts";
 import type { Environment } from "./environment.ts";
 import { essentials } from "./essentials.ts";
+import { explainIssue, missing } from "./explain-issue.ts";
 import { findOperation } from "./operations.ts";
 import { pathOf } from "./path-of.ts";
 import { problemOf } from "./problem-of.ts";
@@ -64,6 +66,8 @@ const maxBodyBytes = 1024 * 1024;
 /** Milliseconds that an isolate lets pass between two looks for webhooks that are due, unless it has just run a job. */
 const webhookPause = 10_000;
 
+z.config({ customError: explainIssue });
+
 /** Puts the function together: what every request goes through, then one file of routes for each resource. */
 export function createApp(environment: Environment, { waitUntil }: Platform): App {
   const url = `${environment.url}/functions/v1/${name}`;
@@ -74,8 +78,9 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   const clients = createClients(environment);
   const app: App = new OpenAPIHono<AppEnv>({
     getPath: pathOf,
-    defaultHook: (result) => {
-      if (!result.success) throw invalidRequest(result.error.issues);
+    defaultHook: (result, c) => {
+      if (result.success) return;
+      throw invalidRequest(result.error.issues, result.target === "json" ? operationOf(c)?.exampleBody : undefined);
     },
   });
 
@@ -169,13 +174,19 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     return problem.toResponse(c.var.requestId);
   });
   app.onError((error, c) =>
-    problemOf(error, `${c.req.method} ${pathPattern(c)}`, c.var.requestId).toResponse(c.var.requestId)
+    problemOf(error, `${c.req.method} ${pathPattern(c)}`, c.var.requestId, operationOf(c)?.exampleBody)
+      .toResponse(c.var.requestId)
   );
   return app;
 }
 
-function invalidRequest(issues: z.core.$ZodIssue[]): Problem {
+/** @param exampleBody Shown where something is missing, or where the body as a whole is not what it should be. */
+function invalidRequest(issues: z.core.$ZodIssue[], exampleBody: unknown): Problem {
   const errors = issues.map(({ path, message }) => ({ path: path.join("."), message }));
-  const detail = errors.map(({ path, message }) => path ? `${path}: ${message}` : message).join("; ");
+  const said = errors.map(({ path, message }) => path ? `${path}: ${message}` : message).join("; ");
+  const isLacking = issues.some(({ code, path, message }) =>
+    message === missing || path.length === 0 && code !== "unrecognized_keys"
+  );
+  const detail = isLacking && exampleBody ? `${said}. ${bodyLike(exampleBody)}` : said;
   return new Problem("invalid_request", { detail, errors });
 }

@@ -1,15 +1,16 @@
 import { levenshteinDistance } from "deno-std/text/levenshtein_distance.js";
 
-/** What a plan names and the database does not have. */
+/** What a plan names and the database does not have; a `field` is named by a request. */
 export type MissingName = { kind: string; name: string };
 
 /** What there is; `functions` and `signatures` go together, place by place. */
 export type ExistingNames = {
-  schemas: string[];
-  tables: string[];
-  enums: string[];
-  functions: string[];
-  signatures: string[];
+  fields?: string[];
+  schemas?: string[];
+  tables?: string[];
+  enums?: string[];
+  functions?: string[];
+  signatures?: string[];
 };
 
 /** How many names are offered for one. */
@@ -22,14 +23,15 @@ const maxLetters = 5_000_000;
  * within the other. A signature is answered with signatures. When too many names are missing, the last ones get none.
  */
 export function nearestNames(missing: MissingName[], existing: ExistingNames): (MissingName & { nearest: string[] })[] {
-  const kinds: Record<string, Candidate[]> = {
-    schema: existing.schemas.map(byName),
-    table: existing.tables.map(byName),
-    enum: existing.enums.map(byName),
+  const kinds: Record<string, Candidate[] | undefined> = {
+    field: existing.fields?.map(byName),
+    schema: existing.schemas?.map(byName),
+    table: existing.tables?.map(byName),
+    enum: existing.enums?.map(byName),
     function: [...new Set(existing.functions)].map(byName),
-    signature: existing.functions.map((name, place) => ({
+    signature: existing.functions?.map((name, place) => ({
       key: name.toLowerCase(),
-      offered: existing.signatures[place]!,
+      offered: existing.signatures![place]!,
     })),
   };
   let letters = 0;

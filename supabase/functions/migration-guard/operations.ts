@@ -13,6 +13,8 @@ export type Operation = {
   /** What the audit trail calls it. */
   auditAction: string;
   takesBody: boolean;
+  /** What a JSON body reads like that must be there. */
+  exampleBody: unknown;
 };
 
 /** Which operation a request is for, if there is one. */
@@ -31,11 +33,14 @@ export function findOperation(app: App): FindOperation {
         if (definition.type !== "route") continue;
         const { method, path, security, "x-required-role": role = "admin", "x-audit-action": action = "request" } =
           definition.route;
+        const body = definition.route.request?.body;
+        const json = body?.content["application/json"];
         operations.set(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`, {
           changes: isChange(definition.route),
           requiredRole: security?.length === 0 ? null : Role.parse(role),
           auditAction: action,
-          takesBody: definition.route.request?.body !== undefined,
+          takesBody: body !== undefined,
+          exampleBody: json && "example" in json ? json.example : undefined,
         });
       }
     }

@@ -162,8 +162,12 @@ export const migrationBody = (required: boolean) => ({
   },
 });
 
-/** A JSON body that must be there: without `required` a request without a body would skip its validation. */
-export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
+/**
+ * A JSON body that must be there: without `required` a request without a body would skip its validation.
+ *
+ * @param example The least that it may hold; whoever sends none is shown it.
+ */
+export const jsonBody = <Schema extends z.ZodType>(schema: Schema, example: z.input<Schema>) => ({
   required: true,
-  content: { "application/json": { schema } },
+  content: { "application/json": { schema, example } },
 });

@@ -71,7 +71,10 @@ const Backup = z.object({
 }).openapi("Backup");
 
 const ChecklistItem = z.object({
-  item: z.string(),
+  item: z.string().openapi({
+    description:
+      "Stable name of the item. Where the backup's schema is gone, `backup_there` stands for all that is read in it.",
+  }),
   title: z.string(),
   required: z.boolean().openapi({
     description: "False where an item that has not passed is a warning, and no obstacle.",
@@ -112,7 +115,7 @@ const createBackup = createRoute({
   "x-audit-action": "backup",
   tags,
   summary: "Take the backup of a migration that has a plan.",
-  request: { headers, body: jsonBody(z.strictObject({ version: Version })) },
+  request: { headers, body: jsonBody(z.strictObject({ version: Version }), { version: "v10.0" }) },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });
 
@@ -173,7 +176,10 @@ const confirmBackup = createRoute({
   "x-audit-action": "confirm",
   tags,
   summary: "Sign off the migration: the retention clock starts. The first sign-off stands.",
-  request: { params, body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) })) },
+  request: {
+    params,
+    body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) }), { note: "All green since Monday." }),
+  },
   responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 413, 415) },
 });
 
@@ -204,11 +210,14 @@ const deleteBackup = createRoute({
   request: {
     params,
     headers,
-    body: jsonBody(z.strictObject({
-      confirm: Text.openapi({ description: "Name of the schema that is to be dropped." }),
-      token: Text.openapi({ description: "The token of the cleanup plan." }),
-      override: Override.optional(),
-    })),
+    body: jsonBody(
+      z.strictObject({
+        confirm: Text.openapi({ description: "Name of the schema that is to be dropped." }),
+        token: Text.openapi({ description: "The token of the cleanup plan." }),
+        override: Override.optional(),
+      }),
+      { confirm: "migration_backup_v10", token: "6f1c2a…" },
+    ),
   },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });

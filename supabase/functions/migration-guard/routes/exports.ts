@@ -169,11 +169,14 @@ const deleteExport = createRoute({
   request: {
     params,
     headers,
-    body: jsonBody(z.strictObject({
-      confirm: Text.openapi({ description: "The id of the export." }),
-      token: Text.openapi({ description: "The token of the removal plan." }),
-      override: Override.optional(),
-    })),
+    body: jsonBody(
+      z.strictObject({
+        confirm: Text.openapi({ description: "The id of the export." }),
+        token: Text.openapi({ description: "The token of the removal plan." }),
+        override: Override.optional(),
+      }),
+      { confirm: "v10.0-20261129T113335Z-8f3a2b1c", token: "6f1c2a…" },
+    ),
   },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });

@@ -31,7 +31,10 @@ const createImport = createRoute({
   summary: "Make a backup again from an export, in the database that it was taken in or in another.",
   description:
     "It counts as verified when it is there: every check of the verification has passed. Its plan comes with it where there is none now, or one that names other objects.",
-  request: { headers: JobHeaders, body: jsonBody(Import) },
+  request: {
+    headers: JobHeaders,
+    body: jsonBody(Import, { export: "v10.0-20261129T113335Z-8f3a2b1c", into: "v10.0" }),
+  },
   responses: { ...jobResponses, ...problemResponses(409, 413, 415, 422) },
 });
 

@@ -55,7 +55,7 @@ const putKey = createRoute({
   "x-audit-action": "key.put",
   tags,
   summary: "Give a role to a key. An admin is lowered by another admin, and `default` not by `service_role`.",
-  request: { params, body: jsonBody(z.strictObject({ role: Role })) },
+  request: { params, body: jsonBody(z.strictObject({ role: Role }), { role: "operator" }) },
   responses: { 200: jsonContent(Key, "The key, with its role."), ...problemResponses(409, 413, 415) },
 });
 

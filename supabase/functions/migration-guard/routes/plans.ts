@@ -108,7 +108,7 @@ const putPlan = createRoute({
   "x-audit-action": "plan.put",
   tags,
   summary: "Store a plan, or replace it. Everything that it names must exist.",
-  request: { params: VersionParameter, body: jsonBody(PlanBody) },
+  request: { params: VersionParameter, body: jsonBody(PlanBody, { tables: ["profiles"] }) },
   responses: {
     200: jsonContent(Plan, "The plan replaced an earlier one."),
     201: jsonContent(Plan, "The plan is new."),

@@ -11,7 +11,10 @@ const Check = z.object({
     description: "`blocked`: a backup taken now would fail. `warning`: worth a look before the migration.",
   }),
   details: z.string().openapi({ description: "What was found, and what can be done about it." }),
-  items: z.array(z.looseObject({})).openapi({ description: "What it was found on, 200 at most." }),
+  items: z.array(z.looseObject({})).openapi({
+    description:
+      "What it was found on, 200 at most. In `sizes`, `estimated_rows` of a table is null where it was not analyzed yet, so that nobody knows.",
+  }),
 }).openapi("PreflightCheck");
 
 const Preflight = z.object({

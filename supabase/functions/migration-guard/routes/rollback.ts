@@ -100,7 +100,7 @@ const rollBack = createRoute({
   summary: "Run exactly the plan that was read, or nothing; or rehearse it.",
   description:
     "One transaction, which ends by comparing the live catalog with the backup: any difference undoes all. The result of\nthe job is `{rehearsed, no_op, statements, checklist, catalog, tables, blocked_by}`.",
-  request: { params: VersionParameter, headers: JobHeaders, body: jsonBody(RollbackBody) },
+  request: { params: VersionParameter, headers: JobHeaders, body: jsonBody(RollbackBody, { plan_hash: "6f1c2a…" }) },
   responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });
 
