@@ -592,14 +592,18 @@ begin
       from pg_class as c where c.relkind <> 'p' and (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p))),
     -- There is no table, or nobody has counted.
     (
-      select m.row_count from pg_temp.migration_guard_objects as o
+      select nullif(m.row_count, 0) from pg_temp.migration_guard_objects as o
       join pg_temp.migration_guard_copies as m on m.source_oid = (o.old).objid
       where o.kind = 'table' and (o.old).identity = table_name limit 1),
-    0);
+    -- A table that was not analyzed yet says -1.
+    case when not exists (
+      select from pg_class as c
+      where c.relkind <> 'p' and c.reltuples < 0 and (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p))) then 0 end);
 end
 $$;
 comment on function migration_guard.estimated_rows(text) is
-  'How many rows Postgres believes a table to have, by the name that the backup has for it, or how many its copy has.';
+  'How many rows Postgres believes a table to have, by the name that the backup has for it, or how many its copy has; null where it
+was not analyzed yet, and its copy has none.';
 
 create function migration_guard.rollback_tables(backup_schema text, options jsonb, with_deleted boolean) returns jsonb
 language plpgsql stable

@@ -75,3 +75,13 @@ test("the script of a plan that is refused is all comments, and says why", async
   expect(script).toContain("-- Bars the way: type public.user_role: 3 rows use the value coach\n");
   expect(script).toContain("-- create view public.v as\n-- select 1;\n-- drop table public.profiles;\n");
 });
+
+test.for<[string, number | null, string]>([
+  ["rewrite", 1900, "(rewrite, about 1900 rows)"],
+  ["rewrite", null, "(rewrite, number of rows unknown)"],
+  ["rewrite", 0, "(rewrite)"],
+  ["rename", null, "(rename)"],
+])("a %s of %s rows is told as such", ([effect, estimated_rows, costs]) => {
+  const statements = [{ ...step, effect, estimated_rows, lock: null, on: null }];
+  expect(rollbackScript({ ...plan, statements })).toContain(costs);
+});

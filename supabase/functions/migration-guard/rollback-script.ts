@@ -44,7 +44,9 @@ const oneLine = (text: string) => text.replace(/\s*[\r\n]+\s*/g, " ");
 function statementText(
   { step, object, reason, statement, effect, lock, on, estimated_rows }: Plan["statements"][number],
 ) {
-  const costs = [effect, lock && `${lock}${on ? ` on ${on}` : ""}`, estimated_rows && `about ${estimated_rows} rows`];
+  const isUnknown = estimated_rows === null && ["scan", "rewrite", "rows"].includes(effect);
+  const rows = isUnknown ? "number of rows unknown" : estimated_rows && `about ${estimated_rows} rows`;
+  const costs = [effect, lock && `${lock}${on ? ` on ${on}` : ""}`, rows];
   const title = oneLine(`${step}. ${object}: ${reason} (${costs.filter(Boolean).join(", ")})`);
   return `${comment(title)}\n${statement.trimEnd().replace(/;$/, "")};`;
 }

@@ -22,7 +22,10 @@ const Statement = z.object({
     example: "ACCESS EXCLUSIVE",
   }),
   on: z.string().nullable().openapi({ description: "The table that it locks." }),
-  estimated_rows: z.number().nullable().openapi({ description: "About how many rows it reads or writes." }),
+  estimated_rows: z.number().nullable().openapi({
+    description:
+      "About how many rows it reads or writes. Null where it does neither (`rename`, `metadata`), and where nobody knows, since its table was not analyzed yet.",
+  }),
 }).openapi("RollbackStatement");
 
 const TableRows = z.looseObject({
