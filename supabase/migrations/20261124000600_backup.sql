@@ -391,22 +391,31 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set jit = off set work_mem = '64MB'
 as $$
+declare
+  levels record;
 begin
-  execute format($query$
-    update %1$I.objects_backup as o set needs_shell = true
-    where o.kind in ('view', 'range_type') and (o.classid, o.objid) in (select c.classid, c.objid from migration_guard.circular_objects(%1$L) as c)
-  $query$, schema_name);
+  select array_agg(l.classid) as classids, array_agg(l.objid) as objids, array_agg(l.level) as levels, max(l.level) as highest
+  into levels from migration_guard.creation_levels(schema_name) as l;
+  -- Mostly there is no circle.
+  if levels.highest >= 1000 then
+    execute format($query$
+      update %1$I.objects_backup as o set needs_shell = true
+      where o.kind in ('view', 'range_type') and (o.classid, o.objid) in (select c.classid, c.objid from migration_guard.circular_objects(%1$L) as c)
+    $query$, schema_name);
+    select array_agg(l.classid) as classids, array_agg(l.objid) as objids, array_agg(l.level) as levels, max(l.level) as highest
+    into levels from migration_guard.creation_levels(schema_name) as l;
+  end if;
   execute format($query$
     update %1$I.objects_backup as o set creation_order = n.number
     from (
       select x.classid, x.objid, row_number() over (order by r.rank, l.level, x.kind, x.identity) as number
       from %1$I.objects_backup as x
       join migration_guard.creation_ranks(%1$L) as r on r.classid = x.classid and r.objid = x.objid
-      join migration_guard.creation_levels(%1$L) as l on l.classid = x.classid and l.objid = x.objid
+      join unnest($1, $2, $3) as l (classid, objid, level) on l.classid = x.classid and l.objid = x.objid
       where x.objsubid = 0 and x.kind <> 'enum_value'
     ) as n
     where o.classid = n.classid and o.objid = n.objid and o.objsubid = 0
-  $query$, schema_name);
+  $query$, schema_name) using levels.classids, levels.objids, levels.levels;
 end
 $$;
 comment on function migration_guard.record_creation_order(text) is
@@ -440,10 +449,6 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Mostly there is none, and the levels tell that cheaply.
-  if not exists (select from migration_guard.creation_levels(schema_name) as l where l.level >= 1000) then
-    return;
-  end if;
   return query execute format($query$
     with recursive needed as (
       select o.classid, o.objid, d.refclassid, d.refobjid

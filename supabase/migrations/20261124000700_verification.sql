@@ -26,11 +26,12 @@ begin
 
     create function {schema}.compute_manifest() returns text
     language sql stable
-    set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1
+    set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set client_encoding = 'UTF8'
     as $body$
+      -- Of what there is much, in the binary form of Postgres's protocol, whose texts are in the client's encoding.
       select {schema}.sha256_hex(concat_ws(E'\n',
-        (select string_agg(encode(sha256(convert_to(row_to_json(o)::text, 'UTF8')), 'hex'), E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
-        (select string_agg(encode(sha256(convert_to(row_to_json(d)::text, 'UTF8')), 'hex'), E'\n' order by d.classid, d.objid, d.refclassid, d.refobjid, d.is_setting)
+        (select string_agg(encode(sha256(record_send(o)), 'hex'), E'\n' order by o.classid, o.objid, o.objsubid) from {schema}.objects_backup as o),
+        (select string_agg(encode(sha256(record_send(d)), 'hex'), E'\n' order by d.classid, d.objid, d.refclassid, d.refobjid, d.is_setting)
          from {schema}.dependencies_backup as d),
         (select string_agg({schema}.sha256_hex(to_jsonb(t)::text), E'\n' order by t.source_oid) from {schema}.tables_backup as t),
         (select string_agg({schema}.sha256_hex((to_jsonb(m) - 'manifest')::text), E'\n' order by m.backup_id) from {schema}.backup_metadata as m)
