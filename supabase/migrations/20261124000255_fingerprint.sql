@@ -91,48 +91,57 @@ comment on function migration_guard.passing_objects() is
   'What comes and goes without a migration: temporary objects, and the schemas of backups and imports with what is in them, by name. Not what is elsewhere
 and goes with them, as a partition does.';
 
-create function migration_guard.read_catalog_versions(out fingerprint text, out classids oid[], out objids oid[], out versions bigint[])
+create function migration_guard.catalog_fingerprint() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return (
+    with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o),
+    counted as (
+      -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
+      select count(*) as versions, sum(hash_record_extended(row(v.catalog, v.version, v.place), 0)) as hash
+      from migration_guard.catalog_versions as v
+      -- What came with Postgres passes with nobody.
+      where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
+    )
+    select format('%s/%s/%s', c.versions, c.hash, (
+      -- Of all roles, since no dependency tells whom an aclitem in a default names.
+      select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r))
+    from counted as c
+    -- What stays could have another definition when something that it names comes and goes.
+    where not exists (
+      select from passing as p
+      -- Of each by itself, since to read all dependencies takes longer.
+      cross join lateral (select d.classid, d.objid from pg_depend as d where d.refclassid = p.classid and d.refobjid = p.objid offset 0) as d
+      where (d.classid, d.objid) not in (select o.classid, o.objid from passing as o)));
+end
+$$;
+comment on function migration_guard.catalog_fingerprint() is
+  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
+two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';
+
+create function migration_guard.object_versions(out classids oid[], out objids oid[], out versions bigint[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 begin
   with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o),
-  written as (
-    -- What came with Postgres passes with nobody, and is told apart from nothing else of it.
+  objects as (
+    -- What came with Postgres is told apart from nothing else of it.
     select case when v.objid < 16384 then 0 else v.classid end as classid, case when v.objid < 16384 then 0 else v.objid end as objid,
-      hash_record_extended(row(v.catalog, v.version, v.place), 0) as hash
+      bit_xor(hash_record_extended(row(v.catalog, v.version, v.place), 0)) as version
     from migration_guard.catalog_versions as v
     where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
-  ),
-  objects as materialized (
-    select w.classid, w.objid, count(*) as rows, sum(w.hash) as sum, bit_xor(w.hash) as version from written as w group by w.classid, w.objid
-  ),
-  -- Of all roles, since no dependency tells whom an aclitem in a default names.
-  roles as materialized (select coalesce(sum(hash_record_extended(row(r.oid, r.rolname), 0)), 0) as sum from pg_roles as r)
-  select
-    -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
-    format('%s/%s/%s', sum(o.rows), sum(o.sum), (select r.sum from roles as r)),
-    array_agg(o.classid) || 'pg_authid'::regclass::oid, array_agg(o.objid) || 0::oid,
-    array_agg(o.version) || (select (r.sum % 9223372036854775807)::bigint from roles as r)
-  into fingerprint, classids, objids, versions
-  from objects as o
-  -- What stays could have another definition when something that it names comes and goes.
-  where not exists (
-    select from passing as p
-    -- Of each by itself, since to read all dependencies takes longer.
-    cross join lateral (select d.classid, d.objid from pg_depend as d where d.refclassid = p.classid and d.refobjid = p.objid offset 0) as d
-    where (d.classid, d.objid) not in (select o.classid, o.objid from passing as o))
-  having count(*) > 0;
+    group by 1, 2
+    union all
+    select 'pg_authid'::regclass, 0, bit_xor(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r
+  )
+  select array_agg(o.classid), array_agg(o.objid), array_agg(o.version) into classids, objids, versions from objects as o;
 end
 $$;
-comment on function migration_guard.read_catalog_versions() is
-  'The fingerprint of the catalog: versions of all rows, but for what comes and goes, and the names of all roles. Equal in the same database, within
-two thousand million transactions, only where nothing was altered. Beside it, of each object by itself, a number that is equal only where no row of it was
-written, came or went; what came with Postgres is one object, 0, and all roles are one. Null where something depends on what comes and goes.';
-
-create function migration_guard.catalog_fingerprint() returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$ select r.fingerprint from migration_guard.read_catalog_versions() as r $$;
-comment on function migration_guard.catalog_fingerprint() is 'The fingerprint of the whole catalog alone.';
+comment on function migration_guard.object_versions() is
+  'What the fingerprint is over, of each object by itself: a number that is equal only where no row of it was written, came or went. What came with
+Postgres is one object, 0, and so are all roles.';

@@ -119,7 +119,7 @@ create unique index one_backup_per_version on migration_guard.backups (version) 
 
 create table migration_guard.backup_versions (
   backup_id uuid primary key references migration_guard.backups on delete cascade,
-  -- Of each object in the catalog, as it was when the backup was taken: see read_catalog_versions.
+  -- Of each object in the catalog, as it was when the backup was taken: see object_versions.
   classids oid[] not null,
   objids oid[] not null,
   versions bigint[] not null

@@ -707,7 +707,8 @@ declare
   sizes constant bigint[] := array(select migration_guard.table_bytes(r) from unnest(relations) as r);
   total constant bigint := 3 * (select coalesce(sum(s), 0) from unnest(sizes) as s);
   -- Before anything is read: what is altered while that goes on changes it.
-  catalog constant record := migration_guard.read_catalog_versions();
+  catalog_fingerprint constant text := migration_guard.catalog_fingerprint();
+  catalog_objects constant record := migration_guard.object_versions();
   is_helped boolean;
   manifest text;
   outside text;
@@ -753,12 +754,11 @@ begin
   execute format('select m.xmin from %I.backup_metadata as m', schema_name) into metadata_version;
   insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog_fingerprint, metadata_version, timeline, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
-    migration_guard.verification_source(schema_name), bytes, catalog.fingerprint, metadata_version, migration_guard.timeline(),
+    migration_guard.verification_source(schema_name), bytes, catalog_fingerprint, metadata_version, migration_guard.timeline(),
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
-  if catalog.fingerprint is not null then
-    delete from migration_guard.backup_versions as v using migration_guard.backups as b where b.id = v.backup_id and b.removed_at is not null;
-    insert into migration_guard.backup_versions (backup_id, classids, objids, versions) values (backup_id, catalog.classids, catalog.objids, catalog.versions);
-  end if;
+  delete from migration_guard.backup_versions as v using migration_guard.backups as b where b.id = v.backup_id and b.removed_at is not null;
+  insert into migration_guard.backup_versions (backup_id, classids, objids, versions)
+  values (backup_id, catalog_objects.classids, catalog_objects.objids, catalog_objects.versions);
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);
 end

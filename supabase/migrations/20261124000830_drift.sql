@@ -602,6 +602,7 @@ as $$
 declare
   recorded record;
   live record;
+  fingerprint text;
   classids oid[];
   objids oid[];
 begin
@@ -611,12 +612,14 @@ begin
   why_read := coalesce(migration_guard.why_versions_mislead(backup_schema),
     case when recorded.fingerprint is null then 'the backup has no fingerprint of the catalog' end);
   if why_read is not null then return; end if;
-  select v.* into live from migration_guard.read_catalog_versions() as v;
-  if live.fingerprint = recorded.fingerprint then
+  fingerprint := migration_guard.catalog_fingerprint();
+  if fingerprint = recorded.fingerprint then
     altered := '{}';
     return;
   end if;
   why_read := 'something in the catalog was altered';
+  if fingerprint is null then return; end if;
+  select v.* into live from migration_guard.object_versions() as v;
   select array_agg(classid), array_agg(objid) into classids, objids
   from unnest(recorded.classids, recorded.objids, recorded.versions) as r (classid, objid, version)
   full join unnest(live.classids, live.objids, live.versions) as n (classid, objid, version) using (classid, objid)
