@@ -410,7 +410,7 @@ as $$
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
-  'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
+  'POST /v1/backups/{version}/confirm. Raises backup_not_found, backup_in_progress or invalid_parameter.';
 
 create function migration_guard_api.plan_cleanup(version text, actor text)
 returns table (schema text, guards jsonb, token text, token_expires_at timestamptz, two_keys boolean, trash_hours int)

@@ -174,7 +174,7 @@ const confirmBackup = createRoute({
   tags,
   summary: "Sign off the migration: the retention clock starts. The first sign-off stands.",
   request: { params, body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) })) },
-  responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 413, 415) },
+  responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 409, 413, 415) },
 });
 
 const getCleanupPlan = createRoute({
