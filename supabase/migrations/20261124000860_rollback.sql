@@ -1018,6 +1018,34 @@ comment on function migration_guard.unfit_keys(text, bigint) is
   'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one for ten seconds; none where they
 cannot be told.';
 
+create function migration_guard.is_planned_table(table_name text, relation oid, kind text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Before it was locked its owner could put something else in its place, with code that would run with the rights of whoever reads.
+  return exists (select from pg_class as c where c.oid = to_regclass(table_name) and c.oid = relation and c.relkind::text = kind);
+end
+$$;
+comment on function migration_guard.is_planned_table(text, oid, text) is
+  'Whether what has a name, and was locked by it, is the table that the planner has looked at, and a table still.';
+
+create function migration_guard.lock_referenced(entry migration_guard.catalog_entry) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  referenced record;
+begin
+  select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind, t.is and not t.is_dropped as is_planned into referenced
+  from pg_temp.migration_guard_objects as t where t.kind = 'table' and (t.old).objid::text = entry.signature ->> 'confrelid';
+  execute format('lock table %s in access share mode', referenced.name);
+  return not referenced.is_planned or migration_guard.is_planned_table(referenced.name, referenced.objid, referenced.kind);
+end
+$$;
+comment on function migration_guard.lock_referenced(migration_guard.catalog_entry) is
+  'Locks the table that a foreign key refers to against being another, and tells whether it is the one that was planned for, or was made anew.';
+
 create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text, state text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1045,7 +1073,8 @@ begin
     select (o.old).* into entry from pg_temp.migration_guard_objects as o
     where o.old_parent_id = table_id and o.kind in ('constraint', 'index') and ((o.old).name = violated or (o.old).definition = statement)
     order by (o.old).name = violated desc, o.kind limit 1;
-    if entry.objid is not null then
+    -- The key that has failed has given its locks back.
+    if entry.objid is not null and (entry.signature ->> 'contype' is distinct from 'f' or migration_guard.lock_referenced(entry)) then
       query := migration_guard.violation_query(entry, rows, key);
     end if;
   end if;
@@ -1189,17 +1218,21 @@ comment on function migration_guard.ticking_statement(text, bigint) is
 how far it is; any other as it is.';
 
 create function migration_guard.statements_to_run(backup_schema text, options jsonb, planned jsonb)
-returns table (step int, phase int, statement text, "on" text, table_id bigint, effect text, expected_lock text, units bigint, is_last boolean)
+returns table (
+  step int, phase int, statement text, "on" text, table_id bigint, effect text, expected_lock text, units bigint, is_last boolean,
+  locked_name text, locked_oid oid, locked_kind text
+)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
   select a.step, a.phase, a.statement, a."on", o.id, migration_guard.statement_effect(a.statement), a."on" || ' ' || migration_guard.statement_lock(a.statement),
-    migration_guard.statement_work(p.value), a.step = max(a.step) over ()
+    migration_guard.statement_work(p.value), a.step = max(a.step) over (), (l.new).identity, l.objid, (l.new).signature ->> 'kind'
   from migration_guard.all_rollback_statements(backup_schema, options) as a
   join jsonb_array_elements(planned) as p on (p.value ->> 'step')::int = a.step
   left join pg_temp.migration_guard_objects as o on o.was and o.kind = 'table' and (o.old).identity = a."on"
+  left join pg_temp.migration_guard_objects as l on l.is and l.kind = 'table' and format('lock table %s in access exclusive mode', (l.new).identity) = a.statement
   order by a.step;
 end
 $$;
@@ -1243,6 +1276,9 @@ begin
       shown := begun;
     end if;
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
+    if s.locked_oid is not null and not migration_guard.is_planned_table(s.locked_name, s.locked_oid, s.locked_kind) then
+      perform migration_guard.fail('plan_changed', format('%s is not the table any more that the plan was drawn for. Read the plan again.', s.locked_name));
+    end if;
     if s.units > 1 then
       -- What was told of an index that was being built is kept before anything else can wait; and what comes next is shown.
       perform migration_guard.finish_work(s.units);
@@ -1254,7 +1290,7 @@ begin
     if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
       select l.taken, l.all_held into taken, held
       from migration_guard.taken_locks(looked, held,
-        case when not s.is_last then substring(s.statement from '^lock table (.*) in access exclusive mode$')::regclass end) as l;
+        case when not s.is_last then s.locked_oid end) as l;
       expected := expected || case when taken <> '[]' then s.expected_lock end;
       looked := null;
     end if;
