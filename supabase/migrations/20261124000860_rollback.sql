@@ -1245,9 +1245,9 @@ set search_path = pg_catalog, pg_temp
 set check_function_bodies = off set synchronize_seqscans = off set jit = off
 as $$
 declare
-  -- Of each lock that was found, since when it is held at most, and which ones statements were expected to take.
+  -- Of each lock that was found, since when it is held at most, and which ones were looked for.
   held jsonb := '{}';
-  expected text[] := '{}';
+  sought text[] := '{}';
   taken jsonb;
   begun timestamptz;
   looked timestamptz;
@@ -1287,11 +1287,13 @@ begin
       unfinished := unfinished + s.units;
     end if;
     taken := '[]';
-    if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
+    -- Beside a lock that keeps everybody out no other is of interest.
+    if s.is_last or s.effect in ('scan', 'rewrite', 'rows')
+      or s.expected_lock is not null and not sought && array[s.expected_lock, s."on" || ' ACCESS EXCLUSIVE'] then
       select l.taken, l.all_held into taken, held
       from migration_guard.taken_locks(looked, held,
         case when not s.is_last then s.locked_oid end) as l;
-      expected := expected || case when taken <> '[]' then s.expected_lock end;
+      sought := array_remove(array_append(sought, s.expected_lock), null);
       looked := null;
     end if;
     ran := array_append(ran, jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when s.effect = 'rows' then rows end,
