@@ -786,6 +786,33 @@ $$;
 comment on function migration_guard.has_key(bigint) is
   'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
 
+create function migration_guard.keys_of_rows(relations oid[], filled oid[]) returns table (relation oid, key oid, name text, is_part boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  return query
+  with referenced as materialized (
+    select r.oid as relation, p.oid as part from unnest(relations) as r (oid) cross join lateral migration_guard.with_partitions(r.oid) as p (oid)
+  ),
+  keys as (
+    select r.relation, f.oid from referenced as r join pg_constraint as f on f.contype = 'f' and f.confrelid = r.part
+    union
+    select f.conrelid, f.oid from pg_constraint as f where f.contype = 'f' and f.conrelid = any (filled)
+  )
+  select k.relation, k.oid, format('%I.%I.%I', s.nspname, c.relname, f.conname), f.conparentid <> 0
+  from keys as k
+  join pg_constraint as f on f.oid = k.oid
+  join pg_class as c on c.oid = f.conrelid
+  join pg_namespace as s on s.oid = c.relnamespace;
+end
+$$;
+comment on function migration_guard.keys_of_rows(oid[], oid[]) is
+  'The foreign keys that rows of tables must not be deleted under, or inserted without triggers, unless they are known: all that refer to one of the
+tables or to a part of it, and those of the tables that are filled so; and whether each is a part of another one.';
+
 create function migration_guard.refuse_unknown_keys(table_name text, to_it text[], of_it text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -797,14 +824,9 @@ declare
 begin
   select string_agg(u.what, ', ' order by u.what) into unknown
   from (
-    select 'the foreign key ' || n.name
-    from pg_constraint as f
-    join pg_class as c on c.oid = f.conrelid
-    join pg_namespace as s on s.oid = c.relnamespace
-    cross join lateral (select format('%I.%I.%I', s.nspname, c.relname, f.conname) as name) as n
-    where f.contype = 'f' and n.name <> all (to_it || of_it) and (
-      f.confrelid = relation or f.confrelid in (select x.relid from pg_partition_tree(relation) as x)
-      or of_it <> '{}' and f.conrelid = relation)
+    select 'the foreign key ' || k.name
+    from migration_guard.keys_of_rows(array[relation], case when of_it <> '{}' then array[relation::oid] else '{}' end) as k
+    where k.name <> all (to_it || of_it)
     union all
     -- What is called all the same.
     select format('the trigger %I', g.tgname) from pg_trigger as g where to_it || of_it <> '{}' and g.tgrelid = relation and g.tgenabled in ('A', 'R')

@@ -314,6 +314,32 @@ $$;
 comment on function migration_guard.untrusted_rollback_code(text) is
   'What a rollback would make Postgres call with the rights of whoever runs it, of functions of somebody who is not trusted.';
 
+create function migration_guard.unknown_keys() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with restored as materialized (
+    select t.id, t.objid, migration_guard.target(t.kind, (t.old).identity) as object
+    from pg_temp.migration_guard_objects as t
+    join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid and m.mode = 'restore'
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped
+  )
+  select r.object, format('the foreign key %s is not among what is compared with the backup, and could cascade from the rows that are put back: drop it, or keep the rows', k.name)
+  from migration_guard.keys_of_rows(
+    array(select x.objid from restored as x),
+    array(select x.objid from restored as x where exists (select from pg_temp.migration_guard_objects as o where o.parent_id = x.id and o.stays))) as k
+  join restored as r on r.objid = k.relation
+  -- What a key has for each partition goes with it.
+  where not k.is_part and not exists (
+    select from pg_temp.migration_guard_objects as o
+    where (o.classid, o.objid, o.objsubid) = ('pg_constraint'::regclass, k.key, 0) and (o.is_dropped or o.stays));
+end
+$$;
+comment on function migration_guard.unknown_keys() is
+  'Tables whose rows are to be put back, and foreign keys that would refuse that when the rollback has locked them: what refuse_unknown_keys would find.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -367,6 +393,8 @@ begin
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
   union all
   select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
+  union all
+  select u.object, u.why, true from migration_guard.unknown_keys() as u
   union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true

@@ -585,6 +585,35 @@ test("a foreign key that came after the plan keeps rows of any table from going"
   expect([...await sql`select t from archive.late`]).toEqual([{ t: 101 }]);
 });
 
+const unknownKey = async () => {
+  await prepare(hundred);
+  await sql.unsafe(`
+    create table archive.late (t int references app.t on delete cascade); insert into archive.late values (1);
+    update app.t set v = 'x' where id = 1`).simple();
+};
+const barred = {
+  possible: false,
+  cannot_undo: [{ object: "table app.t", why: expect.stringContaining("archive.late.late_t_fkey"), blocks: true }],
+};
+const open = { possible: true, cannot_undo: [] };
+
+test("a foreign key of an extension's table to rows that are to be put back bars the way, and the plan names it", async () => {
+  await unknownKey();
+  await admin`alter extension plpgsql add table archive.late`;
+  const plan = await planRollback(sql, "v1", restore);
+  const kept = await planRollback(sql, "v1", { data: "keep" });
+  await admin`alter extension plpgsql drop table archive.late`;
+  expect([plan, kept]).toMatchObject([barred, open]);
+});
+
+test("a foreign key of another schema bars the way in a restored database, and the plan names it", async () => {
+  await unknownKey();
+  await sql`update migration_backup_v1.backup_metadata set database_identity = '1/2'`;
+  expect(await planRollback(sql, "v1", restore)).toMatchObject(barred);
+  await sql`alter table archive.late drop constraint late_t_fkey`;
+  expect(await planRollback(sql, "v1", restore)).toMatchObject(open);
+});
+
 test("a foreign key to a partition does not cascade from rows that are put back", async () => {
   await prepare(`
     create table app.t (id int primary key, v text) partition by range (id);
