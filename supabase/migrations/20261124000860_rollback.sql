@@ -426,7 +426,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^create temporary table|^select migration_guard.find_changed_rows|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^create temporary table|^select migration_guard.(find_changed_rows|assert_restored)|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -481,7 +481,12 @@ begin
       select from statements as s
       where s."on" = coalesce((t.old).identity, (t.new).identity) and migration_guard.statement_lock(s.statement) in ('ACCESS EXCLUSIVE', 'SHARE ROW EXCLUSIVE'))
   ),
-  placed as (select * from statements union all select * from locks)
+  comparisons as (
+    -- Foreign keys that are kept quiet refuse nothing.
+    select c.* from migration_guard.comparing_statements(backup_schema, options) as c
+    where exists (select from statements as s where s.statement = 'set local session_replication_role = replica')
+  ),
+  placed as (select * from statements union all select * from locks union all select * from comparisons)
   select (row_number() over (order by s.phase, s.position, s.place, s.object, s.statement))::int, s.phase, s.object, s.reason, s.statement, s."on"
   from placed as s
   where s.statement is not null
@@ -1205,9 +1210,9 @@ others, each with the time since when it may be held. After a table was locked b
 create function migration_guard.statement_work(statement jsonb) returns bigint
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select 1 + coalesce((statement ->> 'estimated_rows')::bigint, 0) $$;
+as $$ select case when migration_guard.is_for_hand(statement ->> 'statement') then 0 else 1 + coalesce((statement ->> 'estimated_rows')::bigint, 0) end $$;
 comment on function migration_guard.statement_work(jsonb) is
-  'Units of work of a statement of a rollback plan: one, and as many as there are rows to be read or written.';
+  'Units of work of a statement of a rollback plan: one, and as many as there are rows to be read or written; none of what a job leaves out.';
 
 create function migration_guard.ticking_statement(statement text, relation_units bigint) returns text
 language plpgsql volatile
@@ -1261,6 +1266,7 @@ begin
   join jsonb_array_elements(planned) as p on (p.value ->> 'step')::int = a.step
   left join pg_temp.migration_guard_objects as o on o.was and o.kind = 'table' and (o.old).identity = a."on"
   left join pg_temp.migration_guard_objects as l on l.is and l.kind = 'table' and format('lock table %s in access exclusive mode', (l.new).identity) = a.statement
+  where not migration_guard.is_for_hand(a.statement)
   order by a.step;
 end
 $$;
