@@ -167,12 +167,19 @@ begin
   if coalesce(length(btrim(note)), 0) not between 1 and 2000 then
     perform migration_guard.fail('invalid_parameter', 'A sign-off has a note of 1 to 2000 characters.');
   end if;
-  -- The first sign-off stands: saying it again must not move the retention clock.
+  perform migration_guard.assert_nothing_under_way(version);
+  -- The first sign-off stands: saying it again must not move the retention clock. A rollback that came since the look holds the
+  -- row: what it has undone by then is not signed off; and one that comes later takes the sign-off away.
   update migration_guard.backups as b
   set confirmed_at = clock_timestamp(), confirmed_by = confirm_backup.actor, confirmation_note = confirm_backup.note
-  where b.id = backup.id and b.confirmed_at is null;
-  return migration_guard.get_backup(version);
+  where b.id = backup.id and b.confirmed_at is null and b.rolled_back_at is not distinct from backup.rolled_back_at;
+  backup := migration_guard.get_backup(version);
+  if backup.confirmed_at is null then
+    perform migration_guard.fail('backup_in_progress', format('A rollback of %s has come in between: look at what is there, and sign that off.', version));
+  end if;
+  return backup;
 end
 $$;
 comment on function migration_guard.confirm_backup(text, text, text) is
-  'Signs off a migration: the retention clock of its backup starts. Saying it again changes nothing. Raises backup_not_found.';
+  'Signs off a migration: the retention clock of its backup starts. Saying it again changes nothing. Raises backup_not_found, or
+backup_in_progress where a rollback of it is queued, runs, or was faster.';

@@ -756,9 +756,9 @@ $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';
 
-create function migration_guard.catalog_moved(backup migration_guard.backups) returns boolean
+create function migration_guard.catalog_moved(backup migration_guard.backups, new_counts boolean) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
-as $$ select exists (select from migration_guard.schema_drift(backup)) $$;
-comment on function migration_guard.catalog_moved(migration_guard.backups) is
-  'Whether any object is not as a backup recorded it.';
+as $$ select exists (select from migration_guard.schema_drift(backup) as d where new_counts or d.changes <> '{new}') $$;
+comment on function migration_guard.catalog_moved(migration_guard.backups, boolean) is
+  'Whether any object is not as a backup recorded it; or any that it recorded, where new ones do not count.';

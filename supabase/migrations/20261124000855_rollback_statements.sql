@@ -10,7 +10,8 @@
 --         7  rows
 --         8  drops of what the above has replaced
 --         9  constraints, indexes, triggers, policies and the like
---        10  settings, owners (11), comments (12), privileges (13), sequences (14), materialized views (15)
+--        10  settings, owners (11), comments (12), privileges (13), sequences (14), materialized views (15), default privileges (16)
+--        17  the comparison of rows whose keys were not asked
 
 create type migration_guard.rollback_statement as (
   phase int,
@@ -786,6 +787,33 @@ $$;
 comment on function migration_guard.has_key(bigint) is
   'Whether rows of a table that is there can be told by the key that it had: it still has one on these columns.';
 
+create function migration_guard.keys_of_rows(relations oid[], filled oid[]) returns table (relation oid, key oid, name text, is_part boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
+as $$
+begin
+  return query
+  with referenced as materialized (
+    select r.oid as relation, p.oid as part from unnest(relations) as r (oid) cross join lateral migration_guard.with_partitions(r.oid) as p (oid)
+  ),
+  keys as (
+    select r.relation, f.oid from referenced as r join pg_constraint as f on f.contype = 'f' and f.confrelid = r.part
+    union
+    select f.conrelid, f.oid from pg_constraint as f where f.contype = 'f' and f.conrelid = any (filled)
+  )
+  select k.relation, k.oid, format('%I.%I.%I', s.nspname, c.relname, f.conname), f.conparentid <> 0
+  from keys as k
+  join pg_constraint as f on f.oid = k.oid
+  join pg_class as c on c.oid = f.conrelid
+  join pg_namespace as s on s.oid = c.relnamespace;
+end
+$$;
+comment on function migration_guard.keys_of_rows(oid[], oid[]) is
+  'The foreign keys that rows of tables must not be deleted under, or inserted without triggers, unless they are known: all that refer to one of the
+tables or to a part of it, and those of the tables that are filled so; and whether each is a part of another one.';
+
 create function migration_guard.refuse_unknown_keys(table_name text, to_it text[], of_it text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -797,14 +825,9 @@ declare
 begin
   select string_agg(u.what, ', ' order by u.what) into unknown
   from (
-    select 'the foreign key ' || n.name
-    from pg_constraint as f
-    join pg_class as c on c.oid = f.conrelid
-    join pg_namespace as s on s.oid = c.relnamespace
-    cross join lateral (select format('%I.%I.%I', s.nspname, c.relname, f.conname) as name) as n
-    where f.contype = 'f' and n.name <> all (to_it || of_it) and (
-      f.confrelid = relation or f.confrelid in (select x.relid from pg_partition_tree(relation) as x)
-      or of_it <> '{}' and f.conrelid = relation)
+    select 'the foreign key ' || k.name
+    from migration_guard.keys_of_rows(array[relation], case when of_it <> '{}' then array[relation::oid] else '{}' end) as k
+    where k.name <> all (to_it || of_it)
     union all
     -- What is called all the same.
     select format('the trigger %I', g.tgname) from pg_trigger as g where to_it || of_it <> '{}' and g.tgrelid = relation and g.tgenabled in ('A', 'R')
@@ -820,7 +843,7 @@ comment on function migration_guard.refuse_unknown_keys(text, text[], text[]) is
   'Raises plan_changed where a foreign key refers to a locked table, so that it might cascade from the rows that go, but for those that
 stay; or where the table has another one than those, or something that is always called, and would be filled without its triggers.';
 
-create function migration_guard.assert_restored(version text, table_name text) returns void
+create function migration_guard.assert_restored(backup_schema text, table_name text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set row_security = off
@@ -832,7 +855,7 @@ declare
   present record;
 begin
   execute format('select t.row_count, t.backup_checksum from %I.tables_backup as t where format(''%%I.%%I'', t.source_schema, t.source_table) = $1',
-    (migration_guard.get_backup(version)).schema_name) into recorded using table_name;
+    backup_schema) into recorded using table_name;
   select s.rows, s.checksum into present from migration_guard.source_checksum(table_name::regclass, 'comparing@' || table_name::regclass::oid, 0) as s;
   if present.checksum is distinct from recorded.backup_checksum then
     perform migration_guard.fail('rollback_differs', format('The rows of %s would not be those of the backup: %s against %s.', table_name, present.rows, recorded.row_count));
@@ -840,7 +863,14 @@ begin
 end
 $$;
 comment on function migration_guard.assert_restored(text, text) is
-  'Raises rollback_differs unless a table has exactly the rows that a backup holds of it: for a plan that is run as a script.';
+  'Raises rollback_differs unless a table has exactly the rows that a backup schema holds of it: for a plan whose statements are run by hand.';
+
+create function migration_guard.is_for_hand(statement text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select starts_with(statement, 'select migration_guard.assert_restored(') $$;
+comment on function migration_guard.is_for_hand(text) is
+  'Whether a statement of a rollback plan is for whoever runs it by hand: a job compares the rows in the end by itself.';
 
 create function migration_guard.old_default(table_id bigint, column_number int) returns setof text
 language plpgsql stable
@@ -1347,6 +1377,22 @@ end
 $$;
 comment on function migration_guard.row_statements(text, jsonb) is
   'Puts rows back: into what was made again, and where they are to be restored.';
+
+create function migration_guard.comparing_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select 17, t.id::numeric, 0::numeric, migration_guard.target(t.kind, (t.old).identity), 'rows',
+    format('select migration_guard.assert_restored(%L, %L)', backup_schema, (t.old).identity), (t.old).identity
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
+  where t.kind = 'table' and migration_guard.rollback_mode(options, (t.old).name) = 'restore';
+end
+$$;
+comment on function migration_guard.comparing_statements(text, jsonb) is
+  'Compares the rows of all tables that are to have those of the backup in the end.';
 
 create function migration_guard.refuse_loss(keys_query text, table_name text, column_name text) returns void
 language plpgsql volatile

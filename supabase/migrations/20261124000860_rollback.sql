@@ -314,6 +314,32 @@ $$;
 comment on function migration_guard.untrusted_rollback_code(text) is
   'What a rollback would make Postgres call with the rights of whoever runs it, of functions of somebody who is not trusted.';
 
+create function migration_guard.unknown_keys() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with restored as materialized (
+    select t.id, t.objid, migration_guard.target(t.kind, (t.old).identity) as object
+    from pg_temp.migration_guard_objects as t
+    join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid and m.mode = 'restore'
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped
+  )
+  select r.object, format('the foreign key %s is not among what is compared with the backup, and could cascade from the rows that are put back: drop it, or keep the rows', k.name)
+  from migration_guard.keys_of_rows(
+    array(select x.objid from restored as x),
+    array(select x.objid from restored as x where exists (select from pg_temp.migration_guard_objects as o where o.parent_id = x.id and o.stays))) as k
+  join restored as r on r.objid = k.relation
+  -- What a key has for each partition goes with it.
+  where not k.is_part and not exists (
+    select from pg_temp.migration_guard_objects as o
+    where (o.classid, o.objid, o.objsubid) = ('pg_constraint'::regclass, k.key, 0) and (o.is_dropped or o.stays));
+end
+$$;
+comment on function migration_guard.unknown_keys() is
+  'Tables whose rows are to be put back, and foreign keys that would refuse that when the rollback has locked them: what refuse_unknown_keys would find.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -368,6 +394,8 @@ begin
   union all
   select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
   union all
+  select u.object, u.why, true from migration_guard.unknown_keys() as u
+  union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
   from pg_temp.migration_guard_objects as o where o.is_kept and o.is_dropped and (options -> 'drop_new' <> '"blocking"' or o.kind in ('table', 'column'))
@@ -398,7 +426,7 @@ as $$
     when statement ~* '^alter .* rename |^alter .* set schema |^select migration_guard.name_foreign_key_parts' then 'rename'
     when statement ~* '^(insert|delete|refresh)' then 'rows'
     when statement ~* '^alter table .* alter column .* type |^alter table .* set (un)?logged$' then 'rewrite'
-    when statement ~* '^create (unique )?index|^create temporary table|^select migration_guard.find_changed_rows|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
+    when statement ~* '^create (unique )?index|^create temporary table|^select migration_guard.(find_changed_rows|assert_restored)|^alter table .* add constraint (?!.* not valid)|^alter table .* set not null|^alter table .* (validate constraint|attach partition) ' then 'scan'
     else 'metadata' end
 $$;
 comment on function migration_guard.statement_effect(text) is
@@ -453,7 +481,12 @@ begin
       select from statements as s
       where s."on" = coalesce((t.old).identity, (t.new).identity) and migration_guard.statement_lock(s.statement) in ('ACCESS EXCLUSIVE', 'SHARE ROW EXCLUSIVE'))
   ),
-  placed as (select * from statements union all select * from locks)
+  comparisons as (
+    -- Foreign keys that are kept quiet refuse nothing.
+    select c.* from migration_guard.comparing_statements(backup_schema, options) as c
+    where exists (select from statements as s where s.statement = 'set local session_replication_role = replica')
+  ),
+  placed as (select * from statements union all select * from locks union all select * from comparisons)
   select (row_number() over (order by s.phase, s.position, s.place, s.object, s.statement))::int, s.phase, s.object, s.reason, s.statement, s."on"
   from placed as s
   where s.statement is not null
@@ -1010,6 +1043,34 @@ comment on function migration_guard.unfit_keys(text, bigint) is
   'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one for ten seconds; none where they
 cannot be told.';
 
+create function migration_guard.is_planned_table(table_name text, relation oid, kind text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Before it was locked its owner could put something else in its place, with code that would run with the rights of whoever reads.
+  return exists (select from pg_class as c where c.oid = to_regclass(table_name) and c.oid = relation and c.relkind::text = kind);
+end
+$$;
+comment on function migration_guard.is_planned_table(text, oid, text) is
+  'Whether what has a name, and was locked by it, is the table that the planner has looked at, and a table still.';
+
+create function migration_guard.lock_referenced(entry migration_guard.catalog_entry) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  referenced record;
+begin
+  select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind, t.is and not t.is_dropped as is_planned into referenced
+  from pg_temp.migration_guard_objects as t where t.kind = 'table' and (t.old).objid::text = entry.signature ->> 'confrelid';
+  execute format('lock table %s in access share mode', referenced.name);
+  return not referenced.is_planned or migration_guard.is_planned_table(referenced.name, referenced.objid, referenced.kind);
+end
+$$;
+comment on function migration_guard.lock_referenced(migration_guard.catalog_entry) is
+  'Locks the table that a foreign key refers to against being another, and tells whether it is the one that was planned for, or was made anew.';
+
 create function migration_guard.violating_keys(statement text, table_id bigint, violated text, column_name text, state text) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1037,7 +1098,8 @@ begin
     select (o.old).* into entry from pg_temp.migration_guard_objects as o
     where o.old_parent_id = table_id and o.kind in ('constraint', 'index') and ((o.old).name = violated or (o.old).definition = statement)
     order by (o.old).name = violated desc, o.kind limit 1;
-    if entry.objid is not null then
+    -- The key that has failed has given its locks back.
+    if entry.objid is not null and (entry.signature ->> 'contype' is distinct from 'f' or migration_guard.lock_referenced(entry)) then
       query := migration_guard.violation_query(entry, rows, key);
     end if;
   end if;
@@ -1140,9 +1202,9 @@ others, each with the time since when it may be held. After a table was locked b
 create function migration_guard.statement_work(statement jsonb) returns bigint
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select 1 + coalesce((statement ->> 'estimated_rows')::bigint, 0) $$;
+as $$ select case when migration_guard.is_for_hand(statement ->> 'statement') then 0 else 1 + coalesce((statement ->> 'estimated_rows')::bigint, 0) end $$;
 comment on function migration_guard.statement_work(jsonb) is
-  'Units of work of a statement of a rollback plan: one, and as many as there are rows to be read or written.';
+  'Units of work of a statement of a rollback plan: one, and as many as there are rows to be read or written; none of what a job leaves out.';
 
 create function migration_guard.ticking_statement(statement text, relation_units bigint) returns text
 language plpgsql volatile
@@ -1181,17 +1243,22 @@ comment on function migration_guard.ticking_statement(text, bigint) is
 how far it is; any other as it is.';
 
 create function migration_guard.statements_to_run(backup_schema text, options jsonb, planned jsonb)
-returns table (step int, phase int, statement text, "on" text, table_id bigint, effect text, expected_lock text, units bigint, is_last boolean)
+returns table (
+  step int, phase int, statement text, "on" text, table_id bigint, effect text, expected_lock text, units bigint, is_last boolean,
+  locked_name text, locked_oid oid, locked_kind text
+)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
   select a.step, a.phase, a.statement, a."on", o.id, migration_guard.statement_effect(a.statement), a."on" || ' ' || migration_guard.statement_lock(a.statement),
-    migration_guard.statement_work(p.value), a.step = max(a.step) over ()
+    migration_guard.statement_work(p.value), a.step = max(a.step) over (), (l.new).identity, l.objid, (l.new).signature ->> 'kind'
   from migration_guard.all_rollback_statements(backup_schema, options) as a
   join jsonb_array_elements(planned) as p on (p.value ->> 'step')::int = a.step
   left join pg_temp.migration_guard_objects as o on o.was and o.kind = 'table' and (o.old).identity = a."on"
+  left join pg_temp.migration_guard_objects as l on l.is and l.kind = 'table' and format('lock table %s in access exclusive mode', (l.new).identity) = a.statement
+  where not migration_guard.is_for_hand(a.statement)
   order by a.step;
 end
 $$;
@@ -1204,9 +1271,9 @@ set search_path = pg_catalog, pg_temp
 set check_function_bodies = off set synchronize_seqscans = off set jit = off
 as $$
 declare
-  -- Of each lock that was found, since when it is held at most, and which ones statements were expected to take.
+  -- Of each lock that was found, since when it is held at most, and which ones were looked for.
   held jsonb := '{}';
-  expected text[] := '{}';
+  sought text[] := '{}';
   taken jsonb;
   begun timestamptz;
   looked timestamptz;
@@ -1235,6 +1302,9 @@ begin
       shown := begun;
     end if;
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
+    if s.locked_oid is not null and not migration_guard.is_planned_table(s.locked_name, s.locked_oid, s.locked_kind) then
+      perform migration_guard.fail('plan_changed', format('%s is not the table any more that the plan was drawn for. Read the plan again.', s.locked_name));
+    end if;
     if s.units > 1 then
       -- What was told of an index that was being built is kept before anything else can wait; and what comes next is shown.
       perform migration_guard.finish_work(s.units);
@@ -1243,11 +1313,13 @@ begin
       unfinished := unfinished + s.units;
     end if;
     taken := '[]';
-    if s.is_last or s.effect in ('scan', 'rewrite', 'rows') or s.expected_lock <> all (expected) then
+    -- Beside a lock that keeps everybody out no other is of interest.
+    if s.is_last or s.effect in ('scan', 'rewrite', 'rows')
+      or s.expected_lock is not null and not sought && array[s.expected_lock, s."on" || ' ACCESS EXCLUSIVE'] then
       select l.taken, l.all_held into taken, held
       from migration_guard.taken_locks(looked, held,
-        case when not s.is_last then substring(s.statement from '^lock table (.*) in access exclusive mode$')::regclass end) as l;
-      expected := expected || case when taken <> '[]' then s.expected_lock end;
+        case when not s.is_last then s.locked_oid end) as l;
+      sought := array_remove(array_append(sought, s.expected_lock), null);
       looked := null;
     end if;
     ran := array_append(ran, jsonb_build_object('step', s.step, 'statement', s.statement, 'rows', case when s.effect = 'rows' then rows end,

@@ -184,7 +184,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return case when state = 'fresh' and migration_guard.catalog_moved(backup) then 'stale' else state end;
+  -- New tables may be what a rollback has left; all that was recorded was as it was then.
+  return case when state in ('fresh', 'rolled_back') and migration_guard.catalog_moved(backup, state = 'fresh') then 'stale' else state end;
 exception
   when lock_not_available then
     -- What somebody alters right now is, for everybody else, still what it was.
@@ -194,8 +195,8 @@ exception
 end
 $$;
 comment on function migration_guard.look_at_catalog(migration_guard.backups, text) is
-  'A backup''s state, fresh no longer where the catalog is not what it recorded, and damaged where it
-cannot be read. Reads the whole catalog.';
+  'A backup''s state, fresh no longer where the catalog is not what it recorded, nor rolled back where anything that it recorded is
+another again, and damaged where it cannot be read. Reads the whole catalog.';
 
 create function migration_guard.show_backup(backup migration_guard.backups, state text default null) returns migration_guard_api.backup
 language plpgsql stable
@@ -410,7 +411,7 @@ as $$
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
-  'POST /v1/backups/{version}/confirm. Raises backup_not_found or invalid_parameter.';
+  'POST /v1/backups/{version}/confirm. Raises backup_not_found, backup_in_progress or invalid_parameter.';
 
 create function migration_guard_api.plan_cleanup(version text, actor text)
 returns table (schema text, guards jsonb, token text, token_expires_at timestamptz, two_keys boolean, trash_hours int)

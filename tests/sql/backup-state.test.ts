@@ -2,7 +2,8 @@ import type postgres from "postgres";
 import { expect } from "vitest";
 import { backUp, verify } from "../support/backup.ts";
 import { test } from "../support/database.ts";
-import { examplePlan } from "../support/example.ts";
+import { exampleFile, examplePlan } from "../support/example.ts";
+import { rollBack } from "../support/rollback.ts";
 
 /** The state that GET /v1/backups/v10 tells, and the one of the list. */
 async function states(sql: postgres.Sql) {
@@ -83,6 +84,21 @@ test("new tables that a rollback kept do not make it stale", async ({ example: {
   await backUp(sql, "v10", examplePlan);
   await sql`create table public.archived (id int)`;
   await record.rollback(sql, 1);
+  expect(await states(sql)).toEqual(["rolled_back", "rolled_back"]);
+});
+
+test("rolled back it is until the migration is made again, whatever tables the rollback kept", async ({ example }) => {
+  const { sql } = example;
+  const migrate = () =>
+    example.connect().unsafe(exampleFile("migrations", "v10.0_coordinator_to_curator.sql")).simple();
+  await backUp(sql, "v10", examplePlan);
+  await migrate();
+  await sql`create table public.archived (id int primary key, of_profile uuid references public.profiles)`;
+  await rollBack(sql, "v10", { data: "keep" });
+  expect(await states(sql)).toEqual(["rolled_back", "rolled_back"]);
+  await migrate();
+  expect(await states(sql)).toEqual(["stale", "rolled_back"]);
+  await rollBack(sql, "v10", { data: "keep" });
   expect(await states(sql)).toEqual(["rolled_back", "rolled_back"]);
 });
 

@@ -1,9 +1,12 @@
 import type postgres from "postgres";
-import { expect } from "vitest";
-import { backUp } from "../support/backup.ts";
+import { describe, expect } from "vitest";
+import { superuser } from "../../local/postgres.ts";
+import { backUp, lastJob, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
-import { rollBack } from "../support/rollback.ts";
+import { heldJob, lockTable } from "../support/held-job.ts";
+import { planRollback, rollBack } from "../support/rollback.ts";
+import { until } from "../support/until.ts";
 
 type Item = { item: string; title: string; required: boolean; passed: boolean; details: string };
 
@@ -270,6 +273,62 @@ test("a rollback that has nothing to do leaves the sign-off", async ({ example: 
   expect([...await sql`select confirmed_by, confirmation_note from migration_guard_api.get_backup('v10')`]).toEqual([
     { confirmed_by: "alice", confirmation_note: "Only rows were changed." },
   ]);
+});
+
+describe("a sign-off of what is about to be undone is refused", () => {
+  const enqueueRollback = async (sql: postgres.Sql) => {
+    const { plan_hash } = await planRollback(sql, "v10", { data: "keep" });
+    await sql`select migration_guard.enqueue_rollback('v10', ${plan_hash}, '{"data": "keep"}', false, 'test')`;
+  };
+  const confirm = (sql: postgres.Sql) => sql`select migration_guard_api.confirm_backup('v10', 'All green.', 'alice')`;
+  const underWay = { code: "MG010", message: expect.stringContaining("rollback") };
+  const unsigned = [{ state: "rolled_back", confirmed_by: null }];
+  const signedOff = async (sql: postgres.Sql) => [
+    ...await sql`select state, confirmed_by from migration_guard_api.get_backup('v10')`,
+  ];
+
+  test("while the rollback waits, and while it runs", async ({ example }) => {
+    const { sql } = example;
+    await backUp(sql, "v10", examplePlan);
+    await sql`alter table public.profiles rename to people`;
+    await enqueueRollback(sql);
+    await expect(confirm(sql)).rejects.toMatchObject(underWay);
+
+    const { release } = await lockTable(example.connect(), "public.people");
+    const working = work(example.connect());
+    await heldJob(sql);
+    await sql`set lock_timeout = '1ms'`;
+    await expect(confirm(sql)).rejects.toMatchObject(underWay);
+    await release();
+    await working;
+    expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+    expect(await signedOff(sql)).toEqual(unsigned);
+  });
+
+  test("when the rollback comes between the look for it and the sign-off", async ({ example }) => {
+    const { sql } = example;
+    const [admin, holder] = [example.connect(superuser), example.connect()];
+    await backUp(sql, "v10", examplePlan);
+    await sql`alter table public.profiles rename to people`;
+    const waiting = (count: number) =>
+      until(async () => {
+        const held =
+          await admin`select from pg_locks where not granted and relation = 'migration_guard.backups'::regclass`;
+        return held.length === count;
+      });
+    // Whoever writes to the registry waits.
+    await holder.unsafe("begin; lock table migration_guard.backups in share mode").simple();
+    const confirming = expect(confirm(example.connect())).rejects.toMatchObject(underWay);
+    await waiting(1);
+    await enqueueRollback(sql);
+    const working = work(sql);
+    await waiting(2);
+    await holder`commit`;
+    await working;
+    await confirming;
+    expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+    expect(await signedOff(sql)).toEqual(unsigned);
+  });
 });
 
 test.for([[null], [""], ["   "], ["x".repeat(2001)]])(

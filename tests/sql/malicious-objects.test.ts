@@ -3,7 +3,9 @@ import { expect } from "vitest";
 import { superuser } from "../../local/postgres.ts";
 import { lastJob, tryBackUp, work } from "../support/backup.ts";
 import { test as base, type TestDatabase } from "../support/database.ts";
+import { heldJob } from "../support/held-job.ts";
 import { planRollback, tryRollBack } from "../support/rollback.ts";
+import { until } from "../support/until.ts";
 
 /** A role that may make things in `public`, and a session of its own; whatever of its code runs says so in `public.ran`. */
 type Attacker = { name: string; sql: postgres.Sql };
@@ -358,4 +360,85 @@ test("a rollback is refused that would make an index whose function belongs to o
     blocks: true,
   });
   expect(await ranAsOwner(database)).toEqual([]);
+});
+
+// What a rollback would do to something else than the table that it was planned for
+
+const toldAsOwner = `
+  create sequence public.told;
+  grant usage on public.told to postgres;
+  create function public.trap() returns boolean language plpgsql immutable as $$
+    begin if current_user = 'postgres' then perform nextval('public.told'); end if; return true; end $$;`;
+const wasTold = async (sql: postgres.Sql) => (await sql`select is_called from public.told`)[0]!.is_called;
+
+const exchanges = {
+  "a view": "create view public.theirs as select * from public.hidden where public.trap()",
+  "a table with another index":
+    "create table public.theirs as table public.hidden; create index on public.theirs (id) where public.trap()",
+};
+
+for (const [what, exchange] of Object.entries(exchanges)) {
+  test(`${what} that takes the place of a table before a rollback has locked it is not read`, async ({ database, attacker }) => {
+    const { sql } = database;
+    const [admin, reader] = [database.connect(superuser), database.connect(superuser)];
+    await attacker.sql.unsafe(`${toldAsOwner}
+      create table public.earlier (id int primary key, note text);
+      create table public.theirs (id int primary key, note text);
+      insert into public.theirs values (1, 'a'), (2, 'b');
+      grant all on public.earlier, public.theirs to postgres`).simple();
+    await admin.unsafe(`grant ${attacker.name} to postgres`);
+    expect(await tryBackUp(sql, "v1", { schema: "public", tables: ["earlier", "theirs"] }))
+      .toMatchObject({ error: null });
+    await attacker.sql.unsafe(`
+      alter table public.earlier rename column note to other;
+      alter table public.theirs add extra text default 'x'`).simple();
+    const { plan_hash, statements } = await planRollback(sql, "v1");
+    const locks = statements.map(({ statement }) => statement).filter((s) => s.startsWith("lock table"));
+    expect(locks).toEqual(["earlier", "theirs"].map((name) => `lock table public.${name} in access exclusive mode`));
+    await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{}', false, 'test')`;
+
+    await reader.unsafe("begin; select from public.earlier").simple();
+    const working = work(sql);
+    await heldJob(admin);
+    await attacker.sql.unsafe(`alter table public.theirs rename to hidden; ${exchange}`).simple();
+    await reader`commit`;
+    await working;
+    expect(await wasTold(admin)).toBe(false);
+    expect(await lastJob(admin)).toMatchObject({
+      error: { code: "plan_changed", message: expect.stringContaining("public.theirs") },
+    });
+  });
+}
+
+test("a view that takes the place of a table is not read to tell which rows a foreign key to it refuses", async ({ database, attacker }) => {
+  const { sql } = database;
+  const [admin, writer] = [database.connect(superuser), database.connect(superuser)];
+  await attacker.sql.unsafe(`${toldAsOwner}
+    create table public.theirs (id int primary key);
+    insert into public.theirs values (1);
+    grant all on public.theirs to postgres`).simple();
+  await admin.unsafe(`grant ${attacker.name} to postgres`);
+  await sql`create table public.app (id int primary key, theirs int references public.theirs)`;
+  expect(await tryBackUp(sql, "v1", { schema: "public", tables: ["app"] })).toMatchObject({ error: null });
+  await sql.unsafe("alter table public.app drop constraint app_theirs_fkey; insert into public.app values (1, 2)")
+    .simple();
+  const { plan_hash } = await planRollback(sql, "v1");
+  await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{}', false, 'test')`;
+
+  // The owner waits for the lock that the failed key gives back.
+  await writer.unsafe("begin; lock table public.theirs in row exclusive mode").simple();
+  const working = work(sql);
+  await heldJob(admin);
+  const exchanging = attacker.sql.unsafe(`
+    alter table public.theirs rename to hidden;
+    create view public.theirs as select * from public.hidden where public.trap()`).simple().execute();
+  await until(async () =>
+    (await admin`select from pg_locks where not granted and relation = 'public.theirs'::regclass`).length === 2
+  );
+  await writer`commit`;
+  await Promise.all([working, exchanging]);
+  expect(await wasTold(admin)).toBe(false);
+  expect(await lastJob(admin)).toMatchObject({
+    error: { code: "rows_violate_constraint", constraint: "app_theirs_fkey", keys: [] },
+  });
 });

@@ -585,6 +585,35 @@ test("a foreign key that came after the plan keeps rows of any table from going"
   expect([...await sql`select t from archive.late`]).toEqual([{ t: 101 }]);
 });
 
+const unknownKey = async () => {
+  await prepare(hundred);
+  await sql.unsafe(`
+    create table archive.late (t int references app.t on delete cascade); insert into archive.late values (1);
+    update app.t set v = 'x' where id = 1`).simple();
+};
+const barred = {
+  possible: false,
+  cannot_undo: [{ object: "table app.t", why: expect.stringContaining("archive.late.late_t_fkey"), blocks: true }],
+};
+const open = { possible: true, cannot_undo: [] };
+
+test("a foreign key of an extension's table to rows that are to be put back bars the way, and the plan names it", async () => {
+  await unknownKey();
+  await admin`alter extension plpgsql add table archive.late`;
+  const plan = await planRollback(sql, "v1", restore);
+  const kept = await planRollback(sql, "v1", { data: "keep" });
+  await admin`alter extension plpgsql drop table archive.late`;
+  expect([plan, kept]).toMatchObject([barred, open]);
+});
+
+test("a foreign key of another schema bars the way in a restored database, and the plan names it", async () => {
+  await unknownKey();
+  await sql`update migration_backup_v1.backup_metadata set database_identity = '1/2'`;
+  expect(await planRollback(sql, "v1", restore)).toMatchObject(barred);
+  await sql`alter table archive.late drop constraint late_t_fkey`;
+  expect(await planRollback(sql, "v1", restore)).toMatchObject(open);
+});
+
 test("a foreign key to a partition does not cascade from rows that are put back", async () => {
   await prepare(`
     create table app.t (id int primary key, v text) partition by range (id);
@@ -612,9 +641,41 @@ test("rows come back under a foreign key to a table that its owner may not lock 
   expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
 });
 
-test("a plan that is run as a script has its rows compared in the end", async () => {
+describe("the statements of a plan that leaves foreign keys in place", () => {
+  const planned = async () => {
+    await prepare(`${hundred};
+      create table app."it's" (t int references app.t); insert into app."it's" select n from generate_series(1, 10) as n`);
+    await sql`update app.t set v = 'x' where id = 5`;
+    return (await planRollback(sql, "v1", restore)).statements.map(({ statement }) => statement);
+  };
+  const isComparison = (statement: string) => statement.includes("assert_restored");
+  const runByHand = (statements: string[]) =>
+    sql.begin("isolation level read committed", async (transaction) => {
+      for (const statement of statements) await transaction.unsafe(statement);
+    });
+
+  test("end with the comparison of all rows, which fails where one is another", async () => {
+    const statements = await planned();
+    expect(statements.map(isComparison).lastIndexOf(false)).toBe(statements.length - 3);
+    const meddled = statements.toSpliced(-2, 0, `update app."it's" set t = 2 where t = 1`);
+    await expect(runByHand(meddled)).rejects.toMatchObject({ code: "MG024", message: expect.stringContaining("it's") });
+    await runByHand(statements);
+    expect([...await sql`select v from app.t where id = 5`]).toEqual([{ v: "value 5" }]);
+  });
+
+  test("are compared by a job once", async () => {
+    const statements = await planned();
+    expect(statements.filter(isComparison)).toHaveLength(2);
+    const { result } = await rollBack(sql, "v1", restore);
+    expect((result.statements as { statement: string }[]).map(({ statement }) => statement))
+      .toEqual(statements.filter((statement) => !isComparison(statement)));
+    expect(result.tables).toMatchObject([{ table: `app."it's"` }, { table: "app.t" }]);
+  });
+});
+
+test("rows are compared by values, whatever was written to them meanwhile", async () => {
   await prepare(hundred);
-  const assertRestored = () => sql`select migration_guard.assert_restored('v1', 'app.t')`;
+  const assertRestored = () => sql`select migration_guard.assert_restored('migration_backup_v1', 'app.t')`;
   await assertRestored();
   await sql`update app.t set v = v || '' where id = 5`;
   await assertRestored();

@@ -4,7 +4,7 @@ import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { planRollback } from "../support/rollback.ts";
+import { planRollback, rollBack } from "../support/rollback.ts";
 import { until } from "../support/until.ts";
 
 /** Inserts row after row into the migrated table, until that is no more: the ids of those that were committed. */
@@ -52,4 +52,31 @@ describe("a rollback while others write", () => {
     }]);
     if (data === "restore") expect([...await sql`select count(*)::int from app.t`]).toEqual([{ count: 2000 }]);
   });
+});
+
+test("each statement of a rollback tells the lock that others may wait for since then", async ({ database }) => {
+  const { sql } = database;
+  await freshApp({ sql, admin: database.connect(superuser) });
+  await sql.unsafe(`
+    create table app.a (id int primary key);
+    create table app.b (id int primary key);
+    create table app.c (id int primary key);
+    insert into app.c values (1);
+    comment on table app.b is 'b'`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`
+    alter table app.c add extra text default 'x';
+    comment on table app.a is 'x'; comment on table app.b is 'x'; comment on table app.c is 'x'`).simple();
+  const { result } = await rollBack(sql, "v1");
+  const told = (result.statements as { statement: string; locks: unknown[] }[])
+    .filter(({ statement }) => /^(lock|insert|comment)/.test(statement))
+    .map(({ statement, locks }) => [statement.replace(/ [(].*/, ""), locks]);
+  const shared = (relation: string) => [{ relation, mode: "ShareUpdateExclusiveLock" }];
+  expect(told).toEqual([
+    ["lock table app.c in access exclusive mode", [{ relation: "app.c", mode: "AccessExclusiveLock" }]],
+    ["insert into migration_backup_v1.c_discarded", []],
+    ["comment on table app.a is null", shared("app.a")],
+    ["comment on table app.b is 'b'", shared("app.b")],
+    ["comment on table app.c is null", shared("app.c")],
+  ]);
 });

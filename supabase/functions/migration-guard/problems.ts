@@ -28,7 +28,11 @@ export const problems = {
   not_acceptable: { status: 406, title: "The path has no form that the client accepts" },
   plan_in_use: { status: 409, title: "The plan is in use", sqlstate: "MG008" },
   backup_exists: { status: 409, title: "The backup exists already", sqlstate: "MG009" },
-  backup_in_progress: { status: 409, title: "A backup or cleanup of the version is under way", sqlstate: "MG010" },
+  backup_in_progress: {
+    status: 409,
+    title: "A backup, import, rollback or cleanup of the version is under way",
+    sqlstate: "MG010",
+  },
   migration_already_applied: { status: 409, title: "The migration has run already", sqlstate: "MG011" },
   not_ready: { status: 409, title: "The checklist is not complete", sqlstate: "MG012" },
   cleanup_refused: { status: 409, title: "A guard refuses the cleanup", sqlstate: "MG013" },

@@ -14,7 +14,6 @@ type Plan = {
     estimated_rows: number | null;
   }[];
   cannot_undo: { object: string; why: string; blocks: boolean }[];
-  tables: { table: string; mode: string }[];
 };
 
 /** What the statements, and the texts that they compare, are written for. */
@@ -37,8 +36,6 @@ const settings = [
 /** Each line as a comment: what Postgres or psql ends a line with ends the comment, and names may have it. */
 const comment = (text: string) => text.split(/\r\n|\r|\n/).map((line) => `-- ${line}`.trimEnd()).join("\n");
 
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
-
 const oneLine = (text: string) => text.replace(/\s*[\r\n]+\s*/g, " ");
 
 function statementText(
@@ -53,14 +50,10 @@ function statementText(
 
 /**
  * A rollback plan as a script of SQL that psql runs: one transaction, with the settings that its statements are written
- * for. Unlike the API's own run it does not compare the catalog at the end, and the rows of those tables alone whose foreign
- * keys were not asked. A plan that is refused is all comments.
+ * for. Unlike the API's own run it does not compare the catalog at the end, and the rows only where its statements do. A plan
+ * that is refused is all comments.
  */
-export function rollbackScript({ version, plan_hash, possible, statements, cannot_undo, tables }: Plan): string {
-  const isQuiet = statements.some(({ statement }) => statement === "set local session_replication_role = replica");
-  const proofs = tables.filter(({ mode }) => isQuiet && mode === "restore").map(({ table }) =>
-    `select migration_guard.assert_restored(${literal(version)}, ${literal(table)});`
-  );
+export function rollbackScript({ version, plan_hash, possible, statements, cannot_undo }: Plan): string {
   const blocks = [
     `The way back from ${version}, plan ${plan_hash}.`,
     "As a script it neither checks the backup first nor compares the catalog at the end: POST /v1/backups/{version}/rollback does.",
@@ -73,7 +66,6 @@ export function rollbackScript({ version, plan_hash, possible, statements, canno
     "begin isolation level read committed;",
     settings.map((setting) => `set local ${setting};`).join("\n"),
     ...statements.map(statementText),
-    ...(proofs.length > 0 ? [proofs.join("\n")] : []),
     "notify pgrst, 'reload schema';\ncommit;",
   ].join("\n\n");
   return `${comment(blocks.join("\n"))}\n\n${possible ? script : comment(script)}\n`;

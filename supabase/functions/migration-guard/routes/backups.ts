@@ -180,7 +180,7 @@ const confirmBackup = createRoute({
     params,
     body: jsonBody(z.strictObject({ note: Text.trim().min(1).max(2000) }), { note: "All green since Monday." }),
   },
-  responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 413, 415) },
+  responses: { 200: jsonContent(Backup, "The backup, with its sign-off."), ...problemResponses(404, 409, 413, 415) },
 });
 
 const getCleanupPlan = createRoute({

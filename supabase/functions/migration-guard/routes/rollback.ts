@@ -43,7 +43,10 @@ const RollbackPlan = z.object({
     description: "Stands for the statements and for the catalog that they assume: a rollback runs this plan or none.",
   }),
   possible: z.boolean().openapi({ description: "False where something that cannot be undone bars the way." }),
-  statements: z.array(Statement).openapi({ description: "In the order in which they are run, in one transaction." }),
+  statements: z.array(Statement).openapi({
+    description:
+      "In the order in which they are run, in one transaction that is `read committed`. Where foreign keys stay in place and are not asked,\nthe last ones compare the rows with the backup, and fail where these differ: for whoever runs them by hand. A job compares\nall in the end, and leaves these out.",
+  }),
   new_objects: z.array(z.looseObject({ object: z.string(), dropped: z.boolean() })).openapi({
     description: "What was created since the backup, and whether it is dropped or kept.",
   }),
