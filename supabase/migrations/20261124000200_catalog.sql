@@ -843,7 +843,7 @@ comment on function migration_guard.read_objects(oid[], oid[], text[]) is
   'The objects of some OIDs, and those that belong to some, but for what is in the system''s schemas, in the product''s own and in
 those that are known.';
 
-create function migration_guard.read_altered(ids oid[], schema_names text[], elsewhere oid[]) returns setof migration_guard.catalog_objects
+create function migration_guard.read_altered(ids oid[], schema_names text[], elsewhere oid[], parents oid[]) returns setof migration_guard.catalog_objects
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
@@ -855,12 +855,12 @@ begin
   return query
   select o.* from migration_guard.catalog_objects as o
   where (o.objid = any (ids) or o.parent = any (ids))
-    and (o.schema_name = any (schema_names) or o.objid = any (elsewhere) or o.parent = any (elsewhere))
+    and (o.schema_name = any (schema_names) or o.objid = any (elsewhere) or o.parent = any (parents))
     and not migration_guard.is_reserved_schema(o.schema_name);
 end
 $$;
-comment on function migration_guard.read_altered(oid[], text[], oid[]) is
-  'The objects of some OIDs and those that belong to them, in some schemas or, of some OIDs, elsewhere.';
+comment on function migration_guard.read_altered(oid[], text[], oid[], oid[]) is
+  'The objects of some OIDs and those that belong to them: all in some schemas, and elsewhere those of some OIDs and what belongs to some.';
 
 create function migration_guard.without_extensions(objects migration_guard.catalog_objects[]) returns setof migration_guard.catalog_objects
 language plpgsql stable

@@ -84,6 +84,32 @@ $$;
 comment on function migration_guard.recorded_entries(text, oid[]) is
   'The objects that a backup schema has recorded; or its schemas, tables and enum values, and the objects of some OIDs with what belongs to them.';
 
+create function migration_guard.ids_of_names(backup_schema text, schema_names text[], missing_only boolean) returns oid[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  sought jsonb;
+  ids oid[];
+begin
+  execute format($query$
+    select jsonb_agg(jsonb_build_array(o.kind, o.identity, o.schema_name))
+    from %I.objects_backup as o
+    where o.schema_name <> all ($1) and not ($2 and case
+      when o.kind = 'enum_value' then exists (select from pg_enum as e where e.oid = o.objid)
+      else exists (select from pg_identify_object(o.classid, o.objid, o.objsubid) as i where i.identity is not null) end)
+  $query$, backup_schema) into sought using schema_names, missing_only;
+  if sought is null then return '{}'; end if;
+  return array(
+    select o.objid
+    from migration_guard.catalog_objects as o
+    join jsonb_array_elements(sought) as s (value) on (s.value ->> 0, s.value ->> 1) = (o.kind, o.identity)
+    where o.schema_name = any (array(select x.value ->> 2 from jsonb_array_elements(sought) as x (value))));
+end
+$$;
+comment on function migration_guard.ids_of_names(text, text[], boolean) is
+  'OIDs that recorded objects which are in none of some schemas have today by their names: of all, or of those that are gone, as what was made again is.';
+
 create function migration_guard.live_ids(backup_schema text, schema_names text[], is_same_database boolean) returns oid[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -92,30 +118,21 @@ declare
   recorded oid[];
   ids oid[];
 begin
-  -- What the backup recorded, wherever it is now, and what elsewhere depends on the plan's objects today.
-  if is_same_database then
-    execute format('select array_agg(distinct o.objid) from %I.objects_backup as o', backup_schema) into recorded;
-    execute format($query$
-      select array(
-        select d.objid
-        from (
-          select array_agg(o.classid) as classids, array_agg(o.objid) as objids, array_agg(o.objsubid) as objsubids
-          from %1$I.objects_backup as o where o.objid in (select p.objid from %1$I.objects_backup as p where p.in_plan)
-        ) as held
-        cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
-        where not migration_guard.is_extension_member(d.classid, d.objid))
-    $query$, backup_schema) into ids;
-    return recorded || ids;
-  end if;
   -- In a restored database all that is left is the names.
+  if not is_same_database then return migration_guard.ids_of_names(backup_schema, schema_names, false); end if;
+  -- What the backup recorded, wherever it is now, and what elsewhere depends on the plan's objects today.
+  execute format('select array_agg(distinct o.objid) from %I.objects_backup as o', backup_schema) into recorded;
   execute format($query$
     select array(
-      select o.objid
-      from migration_guard.catalog_objects as o
-      join %1$I.objects_backup as r on r.kind = o.kind and r.identity = o.identity
-      where o.schema_name <> all ($1) and o.schema_name = any (array(select x.schema_name from %1$I.objects_backup as x)))
-  $query$, backup_schema) using schema_names into ids;
-  return ids;
+      select d.objid
+      from (
+        select array_agg(o.classid) as classids, array_agg(o.objid) as objids, array_agg(o.objsubid) as objsubids
+        from %1$I.objects_backup as o where o.objid in (select p.objid from %1$I.objects_backup as p where p.in_plan)
+      ) as held
+      cross join lateral migration_guard.walk_dependents(held.classids, held.objids, held.objsubids) as d
+      where not migration_guard.is_extension_member(d.classid, d.objid))
+  $query$, backup_schema) into ids;
+  return recorded || ids || migration_guard.ids_of_names(backup_schema, schema_names, true);
 end
 $$;
 comment on function migration_guard.live_ids(text, text[], boolean) is
@@ -138,6 +155,8 @@ as $$
 declare
   recorded oid[];
   elsewhere oid[];
+  -- What belongs to a table of the schemas and is in another one, as statistics can be, is compared only where it is known.
+  parents oid[];
 begin
   execute format('select array(select distinct o.objid from %I.objects_backup as o where o.objid in (select i.id from unnest($1) as i (id)))', backup_schema)
     into recorded using altered;
@@ -153,9 +172,15 @@ begin
   ) then
     elsewhere := migration_guard.live_ids(backup_schema, schema_names, true);
   end if;
+  parents := array(
+    with inside as materialized (select n.oid from pg_namespace as n where n.nspname = any (schema_names))
+    select e.id from unnest(elsewhere) as e (id)
+    except select c.oid from pg_class as c where c.relnamespace in (select i.oid from inside as i)
+    except select t.oid from pg_type as t where t.typnamespace in (select i.oid from inside as i)
+    except select o.oid from pg_constraint as o where o.connamespace in (select i.oid from inside as i));
   return query
   select o.*
-  from migration_guard.without_extensions(array(select x from migration_guard.read_altered(altered, schema_names, elsewhere) as x)) as o;
+  from migration_guard.without_extensions(array(select x from migration_guard.read_altered(altered, schema_names, elsewhere, parents) as x)) as o;
 end
 $$;
 comment on function migration_guard.altered_live_objects(text, text[], oid[]) is
@@ -260,6 +285,13 @@ as $$
     select s.classid, s.objid, s.classid as new_classid, s.objid as new_objid from same as s where s.objsubid = 0
     union all
     select r.classid, r.objid, r.new_classid, r.new_objid from roots as r
+    union all
+    -- What a recorded part elsewhere belongs to needs not be recorded.
+    select distinct o.parent_classid, o.parent, o.parent_classid, o.parent
+    from lost as o
+    where o.parent is not null
+      and not exists (select from same as s where (s.classid, s.objid, s.objsubid) = (o.parent_classid, o.parent, 0))
+      and not exists (select from lost as x where (x.classid, x.objid, x.objsubid) = (o.parent_classid, o.parent, 0))
   ),
   parts as materialized (
     select o.classid, o.objid, o.objsubid, n.classid as new_classid, n.objid as new_objid, n.objsubid as new_objsubid
@@ -561,6 +593,11 @@ begin
     cross join lateral (
       select d.classid, d.objid from pg_depend as d where d.refclassid = n.classid and d.refobjid = n.objid and d.deptype <> 'e'
       union all
+      -- What a composite type is made of depends on that, and the index of a constraint on that.
+      select d.refclassid, d.refobjid from pg_depend as d
+      where n.classid = 'pg_class'::regclass and d.classid = n.classid and d.objid = n.objid
+        and d.deptype = 'i' and d.refclassid in ('pg_type'::regclass, 'pg_constraint'::regclass)
+      union all
       -- By way of its rule a view depends on what it reads, by way of its default a column.
       select 'pg_class'::regclass, r.ev_class from pg_rewrite as r where n.classid = 'pg_rewrite'::regclass and r.oid = n.objid
       union all
@@ -593,6 +630,26 @@ end
 $$;
 comment on function migration_guard.is_family(text, oid[]) is
   'Whether any of some relations has or had a parent or an heir, or is or was partitioned.';
+
+create function migration_guard.has_unseen_names(backup_schema text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  has_any boolean;
+begin
+  execute format($query$
+    select exists (
+      select from %I.objects_backup as o
+      cross join lateral (select concat(o.definition, array_to_string(o.settings, ' ')) as text offset 0) as w
+      -- Most have nothing of the kind, which is found sooner.
+      where position('::reg' in w.text) > 0 and w.text ~ '::reg[a-z]+\[\]')
+  $query$, backup_schema) into has_any;
+  return has_any;
+end
+$$;
+comment on function migration_guard.has_unseen_names(text) is
+  'Whether anything that a backup recorded has an array of names of objects (regclass[] and the like) in an expression: Postgres records no dependency on these.';
 
 create function migration_guard.altered_objects(backup_schema text, out why_read text, out altered oid[])
 language plpgsql stable
@@ -651,8 +708,10 @@ begin
   $query$, backup_schema) into classids, objids using classids, objids;
   select array_agg(w.classid), array_agg(w.objid) into classids, objids from migration_guard.with_wholes(classids, objids) as w;
   altered := array(select distinct d.objid from migration_guard.with_dependents(classids, objids) as d);
-  -- Parents, heirs and their parts refer to each other in ways of their own.
-  if migration_guard.is_family(backup_schema, altered) then altered := null; end if;
+  -- Parents, heirs and their parts refer to each other in ways of their own; and to look for many takes longer than to read all.
+  if cardinality(altered) > 2000 or migration_guard.is_family(backup_schema, altered) or migration_guard.has_unseen_names(backup_schema) then
+    altered := null;
+  end if;
 end
 $$;
 comment on function migration_guard.altered_objects(text) is

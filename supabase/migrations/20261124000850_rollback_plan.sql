@@ -111,8 +111,6 @@ begin
   -- Of a table whose owner may not use it the privileges are given back in any case.
   execute format($query$
     select array(
-      select t.source_oid from %1$I.tables_backup as t
-      union
       select c.oid from %1$I.objects_backup as o join pg_class as c on c.oid = o.objid
       where o.kind = 'table' and pg_has_role(c.relowner, 'usage')
         and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'delete')))
@@ -151,7 +149,7 @@ end
 $$;
 comment on function migration_guard.rollback_scope(text, oid[], oid[]) is
   'What a plan has to look at, where it is known what was altered: reached are the altered objects, the tables that get their rows back, and all
-that depends on those; others are what these need, or have their names from, and the copied tables. Everything else stays as it is. Null is everything.';
+that depends on those; others are what these need, or have their names from. Everything else stays as it is. Null is everything.';
 
 create function migration_guard.is_anything_to_do() returns boolean
 language plpgsql stable

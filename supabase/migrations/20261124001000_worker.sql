@@ -337,6 +337,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   cancellation migration_guard.cancellations;
+  error jsonb;
 begin
   -- Whoever cancels it sends the signal first, and commits then.
   perform migration_guard.take_turn('jobs');
@@ -352,7 +353,12 @@ begin
   set status = case when cancellation.job_id is null then 'failed' else 'cancelled' end, finished_at = clock_timestamp(),
     error = case when cancellation.job_id is null then migration_guard.job_error(failure ->> 'state', failure ->> 'message', failure ->> 'detail')
       else migration_guard.cancellation_error(cancellation, job) end
-  where j.id = job.id;
+  where j.id = job.id
+  returning j.error into error;
+  -- A plan that had overlooked something ends so. The next one is drawn by all definitions.
+  if job.kind = 'rollback' and error ->> 'code' in ('rollback_differs', 'database_error') then
+    delete from migration_guard.backup_versions as v where v.backup_id::text = job.parameters ->> 'backup_id';
+  end if;
 end
 $$;
 comment on function migration_guard.record_failure(migration_guard.jobs, jsonb) is

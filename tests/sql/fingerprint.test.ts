@@ -4,7 +4,7 @@ import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createOwnServer, ownDatabase, type OwnServer } from "../support/own-server.ts";
-import { planRollback, rollBack } from "../support/rollback.ts";
+import { planRollback, readPlan, rollBack } from "../support/rollback.ts";
 
 // The fingerprint has the names of all roles, which other tests make and drop.
 let server: OwnServer;
@@ -116,12 +116,16 @@ const related = `
   create schema app; set search_path = app;
   create type mood as enum ('sad', 'happy');
   create type place as (street text, city text);
+  create type worth as (amount int, felt mood);
+  create domain price as worth;
   create domain email as text check (value like '%@%');
   create type span as range (subtype = int);
   create sequence numbers;
   create function plus(x int, y int default 1) returns int immutable language sql as 'select x + y';
   create function plus(x text) returns int immutable language sql as 'select 1';
   create function touch() returns trigger language plpgsql as 'begin return new; end';
+  create function told(w worth) returns text language sql as 'select 1::text';
+  create table priced (id int primary key, worth worth default '(1,sad)'::worth, worths worth[], price price, exclude using gist (int4range(plus(id), 100) with &&));
   create function first_mood() returns mood stable language sql begin atomic select 'sad'::mood; end;
   create table customer (
     id int generated always as identity primary key, name text not null, mood mood default first_mood(), home place, mail email default 'a@b', number int default nextval('numbers'),
@@ -205,6 +209,9 @@ const migrations = [
   "select setval('numbers', 1000)",
   "alter type mood rename value 'sad' to 'glum'",
   "alter type mood rename to spirit",
+  "alter type worth rename attribute felt to sensed",
+  "alter type mood add value 'calm' before 'happy'",
+  "alter type mood rename to spirit; alter type worth rename to value",
   "alter type place rename attribute city to town",
   "alter type place add attribute zip text",
   "alter type span rename to stretch",
@@ -609,4 +616,80 @@ describe("a rollback plan", () => {
     await rollBack(sql, "v1");
     expect((await sql`select has_table_privilege('public.own', 'insert') as may`)[0]).toEqual({ may: false });
   });
+});
+
+test("where an expression has names that no dependency tells, everything is read", async ({ database: { sql } }) => {
+  await sql.unsafe(`
+    create schema app;
+    create table app.a (id int primary key);
+    create table app.k (c regclass[] default '{app.a}', d int);
+  `).simple();
+  await backUp(sql, "v1", { schema: "app", tables: ["a"] });
+  await sql`drop table app.a`;
+  expect(await sql`select altered from migration_guard.altered_objects('migration_backup_v1')`).toEqual([{
+    altered: null,
+  }]);
+  const { statements } = await planRollback(sql, "v1");
+  expect(statements.map(({ statement }) => statement).join("\n")).toMatch(/app\.k alter column c set default/);
+  expect((await rollBack(sql, "v1")).result).toMatchObject({ catalog: { identical: true } });
+});
+
+describe("what depends on the plan's objects elsewhere", () => {
+  test("and is made again by a rollback is known after it", async ({ database: { sql } }) => {
+    await sql.unsafe(`
+      create schema app; create schema other;
+      create table app.a (id int primary key, v text);
+      create table other.o (a int constraint o_a_fkey references app.a, w text);
+      create view other.seen as select id, v from app.a;
+      create statistics other.st on id, v from app.a;
+      insert into app.a values (1, 'x'); insert into other.o values (1, 'y');
+    `).simple();
+    await backUp(sql, "v1", { schema: "app", tables: ["a"] });
+    await sql`drop table app.a cascade`;
+    await rollBack(sql, "v1", { data: "restore" });
+    expect((await diff(sql, "v1", true)).result).toMatchObject({ is_clean: true, objects: [] });
+    expect(await planRollback(sql, "v1", { data: "restore" })).toMatchObject({ possible: true, statements: [] });
+  });
+
+  test("and is none of the plan's is left alone, whatever was altered beside it", async ({ database: { sql } }) => {
+    await sql.unsafe(`
+      create schema app; create schema other;
+      create table app.z (id int primary key);
+      create table app.a (x int, y int);
+      create statistics other.st on x, y from app.a;
+    `).simple();
+    await backUp(sql, "v1", { schema: "app", tables: ["z"] });
+    await sql`alter table app.a add n int`;
+    await sql`create statistics other.mine on y, x from app.a`;
+    expect((await planRollback(sql, "v1")).statements.map(({ statement }) => statement).join("\n")).not.toContain(
+      "statistics",
+    );
+    await rollBack(sql, "v1");
+    expect(await sql`select stxname as name from pg_statistic_ext order by 1`).toEqual([{ name: "mine" }, {
+      name: "st",
+    }]);
+  });
+});
+
+test("a plan that has overlooked something is drawn by all definitions after it has failed", async ({ database: { sql } }) => {
+  // Postgres records no dependency on what such a value names.
+  await sql.unsafe(`
+    create schema app;
+    create type app.pointer as (to_what regclass);
+    create table app.a (id int primary key);
+    create table app.b (id int primary key, p app.pointer default '(app.a)');
+    insert into app.a values (1);
+  `).simple();
+  await backUp(sql, "v1", { schema: "app", tables: ["a"] });
+  await sql`drop table app.a`;
+  const known = () => sql`select from migration_guard.backup_versions`;
+  expect(await known()).toHaveLength(1);
+  const { plan_hash } = await readPlan(sql, "v1");
+  await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{}', false, 'test')`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "rollback_differs" } });
+  expect(await sql`select to_regclass('app.a') as a`).toEqual([{ a: null }]);
+  expect(await known()).toHaveLength(0);
+  expect((await rollBack(sql, "v1")).result).toMatchObject({ catalog: { identical: true } });
+  expect(await sql`select id from app.a`).toEqual([{ id: 1 }]);
 });

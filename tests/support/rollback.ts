@@ -42,7 +42,7 @@ export async function planByDefinitions(
   try {
     await sql.begin(async (transaction) => {
       await transaction`update migration_guard.backups set catalog_fingerprint = null`;
-      [plan] = await readPlan(transaction, version, options);
+      plan = await readPlan(transaction, version, options);
       throw new Undone();
     });
   } catch (error) {
@@ -51,8 +51,16 @@ export async function planByDefinitions(
   return plan!;
 }
 
-const readPlan = (sql: postgres.ISql, version: string, options: RollbackOptions) =>
-  sql<[RollbackPlan]>`select * from migration_guard.plan_rollback(${version}, ${sql.json(options)}, 'test')`;
+/** The plan by itself. */
+export async function readPlan(
+  sql: postgres.Sql | postgres.TransactionSql,
+  version: string,
+  options: RollbackOptions = {},
+): Promise<RollbackPlan> {
+  const [plan] = await sql<[RollbackPlan]>`
+    select * from migration_guard.plan_rollback(${version}, ${sql.json(options)}, 'test')`;
+  return plan;
+}
 
 /** The plan, which must be the same whether all definitions are read for it or only those that can have been altered. */
 export async function planRollback(
@@ -60,7 +68,7 @@ export async function planRollback(
   version: string,
   options: RollbackOptions = {},
 ): Promise<RollbackPlan> {
-  const [plan] = await readPlan(sql, version, options);
+  const plan = await readPlan(sql, version, options);
   expect(await planByDefinitions(sql, version, options)).toEqual(plan);
   return plan;
 }
