@@ -344,13 +344,17 @@ begin
     cross join lateral pg_partition_ancestors(p.objid) as a
     join %1$I.objects_backup as o on o.parent_classid = p.classid and o.parent = a.relid and o.kind in ('constraint', 'index')
     where p.kind in ('table', 'foreign_table') and a.relid <> p.objid
-    union
+  $insert$, schema_name);
+  execute format($insert$
+    insert into %1$I.dependencies_backup
     -- A check cannot be added to a domain that is in the composite type of a column.
     select o.classid, o.objid, c.classid, c.objid, false
     from %1$I.objects_backup as c
-    join migration_guard.catalog_dependencies as d on d.refclassid = c.parent_classid and d.refobjid = c.parent
+    join %1$I.dependencies_backup as d on d.refclassid = c.parent_classid and d.refobjid = c.parent
     join %1$I.objects_backup as o on o.classid = d.classid and o.objid = d.objid and o.objsubid = 0 and o.kind = 'composite_type'
     where c.kind = 'domain_constraint'
+    except
+    select d.* from %1$I.dependencies_backup as d
   $insert$, schema_name);
 end
 $$;

@@ -619,9 +619,10 @@ declare
 begin
   execute format($query$
     select exists (
-      select from %I.objects_backup as o
-      where o.kind in ('table', 'foreign_table') and o.objid in (select r.id from unnest($1) as r (id))
-        and (o.signature -> 'parents' <> '[]' or o.signature -> 'partitioning' <> 'null'))
+      select from (
+        select o.signature from %I.objects_backup as o where o.kind in ('table', 'foreign_table') and o.objid in (select r.id from unnest($1) as r (id)) offset 0
+      ) as o
+      where o.signature -> 'parents' <> '[]' or o.signature -> 'partitioning' <> 'null')
   $query$, backup_schema) into is_recorded using relations;
   return is_recorded
     or exists (select from pg_inherits as i where i.inhrelid = any (relations) or i.inhparent = any (relations))
@@ -643,7 +644,7 @@ begin
       select from %I.objects_backup as o
       cross join lateral (select concat(o.definition, array_to_string(o.settings, ' ')) as text offset 0) as w
       -- Most have nothing of the kind, which is found sooner.
-      where position('::reg' in w.text) > 0 and w.text ~ '::reg[a-z]+\[\]')
+      where case when position('::reg' in w.text) > 0 then w.text ~ '::reg[a-z]+\[\]' end)
   $query$, backup_schema) into has_any;
   return has_any;
 end
@@ -654,7 +655,7 @@ comment on function migration_guard.has_unseen_names(text) is
 create function migration_guard.altered_objects(backup_schema text, out why_read text, out altered oid[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set work_mem = '64MB' set jit = off
+set work_mem = '64MB' set jit = off set enable_mergejoin = off
 as $$
 declare
   recorded record;

@@ -93,6 +93,7 @@ begin
   analyze pg_temp.migration_guard_objects (id, kind, classid, objid, objsubid, old_classid, old_objid, old_objsubid, parent_id, old_parent_id, was, "is");
   create temporary table migration_guard_copies on commit drop as select 0::oid as source_oid, ''::text as backup_table, '[]'::jsonb as columns, 0::bigint as row_count, ''::text as checksum, 'keep' as mode where false;
   execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum, ''keep'' from %I.tables_backup as t', backup_schema);
+  create index on pg_temp.migration_guard_copies (source_oid);
   analyze pg_temp.migration_guard_copies;
 end
 $$;
@@ -105,27 +106,39 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set work_mem = '64MB' set jit = off
 as $$
+declare
+  needed oid[];
+  further oid[];
 begin
   reached := altered || array(
     select d.objid from migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(restored)]), restored) as d);
   -- Of a table whose owner may not use it the privileges are given back in any case.
   execute format($query$
     select array(
-      select c.oid from %1$I.objects_backup as o join pg_class as c on c.oid = o.objid
-      where o.kind = 'table' and pg_has_role(c.relowner, 'usage')
-        and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'delete')))
+      select t.oid from (
+        select c.oid, c.relowner from %1$I.objects_backup as o join pg_class as c on c.oid = o.objid where o.kind = 'table' offset 0
+      ) as t
+      where pg_has_role(t.relowner, 'usage')
+        and not (has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert') and has_table_privilege(t.oid, 'delete')))
   $query$, backup_schema) into others;
   if reached = '{}' then return; end if;
+  -- Step by step: of a recursion Postgres expects, and makes room for, a thousand times what comes.
+  needed := reached;
+  further := reached;
+  while further <> '{}' loop
+    execute format($query$
+      select array(
+        select d.refobjid from %I.dependencies_backup as d
+        where d.objid in (select f.id from unnest($1) as f (id)) and d.refobjid not in (select n.id from unnest($2) as n (id))
+        group by d.refobjid)
+    $query$, backup_schema) into further using further, needed;
+    needed := needed || further;
+  end loop;
   execute format($query$
-    with recursive needed (id) as (
-      select t.id from unnest($1) as t (id)
+    with placed (id) as materialized (
+      select n.id from unnest($1) as n (id)
       union
-      select d.refobjid from needed as n join %1$I.dependencies_backup as d on d.objid = n.id
-    ),
-    placed (id) as (
-      select n.id from needed as n
-      union
-      select o.parent from %1$I.objects_backup as o where o.parent is not null and o.objid in (select n.id from needed as n)
+      select o.parent from %1$I.objects_backup as o where o.parent is not null and o.objid in (select n.id from unnest($1) as n (id))
       union
       select t.id from unnest($2) as t (id)
     ),
@@ -139,7 +152,7 @@ begin
       union
       select o.objid from %1$I.objects_backup as o join names as n on (n.schema_name, n.name) = (o.schema_name, o.name)
       where o.kind in ('table', 'foreign_table', 'view', 'materialized_view', 'sequence', 'index', 'enum', 'domain', 'composite_type', 'range_type', 'function', 'procedure', 'aggregate'))
-  $query$, backup_schema) into others using reached, others;
+  $query$, backup_schema) into others using needed, others;
   -- Parents, heirs and their parts refer to each other in ways of their own.
   if migration_guard.is_family(backup_schema, others) then
     reached := null;
@@ -255,16 +268,23 @@ begin
   if not found then return; end if;
   -- A table whose rows are as they were has nothing to be restored.
   for copied in
-    select c.source_oid, c.checksum, t.objid
-    from pg_temp.migration_guard_copies as c
-    join pg_temp.migration_guard_objects as t on (t.old).objid = c.source_oid and t.kind = 'table' and t.is
-    where c.mode = 'restore' and c.source_oid <> all (differing) and has_table_privilege(t.objid, 'select') and migration_guard.may_be_read(t.objid) and not exists (
-      select from pg_temp.migration_guard_objects as x
-      where t.id in (x.parent_id, x.old_parent_id) and x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
+    select t.source_oid, t.checksum, t.objid
+    from (
+      select c.source_oid, c.checksum, o.objid, o.id
+      from pg_temp.migration_guard_copies as c
+      join pg_temp.migration_guard_objects as o on o.old_objid = c.source_oid and o.kind = 'table' and o.is
+      where c.mode = 'restore' and c.source_oid <> all (differing)
+      -- Of each what takes long is asked once.
+      offset 0
+    ) as t
+    where has_table_privilege(t.objid, 'select') and migration_guard.may_be_read(t.objid)
+      and t.id not in (
+        select unnest(array_remove(array[x.parent_id, x.old_parent_id], null)) from pg_temp.migration_guard_objects as x
+        where x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
       -- Nor has one that has lost a partition.
-      and not exists (
-        select from pg_temp.migration_guard_objects as x
-        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean and migration_guard.recorded_root(x.id) = t.id)
+      and t.id not in (
+        select migration_guard.recorded_root(x.id) from pg_temp.migration_guard_objects as x
+        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
   loop
     perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;

@@ -749,7 +749,7 @@ begin
   join pg_temp.migration_guard_objects as c on c.old_parent_id = t.id and c.kind = 'column'
   left join lateral (
     select x as copied from pg_temp.migration_guard_copies as m cross join lateral jsonb_array_elements(m.columns) as x
-    where m.source_oid = (t.old).objid and (x ->> 'attnum')::int = (c.old).objsubid
+    where m.source_oid = t.old_objid and (x ->> 'attnum')::int = c.old_objsubid
   ) as s on true
   left join lateral (
     select array(select jsonb_array_elements_text((p.old).signature -> 'conkey')::int) as columns
