@@ -388,6 +388,14 @@ begin
   where c.kind = 'attribute' and c.was and not c.is and not migration_guard.restores((t.old).objid)
     and exists (select from pg_class as r where r.oid = t.objid and r.reltuples <> 0)
   union all
+  -- Such a column stays, and with it the type that would have to go.
+  select migration_guard.target(c.kind, (c.new).identity), format('it holds rows of %s, which has to be made anew', (r.new).identity), true
+  from pg_temp.migration_guard_objects as r
+  join pg_temp.migration_guard_links as l on l.ref_id = r.id and l.via = 'type'
+  join pg_temp.migration_guard_objects as c on c.id = l.id and c.kind = 'column' and c.is and not c.is_dropped and not c.is_retyped
+  join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
+  where r.kind = 'table' and r.is and r.is_dropped
+  union all
   select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
   union all
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u

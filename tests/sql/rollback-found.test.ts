@@ -608,6 +608,34 @@ describe("a materialized view that cannot be filled again is told by the plan", 
   });
 });
 
+test.for(["app.t", "app.t[]"])(
+  "a column of the type %s bars the way of that table, where it has to be made anew, and the plan says so",
+  async (type) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+    create table app.t (id int primary key, v text);
+    create table app.holder (id int primary key, rows ${type});
+    insert into app.t values (1, 'x');`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    // Nothing is in the way of what needs no new table.
+    await sql`alter table app.t rename v to w`;
+    expect(await planRollback(sql, "v1")).toMatchObject({ possible: true });
+    await sql`alter table app.t drop column w`;
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "restore" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([{
+      object: "column app.holder.rows",
+      why: "it holds rows of app.t, which has to be made anew",
+      blocks: true,
+    }]);
+    // It goes with the column.
+    await sql`alter table app.holder drop column rows`;
+    await rollBack(sql, "v1", { data: "restore" });
+    expect([...await sql`select * from app.t`]).toEqual([{ id: 1, v: "x" }]);
+  },
+);
+
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
   await freshApp(connections);
