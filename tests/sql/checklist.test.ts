@@ -5,7 +5,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
 import { heldJob, lockTable } from "../support/held-job.ts";
-import { planRollback, rollBack } from "../support/rollback.ts";
+import { readPlan, rollBack } from "../support/rollback.ts";
 import { until } from "../support/until.ts";
 
 type Item = { item: string; title: string; required: boolean; passed: boolean; details: string };
@@ -277,7 +277,7 @@ test("a rollback that has nothing to do leaves the sign-off", async ({ example: 
 
 describe("a sign-off of what is about to be undone is refused", () => {
   const enqueueRollback = async (sql: postgres.Sql) => {
-    const { plan_hash } = await planRollback(sql, "v10", { data: "keep" });
+    const { plan_hash } = await readPlan(sql, "v10", { data: "keep" });
     await sql`select migration_guard.enqueue_rollback('v10', ${plan_hash}, '{"data": "keep"}', false, 'test')`;
   };
   const confirm = (sql: postgres.Sql) => sql`select migration_guard_api.confirm_backup('v10', 'All green.', 'alice')`;

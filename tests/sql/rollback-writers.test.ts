@@ -4,7 +4,7 @@ import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { planRollback, rollBack } from "../support/rollback.ts";
+import { readPlan, rollBack } from "../support/rollback.ts";
 import { until } from "../support/until.ts";
 
 /** Inserts row after row into the migrated table, until that is no more: the ids of those that were committed. */
@@ -35,7 +35,7 @@ describe("a rollback while others write", () => {
     const ids: number[] = [];
     const writers = [1, 2, 3].map(() => write(database.connect(), ids));
     await until(() => Promise.resolve(ids.length > 20 ? true : undefined));
-    const { plan_hash } = await planRollback(sql, "v1", { data });
+    const { plan_hash } = await readPlan(sql, "v1", { data });
     await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, ${sql.json({ data })}, false, 'test')`;
     await work(sql);
     expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
