@@ -34,7 +34,7 @@ comment on function migration_guard.untrusted_functions(oid[], oid[]) is
   'The functions that objects call, by themselves or by an operator, and that belong to somebody who is not trusted.';
 
 create function migration_guard.with_partitions(relation oid) returns setof oid
-language plpgsql stable
+language plpgsql stable rows 1
 set search_path = pg_catalog, pg_temp
 -- To plan it takes longer than to run it.
 set plan_cache_mode = 'force_generic_plan'
@@ -72,9 +72,13 @@ comment on function migration_guard.read_parts(oid) is
   'What of a table Postgres looks at while it plans to read it: partition keys, indexes, statistics. Checks are left out by a setting.';
 
 create function migration_guard.written_parts(relation oid) returns table (classid oid, objid oid)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   with recursive relations as (
     select r.oid from migration_guard.with_partitions(relation) as r (oid)
   ),
@@ -93,14 +97,15 @@ as $$
   )
   select p.classid, p.objid from migration_guard.read_parts(relation) as p
   union all
-  select 'pg_constraint'::regclass, o.oid from relations as r join pg_constraint as o on o.conrelid = r.oid and o.contype = 'c'
+  select 'pg_constraint'::regclass::oid, o.oid from relations as r join pg_constraint as o on o.conrelid = r.oid and o.contype = 'c'
   union all
   select 'pg_attrdef'::regclass, d.oid from relations as r join pg_attrdef as d on d.adrelid = r.oid
   union all
   select 'pg_constraint'::regclass, o.oid from types as t join pg_constraint as o on o.contypid = t.oid
   union all
   -- By which a text becomes a value of a type that somebody made.
-  select 'pg_cast'::regclass, c.oid from types as t join pg_cast as c on c.casttarget = t.oid and c.castfunc >= 16384 where t.oid >= 16384
+  select 'pg_cast'::regclass, c.oid from types as t join pg_cast as c on c.casttarget = t.oid and c.castfunc >= 16384 where t.oid >= 16384;
+end
 $$;
 comment on function migration_guard.written_parts(oid) is
   'What of a table Postgres looks at while rows are put into it: besides that of read_parts checks, generated columns, domains and casts.';
