@@ -578,7 +578,7 @@ $$;
 comment on function migration_guard.step_text(migration_guard.jobs, text) is
   'A step as a reader wants it: with the name of the table, or with the statement.';
 
-create function migration_guard.built_part(worker_pid int) returns float8
+create function migration_guard.built_part(worker_pid int, is_settled boolean) returns float8
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -587,15 +587,18 @@ as $$
     when p.partitions_total > 0 then p.partitions_done::float8 / p.partitions_total
     -- The table is read, what was read is sorted, and then written.
     when p.phase ~ '^building index: sorting' then 0.5
+    -- Before the first is written, it may still say how many were read.
+    when p.phase ~ '^building index: loading' and p.tuples_total > 0 and p.tuples_done >= p.tuples_total and not is_settled then null
     when p.phase ~ '^building index: loading' then 0.5 + 0.5 * coalesce(p.tuples_done::float8 / nullif(p.tuples_total, 0), 0)
     else 0.5 * coalesce(p.blocks_done::float8 / nullif(p.blocks_total, 0), 0) end
   from pg_catalog.pg_stat_progress_create_index as p
   where p.pid = worker_pid and p.datid = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
 $$;
-comment on function migration_guard.built_part(int) is
-  'How much of the index that a session builds is done, from 0 to 1; null where it builds none.';
+comment on function migration_guard.built_part(int, boolean) is
+  'How much of the index that a session builds is done, from 0 to 1; null where it builds none, or, unless that has been so for a while, where
+it may be that nothing is written yet, or all.';
 
-create function migration_guard.done_within(job migration_guard.jobs, step text, is_waiting boolean) returns bigint
+create function migration_guard.done_within(job migration_guard.jobs, step text, is_waiting boolean, is_settled boolean) returns bigint
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -605,10 +608,10 @@ as $$
     when migration_guard.step_text(job, step) !~* '^create (unique )?index |^alter table .* add constraint ("([^"]|"")+"|\S+) (primary key|unique|exclude) ' then 0
     -- The statement's own unit is not of the rows, and one without rows is not told of before it is done.
     else coalesce(
-      (greatest(substring(step from '[+]([0-9]+)$')::bigint - 1, 0) * migration_guard.built_part(job.worker_pid))::bigint,
+      (greatest(substring(step from '[+]([0-9]+)$')::bigint - 1, 0) * migration_guard.built_part(job.worker_pid, is_settled))::bigint,
       case when is_waiting then 0 end) end
 $$;
-comment on function migration_guard.done_within(migration_guard.jobs, text, boolean) is
+comment on function migration_guard.done_within(migration_guard.jobs, text, boolean, boolean) is
   'Units of work that are done of the present step, as Postgres tells; null between two steps, and where it should be building
 an index and is not: then it has just ended, or is about to begin.';
 
@@ -647,7 +650,7 @@ begin
     cross join lateral regexp_match(a.application_name, format('^migration_guard/%s/([0-9]+)/([0-9]+)/(.*)$', job.number)) as m (parts)
     where a.pid = job.worker_pid and m.parts is not null;
     if found then
-      within := migration_guard.done_within(job, shown.step, shown.is_waiting);
+      within := migration_guard.done_within(job, shown.step, shown.is_waiting, look > 10);
       exit when within is not null;
     else
       select j.progress into recorded from migration_guard.jobs as j where j.id = job.id and j.status <> 'running';
