@@ -90,7 +90,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   sought jsonb;
-  ids oid[];
 begin
   execute format($query$
     select jsonb_agg(jsonb_build_array(o.kind, o.identity, o.schema_name))
@@ -753,6 +752,17 @@ comment on function migration_guard.compared_objects(text, oid[]) is
   'Every object that is not as a backup recorded it beside what it is now, what is new, and the copied tables with what belongs to them, by no
 more of the catalog than altered_objects names; by all of it where that is null.';
 
+create function migration_guard.compared_objects(backup_schema text) returns setof migration_guard.compared_object
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query select c.* from migration_guard.compared_objects(backup_schema, (select a.altered from migration_guard.altered_objects(backup_schema) as a)) as c;
+end
+$$;
+comment on function migration_guard.compared_objects(text) is
+  'The same, by what altered_objects tells now.';
+
 -- What is told of it --------------------------------------------------------------------------------------------------
 
 create function migration_guard.object_matches(compared migration_guard.compared_object[])
@@ -810,8 +820,7 @@ returns table (changes text[], kind text, object text, now text, before text, af
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select d.* from migration_guard.object_drift(array(
-    select c from migration_guard.altered_objects(backup.schema_name) as a cross join lateral migration_guard.compared_objects(backup.schema_name, a.altered) as c)) as d
+  select d.* from migration_guard.object_drift(array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as d
 $$;
 comment on function migration_guard.schema_drift(migration_guard.backups) is
   'Every object that is not as a backup recorded it: renamed, redefined, missing or new.';

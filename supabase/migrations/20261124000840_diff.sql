@@ -769,8 +769,7 @@ declare
   -- Each table is read in one statement with a snapshot of its own, while its lock keeps it as it is: a snapshot of the
   -- whole would show a table that somebody truncates or rewrites in the meantime as empty.
   pairs constant migration_guard.table_pair[] := coalesce(known_pairs, array(
-    select p from migration_guard.table_pairs(backup.schema_name, array(
-      select c from migration_guard.altered_objects(backup.schema_name) as a cross join lateral migration_guard.compared_objects(backup.schema_name, a.altered) as c)) as p));
+    select p from migration_guard.table_pairs(backup.schema_name, array(select c from migration_guard.compared_objects(backup.schema_name) as c)) as p));
   pair migration_guard.table_pair;
   live record;
   outcome jsonb;
