@@ -80,9 +80,13 @@ comment on function migration_guard.assert_schema_plannable(text) is 'Raises inv
 
 create function migration_guard.plan_tables(plan migration_guard.plans)
 returns table (name text, oid oid)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- It is asked several times, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
+begin
+  return query
   select wanted.name, c.oid
   from (select distinct unnest(plan.tables) as name) as wanted
   left join pg_catalog.pg_namespace as n on n.nspname = plan.schema_name
@@ -94,7 +98,8 @@ as $$
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where plan.all_tables and n.nspname = plan.schema_name and c.relkind in ('r', 'p') and c.relpersistence <> 't'
     -- The rows of a partition come with those of its root; what an extension brings is the extension's to migrate.
-    and not c.relispartition and not migration_guard.is_extension_member('pg_catalog.pg_class'::regclass, c.oid)
+    and not c.relispartition and not migration_guard.is_extension_member('pg_catalog.pg_class'::regclass, c.oid);
+end
 $$;
 comment on function migration_guard.plan_tables(migration_guard.plans) is
   'The tables that a plan names, or all of its schema, each with its OID, or null where there is no such table.';

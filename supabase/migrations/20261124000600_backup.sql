@@ -41,17 +41,19 @@ declare
   -- v10.0 may be called v10, but what is called v10_1 is v10.1.
   pattern constant text := format('^%s%s$', major,
     case minor when '0' then '([._]0(_.*)?|(_[^0-9].*)?)' else format('[._]%s(_.*)?', minor) end);
+  relation constant oid := to_regclass('supabase_migrations.schema_migrations');
+  has_names constant boolean := exists (select from pg_attribute as a where a.attrelid = relation and a.attname = 'name' and not a.attisdropped);
   applied boolean := false;
 begin
-  if to_regclass('supabase_migrations.schema_migrations') is not null then
-    -- A file 20260101000000_v10.0_rename.sql is listed as version 20260101000000, name v10.0_rename. The list is read
-    -- as JSON, because older versions of the CLI make it without the column `name`.
-    execute $query$
+  -- A file 20260101000000_v10.0_rename.sql is listed as version 20260101000000, name v10.0_rename. Older versions of the CLI
+  -- make the list without the column `name`.
+  if relation is not null then
+    execute format($query$
       select exists (
         select from supabase_migrations.schema_migrations as m
         where m.version = $1
-          or (starts_with($1, 'v') and (m.version = any ($2) or to_jsonb(m) ->> 'name' ~ $3))
-      )$query$
+          or (starts_with($1, 'v') and (m.version = any ($2) or %s ~ $3))
+      )$query$, case when has_names then 'm.name' else 'null' end)
     into applied using version, array[version, ltrim(version, 'v')] || case minor when '0' then array[major, ltrim(major, 'v')] end, pattern;
   end if;
   return applied;
@@ -594,29 +596,32 @@ comment on function migration_guard.assert_locked(oid[]) is
   'Raises insufficient_privilege or lock_not_available unless this transaction holds a lock on each of the tables.';
 
 create function migration_guard.used_types(plan migration_guard.plans) returns setof oid
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive used (oid) as (
-    (
-      select a.atttypid
-      from migration_guard.plan_tables(plan) as t
-      join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
-      union
-      select e.oid from migration_guard.plan_enums(plan) as e
-    )
+declare
+  relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t);
+  -- What came with Postgres is made of nothing else.
+  found oid[] := array(
+    select a.atttypid from pg_attribute as a where a.attrelid = any (relations) and a.attnum > 0 and not a.attisdropped and a.atttypid >= 16384
     union
-    select m.oid
-    from used as u
-    join pg_type as t on t.oid = u.oid
-    cross join lateral (
-      select t.typelem union select t.typbasetype
-      union select r.rngsubtype from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
-      union select a.atttypid from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-    ) as m (oid)
-    where m.oid <> 0
-  )
-  select u.oid from used as u where u.oid >= 16384
+    select e.oid from migration_guard.plan_enums(plan) as e where e.oid is not null);
+  used oid[] := '{}';
+begin
+  while found <> '{}' loop
+    used := used || found;
+    found := array(
+      select distinct m.oid
+      from pg_type as t
+      cross join lateral (
+        select t.typelem union all select t.typbasetype
+        union all select r.rngsubtype from pg_range as r where r.rngtypid = t.oid or r.rngmultitypid = t.oid
+        union all select a.atttypid from pg_attribute as a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+      ) as m (oid)
+      where t.oid = any (found) and m.oid >= 16384 and m.oid <> all (used));
+  end loop;
+  return query select unnest(used);
+end
 $$;
 comment on function migration_guard.used_types(migration_guard.plans) is
   'The types that somebody made among those of a plan''s columns, down to what arrays, domains, ranges and composites are made of.';
@@ -710,9 +715,9 @@ declare
   relations constant oid[] := array(select t.oid from migration_guard.plan_tables(plan) as t order by t.name);
   sizes constant bigint[] := array(select migration_guard.table_bytes(r) from unnest(relations) as r);
   total constant bigint := 3 * (select coalesce(sum(s), 0) from unnest(sizes) as s);
-  -- Before anything is read: what is altered while that goes on changes it.
-  catalog_fingerprint constant text := migration_guard.catalog_fingerprint();
-  catalog_objects constant record := migration_guard.object_versions();
+  -- Before anything is read: what is altered while that goes on changes them.
+  catalog constant record := migration_guard.object_versions();
+  catalog_fingerprint constant text := migration_guard.fingerprint_of(catalog.total, catalog.hash);
   is_helped boolean;
   manifest text;
   outside text;
@@ -762,7 +767,7 @@ begin
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   delete from migration_guard.backup_versions as v using migration_guard.backups as b where b.id = v.backup_id and b.removed_at is not null;
   insert into migration_guard.backup_versions (backup_id, classids, objids, versions)
-  values (backup_id, catalog_objects.classids, catalog_objects.objids, catalog_objects.versions);
+  values (backup_id, catalog.classids, catalog.objids, catalog.versions);
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);
 end
