@@ -91,26 +91,26 @@ comment on function migration_guard.passing_objects() is
   'What comes and goes without a migration: temporary objects, and the schemas of backups and imports with what is in them, by name. Not what is elsewhere
 and goes with them, as a partition does.';
 
-create function migration_guard.fingerprint_of(versions bigint, hash numeric) returns text
+create function migration_guard.fingerprint_of(versions bigint, hash numeric, passing_classids oid[], passing_objids oid[]) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
 begin
-  return (
-    with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o)
-    select format('%s/%s/%s', versions, hash, (
-      -- Of all roles, since no dependency tells whom an aclitem in a default names.
-      select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r))
-    -- What stays could have another definition when something that it names comes and goes.
-    where not exists (
-      select from passing as p
-      -- Of each by itself, since to read all dependencies takes longer.
-      cross join lateral (select d.classid, d.objid from pg_depend as d where d.refclassid = p.classid and d.refobjid = p.objid offset 0) as d
-      where (d.classid, d.objid) not in (select o.classid, o.objid from passing as o)));
+  -- What stays could have another definition when something that it names comes and goes.
+  if exists (
+    select from unnest(passing_classids, passing_objids) as p (classid, objid)
+    -- Of each by itself, since to read all dependencies takes longer.
+    cross join lateral (select d.classid, d.objid from pg_depend as d where d.refclassid = p.classid and d.refobjid = p.objid offset 0) as d
+    where (d.classid, d.objid) not in (select o.classid, o.objid from unnest(passing_classids, passing_objids) as o (classid, objid))
+  ) then
+    return null;
+  end if;
+  -- All roles, since no dependency tells whom an aclitem in a default names.
+  return format('%s/%s/%s', versions, hash, (select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r));
 end
 $$;
-comment on function migration_guard.fingerprint_of(bigint, numeric) is
+comment on function migration_guard.fingerprint_of(bigint, numeric, oid[], oid[]) is
   'The fingerprint that a number of versions and the sum of their hashes make. Null where something depends on what comes and goes.';
 
 create function migration_guard.catalog_fingerprint() returns text
@@ -118,43 +118,50 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
+declare
+  classids oid[];
+  objids oid[];
 begin
+  select array_agg(o.classid), array_agg(o.objid) into classids, objids from migration_guard.passing_objects() as o;
   return (
-    with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o)
     -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
-    select migration_guard.fingerprint_of(count(*), sum(hash_record_extended(row(v.catalog, v.version, v.place), 0)))
+    select migration_guard.fingerprint_of(count(*), sum(hash_record_extended(row(v.catalog, v.version, v.place), 0)), classids, objids)
     from migration_guard.catalog_versions as v
     -- What came with Postgres passes with nobody.
-    where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from passing as p));
+    where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from unnest(classids, objids) as p (classid, objid)));
 end
 $$;
 comment on function migration_guard.catalog_fingerprint() is
   'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
 two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';
 
-create function migration_guard.object_versions(out classids oid[], out objids oid[], out versions bigint[], out total bigint, out hash numeric)
+create function migration_guard.object_versions(out classids oid[], out objids oid[], out versions bigint[], out fingerprint text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set jit = off
 as $$
+declare
+  passing_classids oid[];
+  passing_objids oid[];
 begin
-  with passing as materialized (select o.classid, o.objid from migration_guard.passing_objects() as o),
-  objects as (
+  select array_agg(o.classid), array_agg(o.objid) into passing_classids, passing_objids from migration_guard.passing_objects() as o;
+  with objects as (
     -- What came with Postgres is told apart from nothing else of it.
     select case when v.objid < 16384 then 0 else v.classid end as classid, case when v.objid < 16384 then 0 else v.objid end as objid,
-      bit_xor(v.hash) as version, count(*) as rows, sum(v.hash) as hash
+      bit_xor(v.hash) as version, count(*) as total, sum(v.hash) as hash
     from (
-      select r.classid, r.objid, hash_record_extended(row(r.catalog, r.version, r.place), 0) as hash
-      from migration_guard.catalog_versions as r
+      select r.classid, r.objid, hash_record_extended(row(r.catalog, r.version, r.place), 0) as hash from migration_guard.catalog_versions as r
     ) as v
-    where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from passing as p)
+    where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from unnest(passing_classids, passing_objids) as p (classid, objid))
     group by 1, 2
     union all
     select 'pg_authid'::regclass, 0, bit_xor(hash_record_extended(row(r.oid, r.rolname), 0)), null, null from pg_roles as r
   )
-  select array_agg(o.classid), array_agg(o.objid), array_agg(o.version), sum(o.rows), sum(o.hash) into classids, objids, versions, total, hash from objects as o;
+  select array_agg(o.classid), array_agg(o.objid), array_agg(o.version),
+    migration_guard.fingerprint_of(sum(o.total)::bigint, sum(o.hash), passing_classids, passing_objids)
+  into classids, objids, versions, fingerprint from objects as o;
 end
 $$;
 comment on function migration_guard.object_versions() is
   'What the fingerprint is over, of each object by itself: a number that is equal only where no row of it was written, came or went. What came with
-Postgres is one object, 0, and so are all roles. Total and hash make the fingerprint.';
+Postgres is one object, 0, and so are all roles. Besides, the fingerprint of the same rows.';

@@ -152,6 +152,7 @@ as $$
   with candidates as materialized (
     select s.oid, s.name, replace(s.signature, ' ', '') as signature, replace(s.short_signature, ' ', '') as short_signature
     from migration_guard.function_signatures(plan.schema_name) as s
+    where plan.functions <> '{}'
   ),
   wanted as materialized (
     select distinct f.name, replace(f.name, ' ', '') as signature from unnest(plan.functions) as f (name)

@@ -514,6 +514,8 @@ begin
       set transaction isolation level read committed;
       set local lock_timeout = '10s';
     end if;
+    -- Postgres takes what reads the catalog for far more than it is, and to compile it takes longer than to run it.
+    set local jit = off;
     call migration_guard.run_claimed_job(job, lock_failure);
   end loop;
   commit;
