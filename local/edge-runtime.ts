@@ -34,6 +34,9 @@ export type EdgeRuntime = {
   stop: () => Promise<void>;
 };
 
+/** Deno's advice on a difference that makes none here, and that the platform does not know. */
+const warningOfDeno = /^Deno\.serve: request\.signal aborts on successful responses .*\n?/m;
+
 /**
  * Runs the function in a Deno process of its own, allowed to read the variables that the platform gives and the
  * modules in node_modules, and one file there, to connect to what it is told, and nothing else.
@@ -78,7 +81,7 @@ export async function startEdgeRuntime(options: EdgeRuntimeOptions): Promise<Edg
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
       log = (log + text).slice(-4000);
-      onLog?.(text);
+      onLog?.(text.replace(warningOfDeno, ""));
     });
   }
   const gone = once(child, "exit");

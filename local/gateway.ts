@@ -51,7 +51,8 @@ export async function startGateway(
       if (response.status === 413) response.headers.set("connection", "close");
       return response;
     } catch (error) {
-      console.error(`The gateway could not reach ${name}: ${(error as Error).cause ?? error}`);
+      const { cause = error } = error as Error;
+      console.error(`The gateway could not reach ${name} (${cause}): if it has ended, start all of this again.`);
       return Response.json({ code: "BOOT_ERROR", message: "Function is not running" }, { status: 503 });
     }
   }

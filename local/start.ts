@@ -33,7 +33,7 @@ const help = `Starts Postgres, REST, Storage, the Edge Function and a gateway be
 
   npm start               start, and go on with the data that is there
   npm start -- --reset    throw the data away and begin afresh
-  npm start -- --verbose  also print what Postgres and the function log
+  npm start -- --verbose  also print what Postgres logs
 
   API_PORT         port of the gateway, now ${port("API_PORT", config().api.port)}
   DB_PORT          port of Postgres, now ${port("DB_PORT", config().db.port)}

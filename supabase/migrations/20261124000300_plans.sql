@@ -603,7 +603,7 @@ declare
 begin
   select p.* into found_plan from migration_guard.plans as p where p.version = wanted;
   if found_plan.version is null then
-    perform migration_guard.fail('plan_not_found', format('There is no plan for %s.', wanted));
+    perform migration_guard.fail('plan_not_found', format('There is no plan for %s. PUT /v1/plans/%1$s stores one.', wanted));
   end if;
   return found_plan;
 end

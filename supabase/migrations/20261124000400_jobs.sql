@@ -171,8 +171,9 @@ declare
   backup constant migration_guard.backups := migration_guard.find_backup(wanted);
 begin
   if backup.id is null then
-    perform migration_guard.fail('backup_not_found', format('There is no backup of %s%s.', wanted,
-      coalesce(' but one in the trash, which restore-from-trash brings back until ' || (migration_guard.find_in_trash(wanted)).purge_after, '')));
+    perform migration_guard.fail('backup_not_found', format('There is no backup of %s%s', wanted,
+      coalesce(' but one in the trash, which restore-from-trash brings back until ' || (migration_guard.find_in_trash(wanted)).purge_after || '.',
+        '. GET /v1/backups lists those that there are.')));
   end if;
   return backup;
 end

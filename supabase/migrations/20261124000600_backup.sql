@@ -10,7 +10,8 @@ declare
   missing text;
 begin
   if exists (select from pg_catalog.pg_namespace as n where n.nspname = schema_name) then
-    perform migration_guard.fail('backup_exists', format('The schema %s is there already: it is never touched again.', schema_name));
+    perform migration_guard.fail('backup_exists', format(
+      'The schema %s is there already, and is never touched again: go on with that backup, or clean it up before another is taken.', schema_name));
   end if;
   if migration_guard.has_been_applied(plan.version) then
     perform migration_guard.fail(

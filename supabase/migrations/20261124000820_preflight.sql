@@ -658,8 +658,8 @@ as $$
     jsonb_agg(jsonb_build_object('column', format('%I.%I.%I', plan.schema_name, t.name, a.attname), 'is', f.says, 'sequence', s.oid::regclass::text)
       order by t.name, a.attnum),
     'No column of the plan''s tables is generated or counted by a sequence.',
-    'Columns fill themselves. A statement that puts rows back leaves generated columns out, says `overriding system value` for '
-      'identities that are always generated, and then sets the sequences, which no rollback turns back.')
+    'Columns fill themselves: a rollback of this product sees to that. A statement of your own that puts rows back leaves generated columns out, says '
+      '`overriding system value` for identities that are always generated, and then sets the sequences, which no `rollback` of a transaction turns back.')
   from migration_guard.plan_tables(plan) as t
   join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
   left join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid and d.refobjsubid = a.attnum

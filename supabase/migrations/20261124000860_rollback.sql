@@ -81,7 +81,7 @@ begin
   ) as n
   where not exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is and not o.was and (o.new).name = n.name);
   if unknown is not null then
-    perform migration_guard.fail('invalid_parameter', format('Not new tables: %s.', unknown));
+    perform migration_guard.fail('invalid_parameter', format('drop_new names what is no new table: %s. new_objects of the plan lists those that are.', unknown));
   end if;
 end
 $$;
@@ -724,6 +724,7 @@ begin
       case
         when known is null then 'No such plan was shown for this backup.'
         when present = '[]' and known <> '[]' then 'Nothing is left to do: there are no differences any more that the plan was drawn for.'
+        when present = known then 'The statements are the same, but something else was created or altered since the plan was drawn, or the options are others.'
         else 'The catalog is not what the plan was drawn on, or the options are others.' end || ' Read the plan again.',
       jsonb_build_object('plan_hash', plan_hash,
         'added', (select coalesce(jsonb_agg(s), '[]') from jsonb_array_elements(present) as s where not coalesce(known, '[]') @> jsonb_build_array(s)),
@@ -756,7 +757,8 @@ declare
   manifest text;
 begin
   if not backup.verified_ok then
-    perform migration_guard.fail('backup_damaged', format('The last verification of the backup of %s failed: nothing is rolled back to it.', backup.version));
+    perform migration_guard.fail('backup_damaged', format(
+      'The last verification of the backup of %s failed: nothing is rolled back to it. Verify it again, and read which check failed.', backup.version));
   end if;
   -- What was recorded, without the rows: those are read by the job.
   begin
@@ -765,7 +767,8 @@ begin
     manifest := null;
   end;
   if manifest is distinct from backup.manifest then
-    perform migration_guard.fail('backup_damaged', format('What the backup of %s recorded is not what was registered: nothing is rolled back to it.', backup.version));
+    perform migration_guard.fail('backup_damaged', format(
+      'What the backup of %s recorded is not what was registered: nothing is rolled back to it. Verify it, and read which check failed.', backup.version));
   end if;
 end
 $$;

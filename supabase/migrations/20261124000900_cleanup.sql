@@ -137,12 +137,12 @@ as $$
     format('confirm must be %s', backup.schema_name)
   union all
   select 'token_is_valid', coalesce(bool_or(t.is_valid), false),
-    coalesce(max(t.details), 'no such token was given out for this backup')
+    coalesce(max(t.details), 'no such token was given out for this backup: its cleanup plan has one')
   from (
     select c.spent_by is null and c.expires_at > now() as is_valid,
       case
         when c.spent_by is not null then format('the token was spent by job %s', c.spent_by)
-        when c.expires_at <= now() then format('the token expired at %s', c.expires_at)
+        when c.expires_at <= now() then format('the token expired at %s: ask for another cleanup plan', c.expires_at)
         else 'the token is valid' end as details
     from migration_guard.cleanup_tokens as c
     where c.backup_id = backup.id and c.token_hash = encode(sha256(convert_to(token, 'UTF8')), 'hex')

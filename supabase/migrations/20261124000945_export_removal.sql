@@ -80,7 +80,7 @@ as $$
   union all
   select 'token_is_valid', coalesce(bool_or(d.spent_by is null and d.expires_at > now()), false),
     coalesce(max(case when d.spent_by is not null then format('the token was spent by job %s', d.spent_by)
-      when d.expires_at <= now() then format('the token expired at %s', d.expires_at) else 'the token is valid' end), 'no such token was given out for this export')
+      when d.expires_at <= now() then format('the token expired at %s: ask for another removal plan', d.expires_at) else 'the token is valid' end), 'no such token was given out for this export: its removal plan has one')
   from drawn as d
   union all
   select g.* from migration_guard.backups as b

@@ -244,6 +244,22 @@ comment on function migration_guard.prepare_table_locks(migration_guard.jobs) is
   'Makes the temporary view whose lock is a lock on every table of a backup job, in the order of their names, and of no other job.
 Returns null, or the SQLSTATE of what kept it from a table.';
 
+create function migration_guard.wanted_relations(job migration_guard.jobs) returns oid[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when job.kind = 'rollback' then (
+      select array_agg(to_regclass(t.found[1])::oid)
+      from migration_guard.rollback_plans as p
+      cross join jsonb_array_elements_text(p.statements) as s (statement)
+      cross join regexp_match(s.statement, '^lock table (.*) in access exclusive mode$') as t (found)
+      where p.backup_id::text = job.parameters ->> 'backup_id' and p.plan_hash = job.parameters ->> 'plan_hash' and t.found is not null)
+    else (select migration_guard.awaited_relations(p) from migration_guard.plans as p where p.version = job.version) end
+$$;
+comment on function migration_guard.wanted_relations(migration_guard.jobs) is
+  'The relations whose locks a job waits for: of a rollback, the tables that its plan locks first.';
+
 create function migration_guard.lock_holders(job migration_guard.jobs) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -252,12 +268,16 @@ as $$
       when k.prepared is not null then format('the prepared transaction %s (%s)', k.prepared, coalesce(k.role, '?'))
       else format('session %s%s (%s, %s)', k.pid, case when k.granted then '' else ', which waits for it itself,' end, coalesce(k.role, 'unknown user'), coalesce(nullif(k.application_name, ''), 'no application name'))
     end || coalesce(' for ' || k.age_seconds || ' seconds', '')), '; ' order by k.relation, k.pid)
-  from migration_guard.plans as p
-  cross join lateral migration_guard.relation_locks(migration_guard.awaited_relations(p)) as k
-  where p.version = job.version and k.mode = 'AccessExclusiveLock'
+  from (
+    select distinct on (l.relation, l.pid, l.prepared) l.*
+    from migration_guard.relation_locks(migration_guard.wanted_relations(job)) as l
+    -- A rollback keeps everybody out, so that whoever reads is in its way, too.
+    where l.mode = 'AccessExclusiveLock' or job.kind = 'rollback' and l.granted
+    order by l.relation, l.pid, l.prepared, l.granted desc
+  ) as k
 $$;
 comment on function migration_guard.lock_holders(migration_guard.jobs) is
-  'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
+  'Who keeps a job from the tables that it wants, and for how long; null where nobody does any more.';
 
 create function migration_guard.assert_still_admin(job migration_guard.jobs) returns void
 language plpgsql stable
@@ -383,8 +403,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('code', code.code, 'message', case
       when state like 'MG%' then message
-      when code.code = 'lock_timeout' then 'A table could not be locked in 10 seconds: '
-        || coalesce(detail, 'somebody else was altering it') || '. Nothing was changed; try again.'
+      when code.code = 'lock_timeout' then 'A table could not be locked in time: '
+        || coalesce(detail, 'somebody else was altering or using it') || '. Nothing was changed; try again.'
       when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
       when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
       when code.code = 'row_too_wide' then 'A row does not fit into its copy, which has values of the database''s own types as text. Nothing was changed.'

@@ -54,6 +54,32 @@ describe("a rollback while others write", () => {
   });
 });
 
+test("who reads a table that a rollback wants is told, and nobody else", async ({ database }) => {
+  const { sql } = database;
+  await freshApp({ sql, admin: database.connect(superuser) });
+  await sql`create table app.wanted (title text)`;
+  await sql`create table app.left_alone as select 1 as id`;
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter table app.wanted rename column title to heading`;
+  await sql`alter table app.wanted rename to found`;
+  const { plan_hash } = await readPlan(sql, "v1");
+  await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{}', false, 'test')`;
+  const holders = async () =>
+    (await sql`select migration_guard.lock_holders(j) from migration_guard.jobs as j
+    where j.kind = 'rollback'`).map(({ lock_holders }) => lock_holders);
+
+  expect(await holders()).toEqual([null]);
+  const reader = database.connect();
+  await reader`begin`;
+  await reader`select from app.left_alone`;
+  expect(await holders()).toEqual([null]);
+  await reader`select from app.found`;
+  expect(await holders()).toEqual([
+    expect.stringMatching(/^app\.found is locked by session \d+ \(.*\) for \d+ seconds$/),
+  ]);
+  await reader`rollback`;
+});
+
 test("each statement of a rollback tells the lock that others may wait for since then", async ({ database }) => {
   const { sql } = database;
   await freshApp({ sql, admin: database.connect(superuser) });

@@ -65,6 +65,16 @@ test("a finished job says after what time it ended, why, and whom to call", () =
   const error = { code: "lock_timeout", message: "A table\nwas \x1b[31mlocked.", contacts: ["Ada", "Grace"] };
   expect(jobOutcome({ ...someJob, status: "failed", error, finished_at }))
     .toBe("backup v10.0 failed after 2m 3s: lock_timeout: A table was [31mlocked. Contacts: Ada, Grace");
+  const rehearsed = {
+    ...someJob,
+    kind: "rollback",
+    status: "succeeded",
+    result: { rehearsed: true },
+    finished_at,
+  } as const;
+  expect(jobOutcome(rehearsed)).toBe(
+    "rollback v10.0 succeeded after 2m 3s, as a rehearsal: all of it was undone.",
+  );
   // It never began.
   const stopped = { code: "cancelled", message: "Somebody cancelled it." };
   expect(

@@ -19,5 +19,8 @@ call migration_guard.work();
 
 select * from migration_backup_v10.verify_backup_integrity();
 \x on
-select * from migration_backup_v10.backup_metadata;
+-- All but plan, tables and objects, which fill pages.
+select backup_id, backup_date, migration_version, description, tables_backed_up, rows_backed_up, functions_backed_up, indexes_backed_up,
+  policies_backed_up, enums_backed_up, objects_backed_up, actor, server_version, product_version, manifest
+from migration_backup_v10.backup_metadata;
 \x off

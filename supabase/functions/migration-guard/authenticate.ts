@@ -60,7 +60,9 @@ export function authenticate(environment: Environment, clients: Clients) {
       throw new Problem("service_role_required", { detail: "A publishable key cannot do this: send a secret key." });
     }
     throw new Problem("invalid_credentials", {
-      detail: "The project has no such secret key in the header apikey, where it belongs.",
+      detail: apikey
+        ? "What the header apikey has is no secret key of this project: Project Settings → API Keys lists them."
+        : "A secret key belongs in the header apikey, not in Authorization.",
     });
   });
 }

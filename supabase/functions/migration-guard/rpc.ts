@@ -72,7 +72,8 @@ export function toProblem({ code: anyCode, message, details }: RestError, callId
   }
   if (code === "57014") {
     return new Problem("database_timeout", {
-      detail: "The database cancelled the call at its time limit. Try again when it is less busy.",
+      detail:
+        "The database cancelled the call at its time limit: it is busy, or a table is locked (a preflight tells by whom). Try again when that is over.",
     });
   }
   if (["PGRST106", "PGRST202", "PGRST125", "3F000"].includes(code)) {

@@ -31,7 +31,11 @@ const PlanBody = z.strictObject({
   title: Text.max(200).default("").openapi({ description: "One line that tells what the migration does." }),
   description: Text.max(10_000).default(""),
   schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
-  tables: z.union([allTables, names("Tables, as the catalog spells them, without quotes.")]).default([]),
+  tables: z.union(
+    [allTables, names("Tables, as the catalog spells them, without quotes.")],
+    'is a list of names, or "*"',
+  )
+    .default([]),
   enums: names("Enum types.").default([]),
   functions: names("`name` for all functions of a name, `name(type, type)` for one.").default([]),
   match: Text.min(2).max(200).nullable().default(null).openapi({
