@@ -629,6 +629,13 @@ end
 $$;
 comment on function migration_guard.done_by_helper(int, bigint) is 'Units of work of a backup that a helper has done.';
 
+create function migration_guard.is_rehearsal(job migration_guard.jobs) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select case when job.kind = 'rollback' then (job.parameters ->> 'rehearse')::boolean end $$;
+comment on function migration_guard.is_rehearsal(migration_guard.jobs) is
+  'Whether a rollback undoes all at its end; null for a job of another kind.';
+
 create function migration_guard.job_progress(job migration_guard.jobs) returns jsonb
 -- Volatile, to see at its second look what has been committed since the first.
 language plpgsql volatile

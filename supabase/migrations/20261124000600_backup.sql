@@ -761,7 +761,7 @@ begin
   perform migration_guard.forget_dropped_backup(plan.version);
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into bytes;
   execute format('select m.xmin from %I.backup_metadata as m', schema_name) into metadata_version;
-  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog.fingerprint, metadata_version, timeline, members)
+  insert into migration_guard.backups (id, version, schema_name, plan, actor, manifest, verification_source, bytes, catalog_fingerprint, metadata_version, timeline, members)
   values (backup_id, plan.version, schema_name, migration_guard.plan_document(plan), job.actor, manifest,
     migration_guard.verification_source(schema_name), bytes, catalog.fingerprint, metadata_version, migration_guard.timeline(),
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));

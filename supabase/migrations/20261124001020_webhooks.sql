@@ -71,7 +71,7 @@ as $$
     'type', 'job.' || job.status,
     'timestamp', job.finished_at,
     'data', jsonb_build_object(
-      'id', job.id, 'kind', job.kind, 'version', job.version, 'status', job.status, 'actor', job.actor,
+      'id', job.id, 'kind', job.kind, 'rehearse', migration_guard.is_rehearsal(job), 'version', job.version, 'status', job.status, 'actor', job.actor,
       'created_at', job.created_at, 'started_at', job.started_at, 'finished_at', job.finished_at,
       -- Neither a result nor the details of an error: they may show values of rows.
       'error', case when job.error is not null then jsonb_build_object('code', job.error -> 'code', 'message', job.error -> 'message') end,

@@ -26,6 +26,7 @@ comment on type migration_guard_api.plan is 'A plan, as the API shows it.';
 create type migration_guard_api.job as (
   id uuid,
   kind text,
+  rehearse boolean,
   version text,
   status text,
   progress jsonb,
@@ -147,7 +148,7 @@ create function migration_guard.show_job(job migration_guard.jobs, reader text) 
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select row(job.id, job.kind, job.version, job.status, migration_guard.job_progress(job),
+  select row(job.id, job.kind, migration_guard.is_rehearsal(job), job.version, job.status, migration_guard.job_progress(job),
     case
       when job.kind = 'diff' and r.role = 'viewer' then migration_guard.without_keys(job.result)
       when migration_guard.holds_values(job) and r.role <> 'admin' then migration_guard.without_values(job.result)

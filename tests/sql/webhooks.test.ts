@@ -112,7 +112,7 @@ test("each job that ends leaves one message, with what became of it and no value
   for (const { timestamp, data } of payloads) {
     expect(timestamp).toBe(data.finished_at);
     expect(Object.keys(data).sort()).toEqual(
-      "actor created_at error finished_at id kind path started_at status version".split(" "),
+      "actor created_at error finished_at id kind path rehearse started_at status version".split(" "),
     );
   }
 });

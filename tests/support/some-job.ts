@@ -4,6 +4,7 @@ import type { Job } from "../../supabase/functions/migration-guard/schemas.ts";
 export const someJob: Job = {
   id: "00000000-0000-4000-8000-000000000000",
   kind: "backup",
+  rehearse: null,
   version: "v10.0",
   status: "running",
   progress: { step: "public.profiles", done: 0, total: 2, unit: "bytes", percent: 0, eta_seconds: null },

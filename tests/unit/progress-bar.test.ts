@@ -68,13 +68,14 @@ test("a finished job says after what time it ended, why, and whom to call", () =
   const rehearsed = {
     ...someJob,
     kind: "rollback",
+    rehearse: true,
     status: "succeeded",
-    result: { rehearsed: true },
     finished_at,
   } as const;
-  expect(jobOutcome(rehearsed)).toBe(
-    "rollback v10.0 succeeded after 2m 3s, as a rehearsal: all of it was undone.",
-  );
+  expect(jobOutcome(rehearsed)).toBe("rehearsal v10.0 succeeded after 2m 3s: all of it was undone.");
+  expect(jobOutcome({ ...rehearsed, status: "failed", error }))
+    .toContain("rehearsal v10.0 failed after 2m 3s: lock_timeout");
+  expect(progressBar(rehearsed)).toMatch(/^rehearsal v10\.0 \[/);
   // It never began.
   const stopped = { code: "cancelled", message: "Somebody cancelled it." };
   expect(

@@ -545,6 +545,7 @@ export type Database = {
       "job": {
         "id": string | null;
         "kind": string | null;
+        "rehearse": boolean | null;
         "version": string | null;
         "status": string | null;
         "progress": Json | null;

@@ -1,5 +1,6 @@
 import { format as formatBytes } from "deno-std/fmt/bytes.js";
 import { fitColumns } from "./fit-columns.ts";
+import { jobName } from "./job-name.ts";
 import { oneLine } from "./one-line.ts";
 import { readableDuration } from "./readable-duration.ts";
 import type { Job } from "./schemas.ts";
@@ -18,12 +19,13 @@ let compact: Intl.NumberFormat | undefined;
  *
  * @param note What stands at the end of the line; the step that the job is at unless told otherwise.
  */
-export function progressBar({ kind, version, progress }: Job, note: string = progress.step): string {
+export function progressBar(job: Job, note: string = job.progress.step): string {
+  const { progress } = job;
   const { percent } = progress;
   const filled = Math.floor(barColumns * percent / 100);
   const bar = "#".repeat(filled) + "-".repeat(barColumns - filled);
   const numbers = [`${percent}%`, amount(progress), timeLeft(progress)].filter(Boolean).join(", ");
-  return fitColumns(`${kind} ${version} [${bar}] ${numbers}: ${oneLine(note)}`, columns);
+  return fitColumns(`${jobName(job)} [${bar}] ${numbers}: ${oneLine(note)}`, columns);
 }
 
 function amount({ done, total, unit }: Progress): string {

@@ -91,6 +91,9 @@ export const Job = z.object({
     "remove_export",
     "import",
   ]),
+  rehearse: z.boolean().nullable().openapi({
+    description: "Of a rollback: whether it is a rehearsal, which undoes all at its end. Null for other kinds.",
+  }),
   version: z.string(),
   status: z.enum(["queued", "running", "succeeded", "failed", "cancelled"]),
   progress: Progress,
