@@ -248,16 +248,18 @@ create function migration_guard.lock_holders(job migration_guard.jobs) returns t
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(format('%s is locked by %s', k.relation::regclass, case
+  select string_agg(distinct format('%s is locked by %s', k.relation::regclass, case
       when k.prepared is not null then format('the prepared transaction %s (%s)', k.prepared, coalesce(k.role, '?'))
       else format('session %s%s (%s, %s)', k.pid, case when k.granted then '' else ', which waits for it itself,' end, coalesce(k.role, 'unknown user'), coalesce(nullif(k.application_name, ''), 'no application name'))
-    end || coalesce(' for ' || k.age_seconds || ' seconds', '')), '; ' order by k.relation, k.pid)
+    end || coalesce(' for ' || k.age_seconds || ' seconds', '')), '; ')
   from migration_guard.plans as p
   cross join lateral migration_guard.relation_locks(migration_guard.awaited_relations(p)) as k
-  where p.version = job.version and k.mode = 'AccessExclusiveLock'
+  where p.version = job.version and (k.mode = 'AccessExclusiveLock'
+    -- Whoever uses a table keeps a rollback from it, which has tried for five seconds at the last.
+    or job.kind = 'rollback' and k.granted and k.age_seconds >= 5)
 $$;
 comment on function migration_guard.lock_holders(migration_guard.jobs) is
-  'Who keeps a backup from the tables that it wants, and for how long; null where nobody does any more.';
+  'Who keeps a backup or a rollback from the tables that it wants, and for how long; null where nobody does any more.';
 
 create function migration_guard.assert_still_admin(job migration_guard.jobs) returns void
 language plpgsql stable
@@ -383,8 +385,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('code', code.code, 'message', case
       when state like 'MG%' then message
-      when code.code = 'lock_timeout' then 'A table could not be locked in 10 seconds: '
-        || coalesce(detail, 'somebody else was altering it') || '. Nothing was changed; try again.'
+      when code.code = 'lock_timeout' then 'A table could not be locked in time: '
+        || coalesce(detail, 'somebody else was altering or using it') || '. Nothing was changed; try again.'
       when code.code = 'insufficient_privilege' then 'The database role that runs jobs lacks a privilege: ' || message || '.'
       when code.code = 'query_canceled' then 'The job was cancelled by an administrator or by a statement timeout. Nothing was changed.'
       when code.code = 'row_too_wide' then 'A row does not fit into its copy, which has values of the database''s own types as text. Nothing was changed.'

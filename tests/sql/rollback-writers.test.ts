@@ -54,6 +54,34 @@ describe("a rollback while others write", () => {
   });
 });
 
+test("who uses a table for long is named where a rollback could not lock it", async ({ database }) => {
+  const { sql } = database;
+  const admin = database.connect(superuser);
+  await freshApp({ sql, admin });
+  await sql.unsafe("create table app.t (id int primary key); create table app.other (id int primary key)").simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  const gid = `slow_${database.name}`;
+  await admin.unsafe(`begin; insert into app.t values (1); prepare transaction '${gid}'`).simple();
+  const reader = database.connect();
+  await reader.unsafe("begin; set application_name = 'report'; select from app.other").simple();
+  const kept = async (kind: string) => {
+    const [{ by }] = await sql<[{ by: string | null }]>`
+      select migration_guard.lock_holders(
+        jsonb_populate_record(null::migration_guard.jobs, jsonb_build_object('version', 'v1.0', 'kind', ${kind}::text))) as by`;
+    return by;
+  };
+  expect(await kept("rollback")).toBeNull();
+  await sql`select pg_sleep(6)`;
+  expect(await kept("rollback")).toMatch(
+    new RegExp(
+      `^app\\.other is locked by session \\d+ \\(postgres, report\\) for \\d+ seconds; ` +
+        `app\\.t is locked by the prepared transaction ${gid} \\(${superuser}\\) for \\d+ seconds$`,
+    ),
+  );
+  expect(await kept("backup")).toBeNull();
+  await admin.unsafe(`rollback prepared '${gid}'`);
+});
+
 test("each statement of a rollback tells the lock that others may wait for since then", async ({ database }) => {
   const { sql } = database;
   await freshApp({ sql, admin: database.connect(superuser) });
