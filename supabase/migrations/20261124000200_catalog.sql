@@ -148,6 +148,8 @@ select
         where h.inhrelid = a.attrelid and o.convalidated
         limit 1)
       when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
+      -- Under a name of its own beside that of a parent it is made with the table, and not afterwards.
+      when i.is_inherited and o.coninhcount > 0 then null
       when i.is_internal then format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
     end,
     'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(ne.description),
@@ -233,9 +235,19 @@ left join pg_catalog.pg_tablespace as s on s.oid = c.reltablespace
 left join pg_catalog.pg_foreign_table as f on f.ftrelid = c.oid
 left join pg_catalog.pg_foreign_server as v on v.oid = f.ftserver
 left join lateral (
-  select string_agg(substr(k.definition, length(r.identity) + length('alter table  add column ') + 1), ', ' order by k.objsubid) as columns
-  from migration_guard.catalog_columns as k
-  where k.objid = c.oid and not k.is_internal
+  select string_agg(k.definition, ', ' order by k.is_constraint, k.position) as columns
+  from (
+    select false, k.objsubid, substr(k.definition, length(r.identity) + length('alter table  add column ') + 1)
+    from migration_guard.catalog_columns as k
+    where k.objid = c.oid and not k.is_internal
+    union all
+    -- What an heir requires by itself of a column that it has from a parent: see the settings of columns.
+    select true, q.attnum, format('constraint %I not null %I', o.conname, q.attname)
+    from pg_catalog.pg_attribute as q
+    join pg_catalog.pg_constraint as o on o.conrelid = q.attrelid and o.contype = 'n' and o.conkey[1] = q.attnum
+    where q.attrelid = c.oid and q.attnum > 0 and not q.attisdropped and not q.attislocal and not c.relispartition
+      and o.conislocal and o.coninhcount > 0 and o.convalidated
+  ) as k (is_constraint, position, definition)
 ) as a on true
 left join lateral (
   select string_agg(format('%I.%I', pn.nspname, pc.relname), ', ' order by i.inhseqno) as parents

@@ -389,7 +389,13 @@ begin
             or (c.old).signature ->> 'generated' <> '' and 'definition' = any (c.aspects)
             or c.is_retyped and migration_guard.restores((o.old).objid)
             -- Dropped and added again: what it had is in the copy.
-            or c.matched_by = 'name' and o.matched_by = 'identity' and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (o.old).objid))));
+            or c.matched_by = 'name' and o.matched_by = 'identity' and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (o.old).objid)))
+      -- What an heir had from a parent is its own once it has left that, and stays so when it comes back. That of a partition does not.
+      or not ((o.old).signature ->> 'is_partition')::boolean and exists (
+        select from pg_temp.migration_guard_objects as c
+        cross join lateral (values ((c.old).signature ->> 'is_local', (c.new).signature ->> 'is_local'),
+          ((c.old).signature ->> 'conislocal', (c.new).signature ->> 'conislocal')) as l (was_own, is_own)
+        where c.old_parent_id = o.id and c.kind in ('column', 'constraint') and c.is and (l.was_own, l.is_own) = ('false', 'true')));
   -- The new partitions of such a table hold its rows.
   with recursive partitions as (
     select l.id from pg_temp.migration_guard_links as l
@@ -497,6 +503,35 @@ end
 $$;
 comment on function migration_guard.mark_in_the_way_of_rows(jsonb) is
   'Marks what must not be there while a table''s rows are put back.';
+
+create function migration_guard.mark_unvalidated_checks(backup_schema text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from pg_temp.migration_guard_objects as o
+    where o.kind = 'domain_constraint' and o.was and o.is and not o.is_dropped and not ((o.new).signature ->> 'convalidated')::boolean) then
+    return;
+  end if;
+  -- Rows that were there before such a check of a domain need not pass it, and are put in as if they had come later.
+  execute format($query$
+    with recursive types (objid) as (
+      select (t.old).objid from pg_temp.migration_guard_objects as t
+      where t.kind = 'table' and t.was and (t.is_made or t.is and migration_guard.restores((t.old).objid)
+        or exists (select from pg_temp.migration_guard_objects as c where c.old_parent_id = t.id and c.is_retyped))
+      union
+      select d.refobjid from types as t join %1$I.dependencies_backup as d on d.objid = t.objid
+      join %1$I.objects_backup as y on (y.classid, y.objid, y.objsubid) = (d.refclassid, d.refobjid, 0) and migration_guard.is_type(y.kind)
+    )
+    update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = true, reason = 'in the way of rows'
+    where o.kind = 'domain_constraint' and o.was and o.is and not o.is_dropped and not ((o.new).signature ->> 'convalidated')::boolean
+      and (o.old).parent in (select t.objid from types as t)
+  $query$, backup_schema);
+end
+$$;
+comment on function migration_guard.mark_unvalidated_checks(text) is
+  'Marks the checks of domains that were never validated and would refuse rows that are written.';
 
 create function migration_guard.mark_quieted() returns void
 language plpgsql volatile

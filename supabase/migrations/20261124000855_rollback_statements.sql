@@ -267,7 +267,17 @@ begin
     and (
       not coalesce((o.old).signature -> 'parents' @> (
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
-      or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'));
+      or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'))
+  union all
+  -- What waits to be read would follow the columns of a parent that stays, and cannot lose a check that it shares with one.
+  select 2, o.id, 5, migration_guard.target(o.kind, (o.new).identity), o.reason, format('alter table %s no inherit %s', (o.new).identity, (p.new).identity), (o.old).identity
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.is and (o.new).signature -> 'parents' @> to_jsonb(p.objid::text)
+  where o.kind = 'table' and o.is and o.was and o.is_dropped and not ((o.new).signature ->> 'is_partition')::boolean
+    and exists (
+      select from pg_temp.migration_guard_objects as c
+      where c.kind = 'column' and c.parent_id = p.id and not p.is_dropped and (c.is_renamed or c.is_retyped)
+        or c.kind = 'constraint' and c.parent_id = o.id and c.is_dropped and not (c.new).is_internal and (c.new).signature ->> 'coninhcount' <> '0');
 end
 $$;
 comment on function migration_guard.loosening_statements() is
@@ -323,8 +333,8 @@ begin
     with made as (
       select o.*, b.needs_shell, b as recorded,
         coalesce(o.creation_order, w.creation_order)::numeric as place,
-        -- What a table, view or function needs comes before it, even a key.
-        case when (migration_guard.is_table_part(o.kind) or o.kind = 'domain_constraint' and w.is and not w.is_dropped) and not exists (
+        -- What a table, view or function needs comes before it, even a key. A domain's check that was never validated comes after the rows.
+        case when o.kind = 'domain_constraint' and not ((o.old).signature ->> 'convalidated')::boolean or (migration_guard.is_table_part(o.kind) or o.kind = 'domain_constraint' and w.is and not w.is_dropped) and not exists (
             select from %1$I.dependencies_backup as d
             join pg_temp.migration_guard_objects as n on ((n.old).classid, (n.old).objid, (n.old).objsubid) = (d.classid, d.objid, 0)
             where (d.refclassid, d.refobjid) = ((o.old).classid, (o.old).objid) and not d.is_setting and not migration_guard.is_table_part(n.kind) and n.is_made)

@@ -385,8 +385,13 @@ begin
   join pg_temp.migration_guard_links as l on l.ref_id = y.id and l.via = 'type'
   join pg_temp.migration_guard_objects as u on u.id = l.id and u.kind = 'column' and u.was
   join pg_temp.migration_guard_objects as t on t.id = u.parent_id and t.kind = 'table'
+  left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
   where c.kind = 'attribute' and c.was and not c.is and not migration_guard.restores((t.old).objid)
-    and exists (select from pg_class as r where r.oid = t.objid and r.reltuples <> 0)
+    -- The rows of a partition are in the copy of its root.
+    and not exists (
+      select from pg_temp.migration_guard_objects as r
+      where r.id = migration_guard.recorded_root(t.id) and ((t.old).signature ->> 'is_partition')::boolean and migration_guard.restores((r.old).objid))
+    and case when m.row_count is null then pg_relation_size(t.objid) > 0 else m.row_count > 0 end
   union all
   -- Such a column stays, and with it the type that would have to go.
   select migration_guard.target(c.kind, (c.new).identity), format('it holds rows of %s, which has to be made anew', (r.new).identity), true
@@ -560,6 +565,7 @@ begin
   perform migration_guard.mark_rebuilt(options);
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
+  perform migration_guard.mark_unvalidated_checks(backup_schema);
   perform migration_guard.mark_late();
   perform migration_guard.mark_quieted();
   perform migration_guard.choose_waiting_names();
@@ -1165,6 +1171,7 @@ begin
     format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), case
       when constraint_name <> '' then constraint_name
       when state = '23502' then format('%s must not be null', column_name)
+      when state = '23514' then 'a row does not fit the bounds of the partitions'
       else 'a value does not fit the type of ' || coalesce(column_name, 'its column') end),
     jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys));
 end
@@ -1411,7 +1418,7 @@ declare
 begin
   for copied in
     select (t.old).identity as name, (t.old).name as table_name, m.row_count, m.checksum, migration_guard.rollback_mode(options, (t.old).name) as mode, not t.is as is_missing,
-      to_regclass((t.old).identity)::oid as relation
+      to_regclass((t.old).identity)::oid as relation, (t.old).signature ->> 'kind' as kind
     from pg_temp.migration_guard_objects as t
     join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
     where t.kind = 'table' order by 1
@@ -1425,7 +1432,7 @@ begin
           jsonb_build_object('differences', jsonb_build_array(jsonb_build_object('difference', 'rows', 'kind', 'table', 'object', copied.name, 'before', copied.checksum, 'after', checksum))));
       end if;
     elsif counts ? copied.name then
-      execute format('select count(*) from %s', copied.name) into rows;
+      execute format('select count(*) from %s%s', case copied.kind when 'p' then '' else 'only ' end, copied.name) into rows;
       if rows <> (counts ->> copied.name)::bigint then
         perform migration_guard.fail('rollback_differs', format('%s would have %s rows, and had %s.', copied.name, rows, counts ->> copied.name));
       end if;

@@ -61,7 +61,9 @@ begin
   details := case
     when registered_id is null then format('%s does not say that it is backup %s', backup.schema_name, backup.id)
     when strangers is not null then format('%s holds what is not part of the backup: %s', backup.schema_name, strangers)
-    else format('%s holds backup %s and nothing else', backup.schema_name, backup.id) end;
+    else format('%s holds backup %s and nothing else', backup.schema_name, backup.id)
+      -- They are in no backup, and go with this one.
+      || coalesce('; what rollbacks took away is nowhere but in ' || nullif(array_to_string(migration_guard.discarded_tables(backup.schema_name), ', '), ''), '') end;
   return next;
 
   return query

@@ -271,8 +271,9 @@ as $$
   from (
     select distinct on (l.relation, l.pid, l.prepared) l.*
     from migration_guard.relation_locks(migration_guard.wanted_relations(job)) as l
-    -- A rollback keeps everybody out, so that whoever reads is in its way, too.
-    where l.mode = 'AccessExclusiveLock' or job.kind = 'rollback' and l.granted
+    where l.mode = 'AccessExclusiveLock'
+      -- Whoever uses a table keeps a rollback from it, which has tried for five seconds at the last.
+      or job.kind = 'rollback' and l.granted and l.age_seconds >= 5
     order by l.relation, l.pid, l.prepared, l.granted desc
   ) as k
 $$;

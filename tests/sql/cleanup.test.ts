@@ -4,6 +4,7 @@ import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { blocked, deleteBackup, type Guard, makeRemovable, planCleanup, schema } from "../support/cleanup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { rollBack } from "../support/rollback.ts";
 
 const exists = async (sql: postgres.Sql, name = schema) =>
   (await sql`select to_regnamespace(${name}) is not null as exists`)[0]!.exists;
@@ -482,4 +483,16 @@ test("a token is stored as a hash, and nowhere else", async ({ example: { sql } 
     select array_agg(token_hash) as hashes from migration_guard.cleanup_tokens
     where token_hash = encode(sha256(${token}::bytea), 'hex')` as [{ hashes: string[] }];
   expect(hashes).toHaveLength(1);
+});
+
+test("what rollbacks took away is named by the guards, since it goes with the backup", async ({ example: { sql } }) => {
+  await makeRemovable(sql);
+  const details = async () =>
+    (await planCleanup(sql)).guards.find(({ guard, passed }) => guard === "schema_is_a_backup" && passed)!.details;
+  expect(await details()).toMatch(/ and nothing else$/);
+  await sql`update public.profiles set name = name || '!'`;
+  await rollBack(sql, "v10", { data: "restore" });
+  expect(await details()).toMatch(
+    / and nothing else; what rollbacks took away is nowhere but in .*profiles_discarded$/,
+  );
 });

@@ -4,7 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { planRollback, rollBack } from "../support/rollback.ts";
+import { planRollback, rollBack, tryRollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
@@ -465,6 +465,85 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
       alter materialized view app.amount owner to service_role; alter materialized view app.ids owner to service_role`,
     change: "drop materialized view app.amount; drop materialized view app.ids",
   },
+  {
+    name: "a row that does not pass a check of its domain which was never validated, in a table that is made anew",
+    before: `create domain app.d as int; create table app.t (id int primary key, a app.d);
+      insert into app.t values (1, -1), (2, 1);
+      alter domain app.d add constraint positive check (value > 0) not valid`,
+    change: "alter table app.t drop column a",
+  },
+  {
+    name: "a row that does not pass a check of its domain which was never validated, in a column of another type",
+    before: `create domain app.d as int; create table app.t (id int primary key, a app.d);
+      insert into app.t values (1, -1), (2, 1);
+      alter domain app.d add constraint positive check (value > 0) not valid`,
+    change: "alter table app.t alter column a type bigint",
+  },
+  {
+    name: "a row that does not pass a check which was never validated, of a domain that is gone",
+    before: `create domain app.d as int; create table app.t (id int primary key, a app.d);
+      insert into app.t values (1, -1), (2, 1);
+      alter domain app.d add constraint positive check (value > 0) not valid`,
+    change: "alter table app.t alter column a type int; drop domain app.d",
+  },
+  {
+    name:
+      "a row that was changed, and does not pass a check which was never validated, of a domain far inside of its type",
+    before: `create domain app.d as int; create domain app.e as app.d; create type app.c as (a app.e[], b int);
+      create table app.t (id int primary key, c app.c[]);
+      insert into app.t values (1, array[row('{-1}', 2)::app.c]);
+      create table app.other (a app.d);
+      alter domain app.d add constraint positive check (value > 0) not valid`,
+    change: "update app.t set c = null",
+    modes: ["restore"],
+  },
+  {
+    name: "a parent that is made anew with its heir, both with rows",
+    before: `create table app.t (id int primary key, a text); create table app.heir (b int) inherits (app.t);
+      insert into app.t values (1, 'x'); insert into app.heir values (2, 'y', 2), (3, 'z', 3)`,
+    change: "alter table app.t drop column a",
+    // The heir has no key by which a value is known.
+    modes: ["restore"],
+  },
+  {
+    name: "a parent that is made anew with its heir, both with rows and a key",
+    before: `create table app.t (id int primary key, a text);
+      create table app.heir (b int, primary key (id)) inherits (app.t);
+      insert into app.t values (1, 'x'); insert into app.heir values (2, 'y', 2), (3, 'z', 3)`,
+    change: "alter table app.t drop column a",
+  },
+  {
+    name: "an heir that left its parent",
+    before: `create table app.t (id int primary key, a text, check (id > 0));
+      create table app.heir (b int, primary key (id)) inherits (app.t);
+      insert into app.t values (1, 'x'); insert into app.heir values (2, 'y', 2)`,
+    change: "alter table app.heir no inherit app.t",
+  },
+  {
+    name: "an heir that left its parent and came back, as a column of the parent's did not",
+    before: `create table app.t (id int primary key, a text, check (id > 0));
+      create table app.heir (b int, primary key (id)) inherits (app.t);
+      insert into app.t values (1, 'x'); insert into app.heir values (2, 'y', 2)`,
+    change: `alter table only app.t drop column a;
+      alter table app.heir no inherit app.t; alter table app.heir inherit app.t`,
+  },
+  {
+    name: "an heir that is made anew, of a parent that has got another name for a column",
+    before: `create table app.t (id int primary key, a text, n int);
+      create table app.heir (b int, primary key (id)) inherits (app.t);
+      insert into app.t values (1, 'x', 1); insert into app.heir values (2, 'y', 2, 2)`,
+    change: `alter table app.t rename column a to title; alter table app.t alter column n type text;
+      alter table app.heir drop column b`,
+  },
+  {
+    name: "an attribute that was dropped from a type of which a partitioned table has values",
+    before: `create type app.c as (a int, b int);
+      create table app.t (id int primary key, c app.c) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      insert into app.t values (1, row(1, 2))`,
+    change: "alter type app.c drop attribute b cascade",
+    modes: ["restore"],
+  },
 ];
 
 let database: TestDatabase;
@@ -705,5 +784,36 @@ describe("rows whose values do not fit the type that their column had are named"
       status: "failed",
       error: { code: "rows_violate_constraint", table: "app.t", column: named, keys: ids.map((id) => ({ id })) },
     });
+  });
+});
+
+test.for(
+  [
+    [
+      "of a partition that was detached",
+      "alter table app.t detach partition app.t_low; insert into app.t_low values (50)",
+      "app.t_low",
+    ],
+    [
+      "of a partition that is new",
+      "create table app.t_high partition of app.t default; insert into app.t values (50)",
+      "app.t",
+    ],
+  ] as const,
+)("rows %s that no recorded partition has a place for are named as such", async ([, change, table]) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key) partition by range (id);
+    create table app.t_low partition of app.t for values from (0) to (10);
+    insert into app.t values (1)`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(change).simple();
+  expect(await tryRollBack(sql, "v1", { data: "keep", drop_new: "all" })).toMatchObject({
+    status: "failed",
+    error: {
+      code: "rows_violate_constraint",
+      message: `Rows of ${table} cannot live under what is restored: a row does not fit the bounds of the partitions.`,
+    },
   });
 });

@@ -54,9 +54,10 @@ describe("a rollback while others write", () => {
   });
 });
 
-test("who reads a table that a rollback wants is told, and nobody else", async ({ database }) => {
+test("who uses a table that a rollback wants for long is told, and nobody else", async ({ database }) => {
   const { sql } = database;
-  await freshApp({ sql, admin: database.connect(superuser) });
+  const admin = database.connect(superuser);
+  await freshApp({ sql, admin });
   await sql`create table app.wanted (title text)`;
   await sql`create table app.left_alone as select 1 as id`;
   await backUp(sql, "v1", { schema: "app", tables: "*" });
@@ -64,19 +65,30 @@ test("who reads a table that a rollback wants is told, and nobody else", async (
   await sql`alter table app.wanted rename to found`;
   const { plan_hash } = await readPlan(sql, "v1");
   await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{}', false, 'test')`;
-  const holders = async () =>
-    (await sql`select migration_guard.lock_holders(j) from migration_guard.jobs as j
-    where j.kind = 'rollback'`).map(({ lock_holders }) => lock_holders);
+  const holders = async (kind: string) => {
+    const [{ by }] = await sql<[{ by: string | null }]>`
+      select migration_guard.lock_holders(
+        jsonb_populate_record(j, jsonb_build_object('kind', ${kind}::text))) as by
+      from migration_guard.jobs as j where j.kind = 'rollback'`;
+    return by;
+  };
 
-  expect(await holders()).toEqual([null]);
+  const gid = `slow_${database.name}`;
+  await admin.unsafe(`begin; insert into app.found values ('x'); prepare transaction '${gid}'`).simple();
   const reader = database.connect();
-  await reader`begin`;
-  await reader`select from app.left_alone`;
-  expect(await holders()).toEqual([null]);
-  await reader`select from app.found`;
-  expect(await holders()).toEqual([
-    expect.stringMatching(/^app\.found is locked by session \d+ \(.*\) for \d+ seconds$/),
+  await reader.unsafe("begin; set application_name = 'report'; select from app.left_alone; select from app.found")
+    .simple();
+  expect(await holders("rollback")).toBeNull();
+  await sql`select pg_sleep(6)`;
+  expect((await holders("rollback"))?.split("; ").sort()).toEqual([
+    expect.stringMatching(/^app\.found is locked by session \d+ \(postgres, report\) for \d+ seconds$/),
+    expect.stringMatching(
+      new RegExp(`^app\\.found is locked by the prepared transaction ${gid} \\(${superuser}\\) for \\d+ seconds$`),
+    ),
   ]);
+  // Only what keeps readers out is in the way of a backup.
+  expect(await holders("backup")).toBeNull();
+  await admin.unsafe(`rollback prepared '${gid}'`);
   await reader`rollback`;
 });
 

@@ -74,3 +74,7 @@ begin atomic
   update app.unenforced_target set id = a returning old.id;
   delete from app.unenforced_target returning with (old as o) o.id;
 end;
+
+-- A key makes an heir require by itself what its parent requires, under another name.
+create table app.not_null_keyed (id integer primary key, a text);
+create table app.not_null_keyed_heir (b integer, primary key (id)) inherits (app.not_null_keyed);
