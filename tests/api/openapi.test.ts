@@ -11,6 +11,7 @@ const exportId = "v10.0-20260101T000000Z-00000000";
 
 type Operation = {
   requestBody?: { required?: boolean; content: Record<string, { schema: unknown; example?: unknown }> };
+  parameters?: { name: string }[];
   responses: Record<string, unknown>;
   security?: unknown[];
   summary?: string;
@@ -100,6 +101,17 @@ test("every path refuses a request without a credential, and a body that is miss
     }
   }
   expect(withBody).toBe(9);
+});
+
+test("whatever takes an Idempotency-Key says that it may come with another request", async ({ api }) => {
+  const { json } = await api.call("GET", "/openapi.json");
+  const repeatable = Object.entries<Record<string, Operation>>(json.paths).flatMap(([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, { parameters = [] }]) => parameters.some(({ name }) => name === "idempotency-key"))
+      .map(([method, { responses }]) => ({ name: `${method} ${path}`, statuses: Object.keys(responses) }))
+  );
+  expect(repeatable).toHaveLength(10);
+  for (const { name, statuses } of repeatable) expect(statuses, name).toContain("409");
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {
