@@ -29,6 +29,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "DELETE /v1/jobs/{id}",
     "DELETE /v1/keys/{name}",
     "DELETE /v1/plans/{version}",
+    "GET /docs",
     "GET /health",
     "GET /metrics",
     "GET /ready",
@@ -101,6 +102,22 @@ test("every path refuses a request without a credential, and a body that is miss
     }
   }
   expect(withBody).toBe(9);
+});
+
+test("the page of the document tells of each operation, in full, and loads nothing", async ({ api }) => {
+  const [page, { json }] = [await api.call("GET", "/docs"), await api.call("GET", "/openapi.json")];
+  expect(page.headers.get("content-type")).toMatch(/^text\/html/);
+  expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
+  expect(page.text).not.toMatch(/<script|src=|href=/);
+  for (const [path, methods] of Object.entries<Record<string, Operation>>(json.paths)) {
+    for (const [method, { parameters = [] }] of Object.entries(methods)) {
+      const [, told] = page.text.split(`<code>${method.toUpperCase()} ${path}</code></h2>`);
+      const section = told?.split("<h2>")[0];
+      expect(section, `${method} ${path}`).toMatch(/<summary>20[0-4]: /);
+      for (const { name } of parameters) expect(section, `${method} ${path}`).toContain(`<code>${name}</code>`);
+    }
+  }
+  for (const name of Object.keys(json.components.schemas)) expect(page.text).toContain(`<summary>${name}</summary>`);
 });
 
 test("whatever takes an Idempotency-Key says that it may come with another request", async ({ api }) => {
