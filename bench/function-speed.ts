@@ -85,7 +85,7 @@ function measureBundle() {
   const bundle = bundleSize();
   lines.push({
     what: "Bundle",
-    figure: `${bundle.toFixed(2)} MB`,
+    figure: `${bundle.toFixed(3)} MB`,
     target: `under ${targets.bundle} MB`,
     isMet: bundle < targets.bundle,
   });

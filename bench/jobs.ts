@@ -36,7 +36,7 @@ export async function queueJob(
     run: async () => {
       const [worker, ...helpers] = workers;
       const working = worker!`call migration_guard.work()`.simple().execute();
-      helping = Promise.all(helpers.map((helper) => helper`call migration_guard.help()`.simple()));
+      helping = Promise.all(helpers.map((helper) => helper`call migration_guard.help()`.simple().catch(wasDismissed)));
       // It is told to whoever asks for the result.
       helping.catch(() => undefined);
       await working;
@@ -49,6 +49,11 @@ export async function queueJob(
       throw new Error(`The ${kind} job is ${job!.status}: ${JSON.stringify(job!.error)}`);
     },
   };
+}
+
+/** A helper that is not needed any more is cancelled, wherever it is at that moment; the function takes no notice of that either. */
+function wasDismissed(error: unknown): void {
+  if ((error as { code?: string }).code !== "57014") throw error;
 }
 
 /** Drops the backup. The product finds that it is gone, and lets another be taken. */

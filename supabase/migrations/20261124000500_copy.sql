@@ -136,6 +136,8 @@ as $$
 $$;
 comment on function migration_guard.projection(oid) is 'The query that reads a table in the form in which a backup stores it.';
 
+-- The checksum --------------------------------------------------------------------------------------------------------
+
 create function migration_guard.checksum_algorithm() returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -196,6 +198,8 @@ $$;
 comment on function migration_guard.checksum_query(text, text[], oid[]) is
   'The query that gives row count and checksum of what another query reads, whose columns have these names and built-in
 types. It depends on pg_catalog alone: each backup schema has a copy of this function for its verification.';
+
+-- Giving way to others ------------------------------------------------------------------------------------------------
 
 create function migration_guard.others_last_active() returns timestamptz
 language plpgsql volatile
@@ -296,6 +300,8 @@ begin
 end
 $$;
 comment on function migration_guard.has_begun(int) is 'Whether a helper of a job has read anything yet.';
+
+-- Reading for the checksum --------------------------------------------------------------------------------------------
 
 create function migration_guard.read_checksum(
   relation oid, head text, tail text, names text[], types oid[], step text, units bigint, out rows bigint, out checksum text
@@ -413,6 +419,8 @@ $$;
 comment on function migration_guard.copy_checksum(oid, text, bigint) is
   'Row count and checksum of a copied table, from its own columns alone, read as a step of so many units of work.';
 
+-- The copy, and its proof ---------------------------------------------------------------------------------------------
+
 create function migration_guard.backup_object_name(name text, suffix text, reserved text[]) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -481,8 +489,8 @@ begin
   perform migration_guard.refuse_views(false);
   perform migration_guard.assert_still_named(relation, source.nspname, source.relname);
   execute format(
-    'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_checksum, backup_bytes, source_filenode, columns)
-     select $1, $2, $3, $4, $5, $6, $6, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
+    'insert into %I.tables_backup (source_oid, source_schema, source_table, backup_table, row_count, source_checksum, backup_bytes, source_filenode, columns)
+     select $1, $2, $3, $4, $5, $6, pg_catalog.pg_total_relation_size(%L::regclass), pg_catalog.pg_relation_filenode($1),
        (select coalesce(jsonb_agg(to_jsonb(s) - ''{expression,is_lasting}''::text[] || jsonb_build_object(''labels'',
           case when a.atttypid < 16384 then ''{}'' else migration_guard.enum_labels(a.atttypid) end) order by s.attnum), ''[]'')
         from migration_guard.stored_columns($1) as s join pg_catalog.pg_attribute as a on a.attrelid = $1 and a.attnum = s.attnum)',

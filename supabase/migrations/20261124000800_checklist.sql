@@ -133,7 +133,7 @@ end
 $$;
 comment on function migration_guard.checklist(text) is
   'The pre-migration checklist of a backup, every item evaluated now by reading the backup again. Those that are not required
-are warnings; one is there only after the sign-off, and fails then. Raises backup_not_found.';
+are warnings; one is there only after the sign-off, and fails then. Raises backup_not_found or backup_locked.';
 
 create function migration_guard.assert_ready(version text) returns text
 language plpgsql stable

@@ -765,18 +765,6 @@ comment on function migration_guard.compared_objects(text) is
 
 -- What is told of it --------------------------------------------------------------------------------------------------
 
-create function migration_guard.object_matches(compared migration_guard.compared_object[])
-returns table (classid oid, objid oid, objsubid int, live_classid oid, live_objid oid, live_objsubid int, matched_by text)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select (c.old).classid, (c.old).objid, (c.old).objsubid, (c.new).classid, (c.new).objid, (c.new).objsubid, c.matched_by
-  from unnest(compared) as c
-  where c.matched_by is not null
-$$;
-comment on function migration_guard.object_matches(migration_guard.compared_object[]) is
-  'The live object that each recorded one is now, where there is one.';
-
 create function migration_guard.whole_definition(entry migration_guard.catalog_entry, aspects text[]) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp

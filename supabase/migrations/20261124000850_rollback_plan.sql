@@ -370,7 +370,7 @@ $$;
 comment on function migration_guard.mark_redefined() is
   'Marks what is new and goes, what is redefined and so is dropped and made again or replaced, and columns of another type.';
 
-create function migration_guard.mark_rebuilt(options jsonb) returns void
+create function migration_guard.mark_rebuilt() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -423,7 +423,7 @@ begin
               where later.old_parent_id = o.id and later.kind = 'attribute' and later.is and (later.old).sort_order > (v.old).sort_order))));
 end
 $$;
-comment on function migration_guard.mark_rebuilt(jsonb) is
+comment on function migration_guard.mark_rebuilt() is
   'Marks tables and types that are made anew, since ALTER does not lead back: a column that is gone, an enum value too many.';
 
 create function migration_guard.mark_staying_keys(options jsonb) returns void

@@ -1221,7 +1221,7 @@ $$;
 comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
   'The statements that make the rows of a table without a key those of its copy, as a multiset.';
 
-create function migration_guard.discard_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
+create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -1274,7 +1274,7 @@ begin
   ) as n (place, statement);
 end
 $$;
-comment on function migration_guard.discard_statements(text, jsonb) is
+comment on function migration_guard.discard_statements(text) is
   'Keeps, in the backup schema, the rows and values that go with what is dropped.';
 
 create function migration_guard.create_discarded_statement(discarded text) returns text

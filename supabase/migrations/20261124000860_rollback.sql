@@ -90,7 +90,7 @@ comment on function migration_guard.assert_tables_named(jsonb) is
 
 -- What bars the way ---------------------------------------------------------------------------------------------------
 
-create function migration_guard.enum_value_uses(backup_schema text, options jsonb) returns table (object text, why text)
+create function migration_guard.enum_value_uses() returns table (object text, why text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -137,7 +137,7 @@ begin
   end loop;
 end
 $$;
-comment on function migration_guard.enum_value_uses(text, jsonb) is
+comment on function migration_guard.enum_value_uses() is
   'Enum values that are too many, and the rows that have them.';
 
 create function migration_guard.recorded_root(table_id bigint) returns bigint
@@ -401,7 +401,7 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
   where r.kind = 'table' and r.is and r.is_dropped
   union all
-  select u.object, u.why, true from migration_guard.enum_value_uses(backup_schema, options) as u
+  select u.object, u.why, true from migration_guard.enum_value_uses() as u
   union all
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
   union all
@@ -470,7 +470,7 @@ begin
   if not migration_guard.is_anything_to_do() then return; end if;
   return query
   with statements as materialized (
-    select * from migration_guard.discard_statements(backup_schema, options)
+    select * from migration_guard.discard_statements(backup_schema)
     union all select * from migration_guard.loss_statements()
     union all select * from migration_guard.loosening_statements()
     union all select * from migration_guard.drop_statements()
@@ -562,7 +562,7 @@ begin
   perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
-  perform migration_guard.mark_rebuilt(options);
+  perform migration_guard.mark_rebuilt();
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
   perform migration_guard.mark_unvalidated_checks(backup_schema);
@@ -1283,7 +1283,7 @@ $$;
 comment on function migration_guard.statements_to_run(text, jsonb, jsonb) is
   'The statements of a rollback with all that is to be known of each before the first one locks anything.';
 
-create function migration_guard.run_rollback_statements(job migration_guard.jobs, backup_schema text, options jsonb, planned jsonb) returns jsonb
+create function migration_guard.run_rollback_statements(backup_schema text, options jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set check_function_bodies = off set synchronize_seqscans = off set jit = off
@@ -1347,7 +1347,7 @@ begin
   return jsonb_build_object('statements', ran, 'held', held, 'counts', coalesce(counts, '{}'));
 end
 $$;
-comment on function migration_guard.run_rollback_statements(migration_guard.jobs, text, jsonb, jsonb) is
+comment on function migration_guard.run_rollback_statements(text, jsonb, jsonb) is
   'Runs the statements of a rollback, and tells of each how long it took, how many rows it touched and which locks were found after
 it; and how many rows the tables had that it has made anew.';
 
@@ -1519,7 +1519,6 @@ $$;
 comment on function migration_guard.close_discarded(migration_guard.backups) is
   'Drops tables of discarded rows that hold none, closes the others, and registers them as part of the backup.';
 
-
 create function migration_guard.rollback_checklist(confirmed text[]) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1568,7 +1567,7 @@ begin
   perform migration_guard.discarded_tables(backup.schema_name);
   perform from migration_guard.taken_locks(now(), '{}');
   perform migration_guard.run_rollback_statement('select', null, null, 0);
-  ran := migration_guard.run_rollback_statements(job, backup.schema_name, options, plan.statements);
+  ran := migration_guard.run_rollback_statements(backup.schema_name, options, plan.statements);
   perform migration_guard.begin_step('proof');
   catalog := migration_guard.assert_catalog_is_back(plan_schema, recorded);
   tables := migration_guard.assert_rows_are_back(options, ran -> 'counts');

@@ -264,5 +264,5 @@ end
 $$;
 comment on procedure migration_guard.verify_if_due(text, interval) is
   'What pg_cron calls: verifies a backup whose last verification is so long ago, and raises backup_damaged when it is not
-whole. Unlike work() it runs no other job, so that its run in cron.job_run_details tells of this one. It commits, so that it
-may not be called in a transaction.';
+whole. Unlike work() it runs jobs of no other backup, so that its run in cron.job_run_details tells of this one. It commits, so
+that it may not be called in a transaction.';

@@ -283,7 +283,7 @@ as $$
   select migration_guard.show_plan(migration_guard.get_plan(version));
 $$;
 comment on function migration_guard_api.put_plan(text, jsonb, text) is
-  'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan or objects_not_found.';
+  'PUT /v1/plans/{version}; created_at = updated_at tells a new plan. Raises invalid_plan, objects_not_found or plan_in_use.';
 
 create function migration_guard_api.delete_plan(version text, actor text) returns void
 language sql volatile security definer
@@ -349,7 +349,7 @@ as $$
   from (select jsonb_build_array('backup', migration_guard.normalize_version(version)) as request) as r;
 $$;
 comment on function migration_guard_api.create_backup(text, text, text, text) is
-  'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress or migration_already_applied.';
+  'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress, migration_already_applied or untrusted_code.';
 
 create function migration_guard_api.list_backups() returns setof migration_guard_api.backup
 language sql stable security definer
@@ -400,7 +400,7 @@ set search_path = pg_catalog, pg_temp
 -- It reads the backup again. PostgREST takes the limit of a request from its function; the platform allows 60 s.
 set statement_timeout = '55s'
 as $$ select c.item, c.title, c.required, c.passed, c.details from migration_guard.checklist(version) as c $$;
-comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/{version}/checklist. Raises backup_not_found.';
+comment on function migration_guard_api.get_checklist(text) is 'GET /v1/backups/{version}/checklist. Raises backup_not_found or backup_locked.';
 
 create function migration_guard_api.confirm_backup(version text, note text, actor text) returns migration_guard_api.backup
 language sql volatile security definer
@@ -677,7 +677,7 @@ as $$
 $$;
 comment on function migration_guard_api.roll_back(text, text, jsonb, boolean, text, text, text) is
   'POST /v1/backups/{version}/rollback. Raises backup_not_found, backup_damaged, backup_in_progress, plan_changed,
-rollback_refused or invalid_parameter.';
+second_key_required, rollback_refused or invalid_parameter.';
 
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 

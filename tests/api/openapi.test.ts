@@ -11,6 +11,7 @@ const exportId = "v10.0-20260101T000000Z-00000000";
 
 type Operation = {
   requestBody?: { required?: boolean; content: Record<string, { schema: unknown; example?: unknown }> };
+  parameters?: { name: string }[];
   responses: Record<string, unknown>;
   security?: unknown[];
   summary?: string;
@@ -28,6 +29,7 @@ test("the OpenAPI document lists every path of the contract, without a credentia
     "DELETE /v1/jobs/{id}",
     "DELETE /v1/keys/{name}",
     "DELETE /v1/plans/{version}",
+    "GET /docs",
     "GET /health",
     "GET /metrics",
     "GET /ready",
@@ -100,6 +102,33 @@ test("every path refuses a request without a credential, and a body that is miss
     }
   }
   expect(withBody).toBe(9);
+});
+
+test("the page of the document tells of each operation, in full, and loads nothing", async ({ api }) => {
+  const [page, { json }] = [await api.call("GET", "/docs"), await api.call("GET", "/openapi.json")];
+  expect(page.headers.get("content-type")).toMatch(/^text\/html/);
+  expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
+  expect(page.text).not.toMatch(/<script|src=|href=/);
+  for (const [path, methods] of Object.entries<Record<string, Operation>>(json.paths)) {
+    for (const [method, { parameters = [] }] of Object.entries(methods)) {
+      const [, told] = page.text.split(`<code>${method.toUpperCase()} ${path}</code></h2>`);
+      const section = told?.split("<h2>")[0];
+      expect(section, `${method} ${path}`).toMatch(/<summary>20[0-4]: /);
+      for (const { name } of parameters) expect(section, `${method} ${path}`).toContain(`<code>${name}</code>`);
+    }
+  }
+  for (const name of Object.keys(json.components.schemas)) expect(page.text).toContain(`<summary>${name}</summary>`);
+});
+
+test("whatever takes an Idempotency-Key says that it may come with another request", async ({ api }) => {
+  const { json } = await api.call("GET", "/openapi.json");
+  const repeatable = Object.entries<Record<string, Operation>>(json.paths).flatMap(([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, { parameters = [] }]) => parameters.some(({ name }) => name === "idempotency-key"))
+      .map(([method, { responses }]) => ({ name: `${method} ${path}`, statuses: Object.keys(responses) }))
+  );
+  expect(repeatable).toHaveLength(10);
+  for (const { name, statuses } of repeatable) expect(statuses, name).toContain("409");
 });
 
 test("the document says which times of a job and a backup may be missing", async ({ api }) => {

@@ -178,6 +178,21 @@ test("a rollback from a backup that is not whole fails before its first statemen
   expect(await notes(freshApi)).toEqual({ old: false, new: true });
 });
 
+test("a plan that somebody's lock holds up says so, and not that the database is away", async ({ freshApi }) => {
+  const { call, database } = freshApi;
+  await takeBackup(freshApi);
+  const other = database.connect();
+  await other`begin`;
+  await other`lock table migration_backup_v10.profiles_backup in access exclusive mode`;
+  expect((await call("GET", "/v1/backups/v10.0/rollback-plan?data=restore")).json).toMatchObject({
+    status: 503,
+    code: "database_timeout",
+    detail: expect.stringContaining("Another session holds a lock"),
+  });
+  await other`rollback`;
+  await readPlan(freshApi, "?data=restore");
+});
+
 test("the query of a plan and the body of a rollback mean the same", async ({ freshApi }) => {
   const { database } = freshApi;
   await takeBackup(freshApi);

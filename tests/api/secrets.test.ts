@@ -107,6 +107,7 @@ test("no secret is written down anywhere, whatever is asked for", { timeout: 240
   await succeed("GET", "/v1/keys/night_shift");
   await succeed("GET", "/ready", { credentials: bearer(serviceRoleKey) });
   await succeed("GET", "/metrics", { credentials: bearer(token) });
+  await succeed("GET", "/docs");
   const plan = { tables: ["people"], notify_url: hook };
   await succeed("PUT", "/v1/plans/v10", { json: plan, credentials: { apikey: keys.night_shift } });
   await succeed("PUT", "/v1/plans/v11", { json: plan });

@@ -26,6 +26,7 @@ import { requireRole } from "./require-role.ts";
 import { audit } from "./routes/audit.ts";
 import { backups } from "./routes/backups.ts";
 import { diff } from "./routes/diff.ts";
+import { docs } from "./routes/docs.ts";
 import { exports } from "./routes/exports.ts";
 import { health } from "./routes/health.ts";
 import { imports } from "./routes/imports.ts";
@@ -144,6 +145,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   jobEvents(app, url);
   keys(app, keyNames(environment));
   audit(app);
+  docs(app, () => app.getOpenAPI31Document(document));
 
   documentLimits(app);
   app.openAPIRegistry.registerComponent("securitySchemes", "secretKey", {
@@ -156,7 +158,7 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     scheme: "bearer",
     bearerFormat: "JWT",
   });
-  app.doc31("/openapi.json", {
+  const document: Parameters<App["getOpenAPI31Document"]>[0] = {
     openapi: "3.1.0",
     info: {
       title: "Migration Guard",
@@ -166,7 +168,8 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     },
     servers: [{ url }],
     security: [{ secretKey: [] }, { serviceRoleToken: [] }],
-  });
+  };
+  app.doc31("/openapi.json", document);
 
   app.notFound((c) => {
     // A path is not repeated: somebody may have put a key into it.

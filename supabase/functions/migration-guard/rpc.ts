@@ -76,6 +76,11 @@ export function toProblem({ code: anyCode, message, details }: RestError, callId
         "The database cancelled the call at its time limit: it is busy, or a table is locked (a preflight tells by whom). Try again when that is over.",
     });
   }
+  if (code === "55P03") {
+    return new Problem("database_timeout", {
+      detail: "Another session holds a lock that the call needs. Nothing has changed: try again when that is over.",
+    });
+  }
   if (["PGRST106", "PGRST202", "PGRST125", "3F000"].includes(code)) {
     return new Problem("not_installed", {
       detail:
@@ -94,7 +99,7 @@ export function toProblem({ code: anyCode, message, details }: RestError, callId
     });
   }
   // No code at all: the request did not get through. PGRST00x: REST has no database. 08, 53, 57P: nor has it soon.
-  if (code === "" || /^(PGRST00|08|25006|53|55P03|57P)/.test(code)) {
+  if (code === "" || /^(PGRST00|08|25006|53|57P)/.test(code)) {
     return new Problem("database_unavailable", {
       detail:
         "The database cannot be reached, or did not answer in time. What should change something may have been done: look, and try again.",

@@ -150,7 +150,7 @@ const verifyBackup = createRoute({
   summary: "Run every integrity check: the result of the job is `{ok, failed, manifest, checks}`.",
   middleware: emptyBodyIsNone,
   request: { params, headers, body: { content: { "application/json": { schema: Expectation } } } },
-  responses: { ...jobResponses, ...problemResponses(404, 413, 415) },
+  responses: { ...jobResponses, ...problemResponses(404, 409, 413, 415) },
 });
 
 const getChecklist = createRoute({
@@ -165,7 +165,7 @@ const getChecklist = createRoute({
       z.object({ version: z.string(), ready: z.boolean(), items: z.array(ChecklistItem) }),
       "The items, and whether all that are required have passed.",
     ),
-    ...problemResponses(404),
+    ...problemResponses(404, 409),
   },
 });
 
