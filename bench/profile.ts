@@ -15,16 +15,17 @@ import { step } from "./step.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 const help =
-  `Prints what limits a backup, a verification and a diff: the plan and the costs of each query on the largest table, by
-explain (analyze, buffers, wal), the steps of each job with the time that each took, and what a backup reads and writes, by
-pg_stat_io (from Postgres 16 on). Starts a Postgres of its own in a temporary folder, and removes it.
+  `Prints what limits the jobs: of a backup, a verification and a diff the steps, with the time that each took, what a backup
+reads and writes, by pg_stat_io (from Postgres 16 on), and the plan and the costs of each query on the largest table, by
+explain (analyze, buffers, wal); of a rollback that puts 1 % of the rows back its statements; and of that and of a backup of
+20,000 objects without rows the time in each function, by pg_stat_user_functions. Starts a Postgres of its own in a
+temporary folder, and removes it.
 
   npm run bench:profile                     with 2000000 rows
   npm run bench:profile -- --rows=200000    with so many`;
 
-const plan = JSON.parse(
-  readFileSync(join(import.meta.dirname, "..", "examples", "coordinator-to-curator", "plan.json"), "utf8"),
-);
+const read = (...path: string[]) => readFileSync(join(import.meta.dirname, ...path), "utf8");
+const plan = JSON.parse(read("..", "examples", "coordinator-to-curator", "plan.json"));
 const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
 let own: OwnDatabase | undefined;
@@ -59,7 +60,11 @@ async function profile(database: OwnDatabase) {
     await profileJob("diff", { admin, worker, watcher });
     for (const { title, query } of await queries(worker)) await explain(title, query, { admin, worker });
     await compareCompression({ admin, worker });
+    // For the sessions that come after this.
+    await admin`alter database postgres set track_functions = 'all'`;
+    await profileRestore(database, { admin, worker });
     await dropBackup(worker);
+    await profileCatalog(database, { admin, worker });
   } finally {
     await Promise.all([admin, worker, watcher].map((sql) => sql.end()));
   }
@@ -182,6 +187,65 @@ async function compareCompression({ admin, worker }: Omit<Sessions, "watcher">) 
     await worker`drop table peer.documents`;
   }
   console.log(`\n### Compression\n\n${markdownTable(lines)}`);
+}
+
+/** Puts 1 % of the rows back, and prints what that takes. */
+async function profileRestore(database: OwnDatabase, { admin, worker }: Omit<Sessions, "watcher">) {
+  step("Running a rollback");
+  await admin`insert into auth.users (id) select id from public.profiles on conflict do nothing`;
+  await admin.unsafe(read("valid-changes.sql")).simple();
+  const data = worker.json({ data: "restore" });
+  const [drawn] = await worker`select plan_hash from migration_guard.plan_rollback(${version}, ${data}, 'default')`;
+  await worker`select migration_guard.enqueue_rollback(${version}, ${drawn!.plan_hash}, ${data}, false, 'default')`;
+  await admin`checkpoint`;
+  await profileFunctions("a rollback that restores", database, admin);
+  const statements = await worker<{ milliseconds: number; rows: number | null; statement: string }[]>`
+    select s.* from migration_guard.jobs as j
+    cross join jsonb_to_recordset(j.result -> 'statements') as s (milliseconds float8, rows bigint, statement text)
+    where j.number = (select max(number) from migration_guard.jobs) and s.milliseconds >= 20
+    order by s.milliseconds desc`;
+  const lines = statements.map(({ milliseconds, rows, statement }) => [
+    `\`${statement.replaceAll(/\s+/g, " ").slice(0, 90)}\``,
+    milliseconds.toFixed(0),
+    String(rows ?? ""),
+  ]);
+  console.log(`\n${markdownTable([["statement of 20 ms or more", "ms", "rows"], ...lines])}`);
+}
+
+/** Backs up a schema of 20,000 objects and no rows, and prints what that takes. */
+async function profileCatalog(database: OwnDatabase, { admin, worker }: Omit<Sessions, "watcher">) {
+  step("Making 20,000 objects");
+  await worker.unsafe(read("catalog.sql")).simple();
+  for (let number = 1; number <= 207; number++) await worker`call pg_temp.make_module(${number})`;
+  const named = { schema: "app", tables: ["customer_1", "order_1", "item_1"], enums: ["status_1"] };
+  await worker`select migration_guard.put_plan('v1', ${worker.json(named)}, 'bench')`;
+  await admin`vacuum analyze`;
+  await worker`select migration_guard.enqueue_backup('v1', 'bench')`;
+  await profileFunctions("a backup of 20,000 objects", database, admin);
+}
+
+/** Has the queued job run by a session of its own, and prints in which functions it was for how long. */
+async function profileFunctions(title: string, database: OwnDatabase, admin: postgres.Sql) {
+  await admin`select pg_stat_reset()`;
+  const session = connect(database);
+  const begun = performance.now();
+  await session`call migration_guard.work()`.simple();
+  const milliseconds = performance.now() - begun;
+  const [job] = await session`select status, error from migration_guard.jobs order by number desc limit 1`;
+  await session.end();
+  if (job!.status !== "succeeded") throw new Error(`The job is ${job!.status}: ${JSON.stringify(job!.error)}`);
+  // The session tells at its end at the latest.
+  await admin`select pg_sleep(1.1)`;
+  const functions = await admin<{ name: string; calls: number; total: number; self: number }[]>`
+    select funcname as name, calls::int, total_time as total, self_time as self
+    from pg_stat_user_functions where self_time >= 20 order by self_time desc`;
+  console.log(`\n### ${title}: ${Math.round(milliseconds)} ms, with each call of a function noted\n`);
+  console.log(markdownTable([
+    ["function, of 20 ms or more by itself", "calls", "ms", "ms by itself"],
+    ...functions.map((
+      { name, calls, total, self },
+    ) => [`\`${name}\``, String(calls), total.toFixed(0), self.toFixed(0)]),
+  ]));
 }
 
 function cleanUp(): Promise<void> {

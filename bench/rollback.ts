@@ -13,6 +13,7 @@ import { connect, createPlatformRoles, createPlatformSchemas, loadExample, pushM
 import { freePort } from "../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../local/postgres.ts";
 import { median } from "./figures.ts";
+import { interleave } from "./interleave.ts";
 import { markdownTable } from "./markdown-table.ts";
 import { step } from "./step.ts";
 import { wholeNumber } from "./whole-number.ts";
@@ -59,7 +60,7 @@ const migration = read(example, "migrations", "v10.0_coordinator_to_curator.sql"
 const tables: string[] = plan.tables.map((table: string) => `public.${table}`);
 
 type Line = { what: string; rows: number; median: number; least: number; most: number; unit: string };
-type Verdict = { what: string; figure: number; target: number; isMet: boolean };
+type Verdict = { what: string; figure: number; inRounds: string; target: number; isMet: boolean };
 
 const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
@@ -147,13 +148,15 @@ async function workOff(sql: postgres.Sql) {
   return job!;
 }
 
-async function queueRollback(sql: postgres.Sql, data: "keep" | "restore") {
-  const [drawn] = await sql`
+async function planRollback(sql: postgres.Sql, data: "keep" | "restore") {
+  const [plan] = await sql<[{ plan_hash: string; statements: { statement: string }[] }]>`
     select plan_hash, statements from migration_guard.plan_rollback(${version}, ${sql.json({ data })}, 'default')`;
-  await sql`select migration_guard.enqueue_rollback(${version}, ${drawn!.plan_hash}, ${
-    sql.json({ data })
-  }, false, 'default')`;
-  return drawn!.statements as { statement: string }[];
+  return plan;
+}
+
+async function queueRollback(sql: postgres.Sql, data: "keep" | "restore") {
+  const { plan_hash } = await planRollback(sql, data);
+  await sql`select migration_guard.enqueue_rollback(${version}, ${plan_hash}, ${sql.json({ data })}, false, 'default')`;
 }
 
 /** The rollback that keeps rows, and its own statements by hand, in turns for each size. */
@@ -172,14 +175,25 @@ async function measureKeep() {
   for (let round = 0; round <= options.rounds; round++) {
     for (const { name, rows, job, hand } of databases) {
       step(`Keep, ${rows} rows, round ${round} of ${options.rounds}`);
-      const { statements, milliseconds } = await withSession(name, async (sql) => {
-        const statements = await queueRollback(sql, "keep");
-        await workOff(sql);
-        return { statements, milliseconds: await locksOfJob(sql) };
+      let [milliseconds, byHand] = [NaN, NaN];
+      await interleave(round, {
+        job: {
+          run: () =>
+            withSession(name, async (sql) => {
+              await queueRollback(sql, "keep");
+              await workOff(sql);
+              milliseconds = await locksOfJob(sql);
+            }),
+          after: () => migrate(name),
+        },
+        hand: {
+          run: async () => {
+            const { statements } = await withSession(name, (sql) => planRollback(sql, "keep"));
+            byHand = await locksByHand(name, statements.map(({ statement }) => statement));
+          },
+          after: () => migrate(name),
+        },
       });
-      await migrate(name);
-      const byHand = await locksByHand(name, statements.map(({ statement }) => statement));
-      await migrate(name);
       // The first round fills caches.
       if (round > 0) {
         job.push(milliseconds);
@@ -190,13 +204,13 @@ async function measureKeep() {
   for (const { rows, job, hand } of databases) {
     addLine("keep: locks of the job", rows, job, "ms");
     addLine("keep: locks of its statements by hand", rows, hand, "ms");
-    addVerdict(`keep, ${rows} rows: job to by hand`, median(job) / median(hand), targets.byHand);
+    addVerdict(`keep, ${rows} rows: job to by hand`, [job, hand], targets.byHand);
   }
   const [smallest, largest] = [databases[0]!, databases.at(-1)!];
   if (smallest !== largest) {
     addVerdict(
       `keep: ${largest.rows} rows to ${smallest.rows}`,
-      median(largest.job) / median(smallest.job),
+      [largest.job, smallest.job],
       targets.growth,
     );
   }
@@ -257,26 +271,35 @@ async function measureRestore() {
     const [job, restore]: [number[], number[]] = [[], []];
     for (let round = 0; round <= options.rounds; round++) {
       step(`Restore, ${rows} rows, round ${round} of ${options.rounds}`);
-      await runPsql(ours, ["-f", join(import.meta.dirname, "valid-changes.sql")], superuser);
-      await migrate(ours);
-      const { milliseconds, result } = await withSession(ours, async (sql) => {
-        await queueRollback(sql, "restore");
-        return await workOff(sql);
+      let done: postgres.Row = {};
+      const { restored } = await interleave(round, {
+        job: {
+          before: async () => {
+            await runPsql(ours, ["-f", join(import.meta.dirname, "valid-changes.sql")], superuser);
+            await migrate(ours);
+          },
+          run: async () =>
+            done = await withSession(ours, async (sql) => {
+              await queueRollback(sql, "restore");
+              return await workOff(sql);
+            }),
+        },
+        restored: {
+          before: () => withSession(theirs, (sql) => sql.unsafe(`drop table ${tables.join(", ")} cascade`)),
+          run: () => run("pg_restore", ["-j2", "--exit-on-error", "-d", url, dump]),
+        },
       });
-      await withSession(theirs, (sql) => sql.unsafe(`drop table ${tables.join(", ")} cascade`));
-      const begun = performance.now();
-      await run("pg_restore", ["-j2", "--exit-on-error", "-d", url, dump]);
-      const restored = performance.now() - begun;
+      const { milliseconds, result } = done;
       await checkRestored(theirs, result.tables);
       if (round > 0) {
         job.push(milliseconds);
-        restore.push(restored);
+        restore.push(restored!);
       }
       if (options.isVerbose) console.error(statementsOf(result), { milliseconds, restored });
     }
     addLine("restore: the job", rows, job, "ms");
     addLine("restore: pg_restore -j2", rows, restore, "ms");
-    addVerdict(`restore, ${rows} rows: job to pg_restore`, median(job) / median(restore), targets.restore);
+    addVerdict(`restore, ${rows} rows: job to pg_restore`, [job, restore], targets.restore);
     await dropDatabase(ours);
     await dropDatabase(theirs);
     rmSync(dump, { recursive: true, force: true });
@@ -332,8 +355,12 @@ function addLine(what: string, rows: number, values: number[], unit: string) {
   lines.push({ what, rows, median: median(values), least: Math.min(...values), most: Math.max(...values), unit });
 }
 
-function addVerdict(what: string, figure: number, target: number) {
-  verdicts.push({ what, figure, target, isMet: figure <= target });
+/** Compares the medians of two works, and tells the least and the most of the ratios of single rounds. */
+function addVerdict(what: string, [ours, theirs]: [number[], number[]], target: number) {
+  const figure = median(ours) / median(theirs);
+  const ratios = ours.map((value, round) => value / theirs[round]!);
+  const inRounds = `${Math.min(...ratios).toFixed(2)} .. ${Math.max(...ratios).toFixed(2)}`;
+  verdicts.push({ what, figure, inRounds, target, isMet: figure <= target });
 }
 
 function print() {
@@ -347,10 +374,10 @@ function print() {
   ]));
   console.log();
   console.log(markdownTable([
-    ["ratio of medians", "figure", "target", ""],
+    ["ratio of medians", "figure", "in the rounds", "target", ""],
     ...verdicts.map((
-      { what, figure, target, isMet },
-    ) => [what, figure.toFixed(2), `at most ${target}`, isMet ? "met" : "MISSED"]),
+      { what, figure, inRounds, target, isMet },
+    ) => [what, figure.toFixed(2), inRounds, `at most ${target}`, isMet ? "met" : "MISSED"]),
   ]));
   if (options.json) {
     writeFileSync(options.json, JSON.stringify({ rounds: options.rounds, lines, verdicts }, undefined, 2) + "\n");
