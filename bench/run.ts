@@ -30,6 +30,8 @@ Postgres of its own in a temporary folder, which it removes. Prints a table, and
   npm run bench -- --only=verify,diff             some of ${measures.join(", ")}
   npm run bench -- --workers=1                    with one session that runs jobs, instead of two
   npm run bench -- --exact                        diffs that compare every value, too
+  npm run bench -- --all                          and after that bench:catalog, bench:rollback with as many rows, and
+                                                  bench:function-speed, each with its own tables: another hour
   npm run bench -- --json=FILE                    writes every figure there
   npm run bench -- --out=FOLDER                   draws bench.svg and bench.png there, instead of bench/results
   npm run bench -- --docs                         draws docs/performance.svg, too
@@ -48,7 +50,8 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 
 try {
   const { postgres, measured } = await measureAll();
-  process.exitCode = publish(postgres, measured) ? 0 : 1;
+  const areMet = [publish(postgres, measured), ...options.all ? await runOthers() : []];
+  process.exitCode = areMet.every(Boolean) ? 0 : 1;
 } catch (error) {
   if (!cleaning) console.error(error);
   process.exitCode = 1;
@@ -113,6 +116,33 @@ async function measurePgDumpOn(major: string): Promise<Measured> {
   return JSON.parse(readFileSync(json, "utf8"));
 }
 
+/** Runs the benches that have a program of their own, one after the other. Gives of each whether its targets are met. */
+async function runOthers(): Promise<boolean[]> {
+  // One server at a time.
+  await own?.remove();
+  const rows = options.sizes.join(",");
+  const rounds = `--rounds=${options.rounds}`;
+  const older = whyNoPgDump(Number(process.env.POSTGRES_MAJOR ?? 17)) === undefined
+    ? []
+    : [`--postgres=${readablePostgres()}`];
+  const areMet: boolean[] = [];
+  for (
+    const args of [
+      ["bench/catalog.ts", rounds],
+      ["bench/rollback.ts", "--only=keep", `--rows=${rows}`, rounds],
+      [...older, "bench/rollback.ts", "--only=restore", `--restore-rows=${rows}`, rounds],
+      ["bench/function-speed.ts"],
+    ]
+  ) {
+    console.log(`\n${args.join(" ")}\n`);
+    const { signal } = ended;
+    const child = spawn(process.execPath, [join("local", "run.mjs"), ...args], { cwd: root, stdio: "inherit", signal });
+    const [code] = await once(child, "close");
+    areMet.push(code === 0);
+  }
+  return areMet;
+}
+
 /** Prints, writes and draws what was measured. Gives whether every target is met. */
 function publish(postgres: string, { figures, locks }: Measured): boolean {
   const compared = { ratios: ratios(figures), growths: growths(figures, postgres), locks };
@@ -152,6 +182,7 @@ function readOptions() {
         only: { type: "string", default: measures.join(",") },
         workers: { type: "string", default: "2" },
         exact: { type: "boolean", default: false },
+        all: { type: "boolean", default: false },
         json: { type: "string" },
         out: { type: "string", default: join(import.meta.dirname, "results") },
         docs: { type: "boolean", default: false },
