@@ -1574,7 +1574,7 @@ begin
   ran := ran || jsonb_build_object('discarded', migration_guard.close_discarded(backup), 'checklist', migration_guard.rollback_checklist(array(select jsonb_array_elements_text(catalog -> 'confirmed'))));
   ended := clock_timestamp();
   return jsonb_build_object(
-    'rehearsed', (job.parameters ->> 'rehearse')::boolean, 'no_op', plan.statements = '[]', 'plan_hash', plan.plan_hash,
+    'rehearsed', migration_guard.is_rehearsal(job), 'no_op', plan.statements = '[]', 'plan_hash', plan.plan_hash,
     'statements', ran -> 'statements', 'checklist', ran -> 'checklist', 'tables', tables, 'discarded', ran -> 'discarded', 'left_as_is', plan.left_as_is,
     'catalog', catalog - 'confirmed',
     'locks', (
@@ -1711,7 +1711,7 @@ begin
       perform migration_guard.begin_step('catalog');
       result := migration_guard.attempt_rollback(job, backup);
       -- What a rehearsal has done is undone here, by the error that carries its result.
-      if (job.parameters ->> 'rehearse')::boolean then
+      if migration_guard.is_rehearsal(job) then
         raise exception using errcode = 'MG999', message = 'rehearsed', detail = result::text;
       end if;
       exit;
