@@ -273,7 +273,6 @@ async function beginLongJob(version: string) {
     return jobs;
   });
   const { id } = job!;
-  await sql`set statement_timeout = 0`;
   const working = sql.unsafe(`
     do $$
     declare

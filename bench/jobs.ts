@@ -13,7 +13,7 @@ export type JobResult = {
 };
 
 export type QueuedJob = {
-  /** Has the job run as the function does: one session calls `work()`, and a second one helps. Ends when `work()` does. */
+  /** Has the job run as the function does: one session calls `work()`, and of a backup a second one helps. Ends when `work()` does. */
   run: () => Promise<void>;
   /** What it has found, when who helped has noticed its end. Throws where it did not succeed. */
   result: () => Promise<JobResult>;
@@ -34,8 +34,9 @@ export async function queueJob(
   await sql`update migration_guard.jobs set parameters = parameters || ${sql.json(parameters)} where id = ${id}`;
   return {
     run: async () => {
-      const [worker, ...helpers] = workers;
+      const [worker, ...others] = workers;
       const working = worker!`call migration_guard.work()`.simple().execute();
+      const helpers = kind === "backup" ? others : [];
       helping = Promise.all(helpers.map((helper) => helper`call migration_guard.help()`.simple().catch(wasDismissed)));
       // It is told to whoever asks for the result.
       helping.catch(() => undefined);

@@ -29,8 +29,6 @@ export function strongestOf(one: SeenLocks, other: SeenLocks): SeenLocks {
 export function watchLocks(sql: postgres.Sql, pids: number[], tables: string[]): LockWatch {
   let query: postgres.PendingQuery<[{ samples: number; seen: string[] }]> | undefined;
   const watching = (async () => {
-    // It would end the watch in silence.
-    await sql`set statement_timeout = 0`;
     await sql.unsafe(`
       create procedure pg_temp.watch_locks(pids int[], tables text[], inout samples int, inout seen text[]) language plpgsql as $$
       declare

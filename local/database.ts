@@ -15,7 +15,8 @@ export function connect(options: { port: number; database?: string; user?: strin
   return postgres(databaseUrl(options), {
     max: options.max ?? 1,
     onnotice: () => {},
-    connection: { statement_timeout: 0 },
+    // The driver leaves out a parameter that is 0.
+    connection: { options: "-c statement_timeout=0" },
   });
 }
 

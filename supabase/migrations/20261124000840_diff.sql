@@ -75,6 +75,7 @@ comment on function migration_guard.key_columns(text) is
 create function migration_guard.table_pairs(schema_name text, compared migration_guard.compared_object[]) returns setof migration_guard.table_pair
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = 'force_generic_plan'
 as $$
 declare
   copied record;
