@@ -11,6 +11,8 @@ import { databaseUrl } from "../local/database-url.ts";
 import { freePort } from "../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../local/postgres.ts";
 import { whyNoPgDump } from "../tests/support/pg-dump.ts";
+import { fittedExponent, median } from "./figures.ts";
+import { judgeAtMost, type Judged } from "./judged.ts";
 import { markdownTable } from "./markdown-table.ts";
 import { step } from "./step.ts";
 import { wholeNumber } from "./whole-number.ts";
@@ -46,6 +48,7 @@ type Figures = {
   rounds: number;
   schemas: { objects: number; seconds: Record<Work, Spread>; ratios: { [work in Work]?: Spread } }[];
   exponents: Record<Work, number>;
+  judged: Judged[];
 };
 
 const options = readOptions();
@@ -206,6 +209,24 @@ async function asSuperuser(database: string, run: (sql: postgres.Sql) => Promise
 }
 
 async function summarize(schemas: Schema[]): Promise<Figures> {
+  const ratios = ({ seconds }: Schema, work: Work) =>
+    // In each round beside what pg_dump has taken before and after.
+    seconds[work].map((each, round) => each / ((seconds.pg_dump[2 * round]! + seconds.pg_dump[2 * round + 1]!) / 2));
+  const exponents = mapWorks(
+    works,
+    (work) => fittedExponent(schemas.map(({ objects, seconds }) => [objects, median(seconds[work])])),
+  );
+  const largest = schemas.at(-1)!;
+  const judged = works.slice(1).flatMap((work) => {
+    const each = ratios(largest, work);
+    const name = `${work} of ${largest.objects} objects / pg_dump --schema-only ≤ ${ratioTargets[work]}`;
+    return [
+      judgeAtMost(name, ratioTargets[work]!, median(each), each),
+      ...schemas.length > 1
+        ? [judgeAtMost(`${work}: exponent of objects ≤ ${exponentTarget}`, exponentTarget, exponents[work])]
+        : [],
+    ];
+  });
   const [{ version }] = await inSession(
     schemas[0]!.database,
     (sql) => sql<[{ version: string }]>`select current_setting('server_version') as version`,
@@ -214,24 +235,13 @@ async function summarize(schemas: Schema[]): Promise<Figures> {
     server: version,
     pg_dump: spawnSync("pg_dump", ["--version"], { encoding: "utf8" }).stdout.trim(),
     rounds: options.rounds,
-    schemas: schemas.map(({ objects, seconds }) => ({
-      objects,
-      seconds: mapWorks(works, (work) => spread(seconds[work])),
-      // In each round beside what pg_dump has taken before and after.
-      ratios: mapWorks(
-        works.slice(1),
-        (work) =>
-          spread(
-            seconds[work].map((each, round) =>
-              each / ((seconds.pg_dump[2 * round]! + seconds.pg_dump[2 * round + 1]!) / 2)
-            ),
-          ),
-      ),
+    schemas: schemas.map((schema) => ({
+      objects: schema.objects,
+      seconds: mapWorks(works, (work) => spread(schema.seconds[work])),
+      ratios: mapWorks(works.slice(1), (work) => spread(ratios(schema, work))),
     })),
-    exponents: mapWorks(
-      works,
-      (work) => exponent(schemas.map(({ objects, seconds }) => [objects, spread(seconds[work]).median])),
-    ),
+    exponents,
+    judged,
   };
 }
 
@@ -240,22 +250,7 @@ function mapWorks<T>(of: readonly Work[], map: (work: Work) => T) {
 }
 
 function spread(values: number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return {
-    median: (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2,
-    min: sorted[0]!,
-    max: sorted.at(-1)!,
-  };
-}
-
-/** The slope of the line that fits the logarithms best. */
-function exponent(points: [size: number, seconds: number][]): number {
-  const logs = points.map(([size, seconds]) => [Math.log(size), Math.log(seconds)] as const);
-  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const x = mean(logs.map(([x]) => x));
-  const y = mean(logs.map(([, y]) => y));
-  return mean(logs.map(([a, b]) => (a - x) * (b - y))) / mean(logs.map(([a]) => (a - x) ** 2));
+  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }
 
 /** Prints the table; tells whether every target is met. */

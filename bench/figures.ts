@@ -91,12 +91,17 @@ export type Growth = { name: string; exponent: number; target: number; isMet: bo
 export function growths(figures: Figure[], postgres: string): Growth[] {
   const { names, target } = growing;
   return names.flatMap((name) => {
-    const points = line(figures, postgres, name).map(([rows, value]) => [Math.log(rows), Math.log(value)] as const);
+    const points = line(figures, postgres, name);
     if (points.length < 2) return [];
-    const mean = (of: 0 | 1) => points.reduce((sum, point) => sum + point[of], 0) / points.length;
-    const [x, y] = [mean(0), mean(1)];
-    const exponent = points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0) /
-      points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
+    const exponent = fittedExponent(points);
     return [{ name, exponent, target, isMet: exponent <= target }];
   });
+}
+
+/** The slope of the line that fits the logarithms of both best, by least squares. */
+export function fittedExponent(points: [size: number, value: number][]): number {
+  const logs = points.map(([size, value]) => [Math.log(size), Math.log(value)] as const);
+  const mean = (of: 0 | 1) => logs.reduce((sum, point) => sum + point[of], 0) / logs.length;
+  const [x, y] = [mean(0), mean(1)];
+  return logs.reduce((sum, [a, b]) => sum + (a - x) * (b - y), 0) / logs.reduce((sum, [a]) => sum + (a - x) ** 2, 0);
 }

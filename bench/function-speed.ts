@@ -1,6 +1,6 @@
 // `npm run bench:function-speed`: how fast the function starts and answers beside a bare one, what is uploaded of it, and whether its memory stays flat.
 import autocannon from "autocannon";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -13,6 +13,7 @@ import { type Postgres, removeData, startPostgres } from "../local/postgres.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 import { bundleSize, uploadSize } from "./bundle-size.ts";
 import { median } from "./figures.ts";
+import { judgeAtLeast, judgeAtMost, type Judged } from "./judged.ts";
 import { linear } from "./linear.ts";
 import { type Line, printLines } from "./print-lines.ts";
 import { processUsage } from "./process-usage.ts";
@@ -51,12 +52,14 @@ them. Linux only.
   npm run bench:function-speed -- --starts=11       starts of each function
   npm run bench:function-speed -- --rounds=9        rounds of load of each function, of --seconds=5
   npm run bench:function-speed -- --connections=8   requests at a time
+  npm run bench:function-speed -- --json=FILE       writes the figures there, too
 
 Exits with 1 when a target is missed.`;
 
 const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
 const lines: Line[] = [];
+const judged: Judged[] = [];
 let postgres: Postgres | undefined;
 let stack: Stack | undefined;
 let peer: EdgeRuntime | undefined;
@@ -73,6 +76,7 @@ try {
   await measureRequests();
   if (options.minutes > 0) await measureMemory();
   printLines(lines);
+  if (options.json) writeFileSync(options.json, `${JSON.stringify({ lines, judged }, null, 2)}\n`);
   process.exitCode = lines.some(({ isMet }) => isMet === false) ? 1 : 0;
 } catch (error) {
   if (!cleaning) console.error(error);
@@ -89,6 +93,7 @@ function measureBundle() {
     target: `under ${targets.bundle} MB`,
     isMet: bundle < targets.bundle,
   });
+  judged.push(judgeAtMost(`bundle in MB < ${targets.bundle}`, targets.bundle, bundle));
   const { whole, compressed, largest } = uploadSize();
   const most = largest.map(({ name, compressed }) => `${name} ${compressed.toFixed(2)}`).join(", ");
   lines.push({
@@ -145,7 +150,8 @@ async function measureStarts(
   }
   const walls = (starts: typeof own) => starts.map(({ wall }) => wall);
   const cpus = (starts: typeof own) => median(starts.map(({ cpu }) => cpu));
-  const ratio = medianRatio(walls(own), walls(bare));
+  const ratios = ratiosOf(walls(own), walls(bare));
+  const ratio = median(ratios);
   lines.push({
     what: `Start, ${what}`,
     figure: `${ratio.toFixed(2)} x (${spread(walls(own))} ms to ${spread(walls(bare))} ms; CPU ${cpus(own)} to ${
@@ -153,6 +159,7 @@ async function measureStarts(
     } ms)`,
     ...(isTarget ? { target: `at most ${targets.start} x`, isMet: ratio <= targets.start } : {}),
   });
+  if (isTarget) judged.push(judgeAtMost(`cold start / of one route ≤ ${targets.start}`, targets.start, ratio, ratios));
 }
 
 async function measureRequests() {
@@ -173,7 +180,11 @@ async function measureRequests() {
   }
   await peer.stop();
   peer = undefined;
-  const ratio = medianRatio(own, bare);
+  const ratios = ratiosOf(own, bare);
+  const ratio = median(ratios);
+  judged.push(
+    judgeAtLeast(`requests per second / of a bare route ≥ ${targets.requests}`, targets.requests, ratio, ratios),
+  );
   lines.push({
     what: "GET /v1/backups/{version}: requests per second",
     figure: `${ratio.toFixed(2)} x (${spread(own)} to ${spread(bare)}; CPU per request ${cpuOf.own.toFixed(1)} to ${
@@ -246,8 +257,8 @@ async function expectCall(method: string, path: string, json: unknown, more: Rec
 }
 
 /** Each figure is held against the one beside it: what else the machine does is much the same for both. */
-function medianRatio(own: number[], bare: number[]): number {
-  return median(own.map((figure, round) => figure / bare[round]!));
+function ratiosOf(own: number[], bare: number[]): number[] {
+  return own.map((figure, round) => figure / bare[round]!);
 }
 
 /** Median, least and most. */
@@ -276,6 +287,7 @@ function readOptions() {
         rounds: { type: "string", default: "9" },
         seconds: { type: "string", default: "5" },
         connections: { type: "string", default: "8" },
+        json: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -290,6 +302,7 @@ function readOptions() {
       rounds: wholeNumber("rounds", values.rounds, { most: 1440 }),
       seconds: wholeNumber("seconds", values.seconds, { most: 1440 }),
       connections: wholeNumber("connections", values.connections, { most: 1440 }),
+      json: values.json,
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);

@@ -1,7 +1,8 @@
 import { Resvg } from "@resvg/resvg-js";
 import { init } from "echarts";
-import { type Figure, line, type Ratio } from "./figures.ts";
-import { atMost, shortCount } from "./report.ts";
+import { type Figure, line } from "./figures.ts";
+import type { Judged } from "./judged.ts";
+import { shortCount } from "./report.ts";
 
 /** Lines of a panel: the job's, what compares more, and what the peers take. */
 type Panel = { title: string; jobs: string[]; peers: string[] };
@@ -30,16 +31,16 @@ const panelHeight = 250;
 const panelTop = 82;
 const rowHeight = 30;
 
-/** Draws the time of each job and its peers over the rows, and below that every ratio as a part of its target. */
-export function drawPlot({ figures, ratios, postgres, sizes }: {
+/** Draws the time of each job and its peers over the rows, and below that each figure as a part of its target. */
+export function drawPlot({ figures, judged, postgres, sizes }: {
   figures: Figure[];
-  ratios: Ratio[];
+  judged: Judged[];
   postgres: string;
   sizes: number[];
 }): { svg: string; png: Uint8Array } {
   const drawn = panels.map((panel, index) => linePanel({ panel, index, figures, postgres, sizes }));
   const top = panelTop + panelHeight + 210;
-  const targets = targetPanel({ ratios, sizes, top, index: panels.length });
+  const targets = targetPanel({ judged, sizes, top, index: panels.length });
   const all = [...drawn, targets];
   const chart = init(null, null, { renderer: "svg", ssr: true, width, height: top + targets.grid.height + 64 });
   chart.setOption({
@@ -120,37 +121,35 @@ function linePanel({ panel, index, figures, postgres, sizes }: {
   };
 }
 
-/** Each ratio as a part of its target, and how far it went in the rounds: left of the line a target is met. */
-function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: number[]; top: number; index: number }) {
-  const judged = ratios.filter(({ target }) => target !== undefined);
-  const rows = [...new Set(judged.map(label))];
+/** Each figure as a part of its target, and how far it went in the rounds: left of the line a target is met. */
+function targetPanel({ judged, sizes, top, index }: { judged: Judged[]; sizes: number[]; top: number; index: number }) {
+  const rows = [...new Set(judged.map(({ what }) => what))];
   const left = 390;
-  const parts = judged.flatMap(({ ratio, spread, target }) => [ratio, ...spread].map((value) => value / target!));
+  const parts = judged.flatMap(({ part, spread }) => [part, ...spread]);
   const [least, most] = [Math.min(0.5, ...parts), Math.max(2, ...parts)].map((part) => Math.log2(part));
   const first = Math.floor(least!);
   const ticks = Array.from({ length: Math.ceil(most!) - first + 1 }, (_, nth) => 2 ** (first + nth));
   const axes = { xAxisIndex: index, yAxisIndex: index };
-  const series = sizes.map((size, nth) => {
-    const own = judged.filter((ratio) => ratio.rows === size);
+  const hasOthers = judged.some((each) => each.rows === undefined);
+  const series = [...sizes, ...hasOthers ? [undefined] : []].map((size, nth) => {
+    const own = judged.filter((each) => each.rows === size);
     // Sizes beside each other in a row.
-    const offset = (nth - (sizes.length - 1) / 2) * Math.min(7, rowHeight / (sizes.length + 1));
-    const part = (
-      ratio: Ratio,
-      value: number,
-    ) => [value / ratio.target!, rows.indexOf(label(ratio)) + offset / rowHeight];
+    const offset = size === undefined
+      ? 0
+      : (nth - (sizes.length - 1) / 2) * Math.min(7, rowHeight / (sizes.length + 1));
+    const place = ({ what }: Judged, part: number) => [part, rows.indexOf(what) + offset / rowHeight];
+    const color = ({ part }: Judged) => part <= 1 ? colors.met : colors.missed;
+    const name = size === undefined ? "others" : `${shortCount(size)} rows`;
     return {
-      ...{ type: "scatter", name: `${shortCount(size)} rows`, color: ink, symbol: symbols[nth % symbols.length] },
+      ...{ type: "scatter", name, color: ink, symbol: symbols[nth % symbols.length] },
       ...{ ...axes, symbolSize: 9 },
-      data: own.map((ratio) => ({
-        value: part(ratio, ratio.ratio),
-        itemStyle: { color: ratio.isMet ? colors.met : colors.missed },
-      })),
+      data: own.map((each) => ({ value: place(each, each.part), itemStyle: { color: color(each) } })),
       markLine: {
         ...{ symbol: "none", silent: true },
         data: [
-          ...own.map((ratio) => {
-            const lineStyle = { color: ratio.isMet ? colors.met : colors.missed, type: "solid", width: 1.5 };
-            return ratio.spread.map((value) => ({ coord: part(ratio, value), lineStyle, label: { show: false } }));
+          ...own.map((each) => {
+            const lineStyle = { color: color(each), type: "solid", width: 1.5 };
+            return each.spread.map((part) => ({ coord: place(each, part), lineStyle, label: { show: false } }));
           }),
           ...(nth === 0
             ? [{ xAxis: 1, lineStyle: { color: ink, type: "dashed", width: 1.5 }, label: { show: false } }]
@@ -160,7 +159,7 @@ function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: nu
     };
   });
   return {
-    title: heading("Ratios as parts of their targets: left of the line is met", margin - 34, top - 48),
+    title: heading("Parts of the targets: left of the line is met", margin - 34, top - 48),
     grid: { left, top, width: width - left - margin, height: Math.max(rows.length, 1) * rowHeight },
     xAxis: {
       ...{ type: "log", gridIndex: index, logBase: 2, min: ticks[0], max: ticks.at(-1) },
@@ -182,7 +181,7 @@ function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: nu
     },
     legend: {
       data: series.map(({ name }) => name),
-      ...{ left: left + 300, top: top - 48, itemGap: 18 },
+      ...{ left: left + 300, top: top - 48, itemWidth: 14, itemGap: 18 },
       textStyle: legendText,
     },
     series,
@@ -190,5 +189,3 @@ function targetPanel({ ratios, sizes, top, index }: { ratios: Ratio[]; sizes: nu
 }
 
 const shortPart = (part: number) => part < 1 ? `1/${1 / part}` : String(part);
-
-const label = ({ name, peer, target }: Ratio) => `${name} / ${peer} ${atMost(target!)}`;

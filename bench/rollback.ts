@@ -14,6 +14,7 @@ import { freePort } from "../local/edge-runtime.ts";
 import { type Postgres, removeData, startPostgres, superuser } from "../local/postgres.ts";
 import { median } from "./figures.ts";
 import { interleave } from "./interleave.ts";
+import { judgeAtMost, type Judged } from "./judged.ts";
 import { markdownTable } from "./markdown-table.ts";
 import { step } from "./step.ts";
 import { wholeNumber } from "./whole-number.ts";
@@ -60,12 +61,13 @@ const migration = read(example, "migrations", "v10.0_coordinator_to_curator.sql"
 const tables: string[] = plan.tables.map((table: string) => `public.${table}`);
 
 type Line = { what: string; rows: number; median: number; least: number; most: number; unit: string };
-type Verdict = { what: string; figure: number; inRounds: string; target: number; isMet: boolean };
+type Verdict = { what: string; figure: number; rounds: number[]; target: number };
 
 const options = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "migration-guard-bench-"));
 const lines: Line[] = [];
 const verdicts: Verdict[] = [];
+const isMet = ({ figure, target }: Verdict) => figure <= target;
 let server: Postgres | undefined;
 let cleaning: Promise<void> | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -77,7 +79,7 @@ try {
   if (options.parts.includes("keep")) await measureKeep();
   if (options.parts.includes("restore")) await measureRestore();
   print();
-  process.exitCode = verdicts.every(({ isMet }) => isMet) ? 0 : 1;
+  process.exitCode = verdicts.every(isMet) ? 0 : 1;
 } catch (error) {
   if (!cleaning) console.error(error);
   process.exitCode = 1;
@@ -355,12 +357,10 @@ function addLine(what: string, rows: number, values: number[], unit: string) {
   lines.push({ what, rows, median: median(values), least: Math.min(...values), most: Math.max(...values), unit });
 }
 
-/** Compares the medians of two works, and tells the least and the most of the ratios of single rounds. */
+/** Compares the medians of two works, and keeps the ratios of single rounds. */
 function addVerdict(what: string, [ours, theirs]: [number[], number[]], target: number) {
-  const figure = median(ours) / median(theirs);
-  const ratios = ours.map((value, round) => value / theirs[round]!);
-  const inRounds = `${Math.min(...ratios).toFixed(2)} .. ${Math.max(...ratios).toFixed(2)}`;
-  verdicts.push({ what, figure, inRounds, target, isMet: figure <= target });
+  const rounds = ours.map((value, round) => value / theirs[round]!);
+  verdicts.push({ what, figure: median(ours) / median(theirs), rounds, target });
 }
 
 function print() {
@@ -375,12 +375,20 @@ function print() {
   console.log();
   console.log(markdownTable([
     ["ratio of medians", "figure", "in the rounds", "target", ""],
-    ...verdicts.map((
-      { what, figure, inRounds, target, isMet },
-    ) => [what, figure.toFixed(2), inRounds, `at most ${target}`, isMet ? "met" : "MISSED"]),
+    ...verdicts.map((verdict) => {
+      const { what, figure, rounds, target } = verdict;
+      const inRounds = `${Math.min(...rounds).toFixed(2)} .. ${Math.max(...rounds).toFixed(2)}`;
+      return [what, figure.toFixed(2), inRounds, `at most ${target}`, isMet(verdict) ? "met" : "MISSED"];
+    }),
   ]));
   if (options.json) {
-    writeFileSync(options.json, JSON.stringify({ rounds: options.rounds, lines, verdicts }, undefined, 2) + "\n");
+    const judged: Judged[] = verdicts.map(({ what, figure, rounds, target }) =>
+      judgeAtMost(`${what} ≤ ${target}`, target, figure, rounds)
+    );
+    writeFileSync(
+      options.json,
+      JSON.stringify({ rounds: options.rounds, lines, verdicts, judged }, undefined, 2) + "\n",
+    );
   }
 }
 

@@ -9,10 +9,11 @@ import { parseArgs } from "node:util";
 import { connect } from "../local/database.ts";
 import { whyNoPgDump } from "../tests/support/pg-dump.ts";
 import { growths, ratios } from "./figures.ts";
+import { judgeAtMost, type Judged, readJudged } from "./judged.ts";
 import { type Measure, measure, type Measured, measures } from "./measure.ts";
 import { type OwnDatabase, startOwnDatabase } from "./own-database.ts";
 import { drawPlot } from "./plot.ts";
-import { locksAreMet, report } from "./report.ts";
+import { atMost, locksAreMet, report } from "./report.ts";
 import { serverSettings } from "./settings.ts";
 import { step } from "./step.ts";
 import { strongestOf } from "./watch-locks.ts";
@@ -31,7 +32,8 @@ Postgres of its own in a temporary folder, which it removes. Prints a table, and
   npm run bench -- --workers=1                    with one session that runs jobs, instead of two
   npm run bench -- --exact                        diffs that compare every value, too
   npm run bench -- --all                          and after that bench:catalog, bench:rollback with as many rows, and
-                                                  bench:function-speed, each with its own tables: another hour
+                                                  bench:function-speed, each with its own tables, and draws all
+                                                  that has a target: another hour
   npm run bench -- --json=FILE                    writes every figure there
   npm run bench -- --out=FOLDER                   draws bench.svg and bench.png there, instead of bench/results
   npm run bench -- --docs                         draws docs/performance.svg, too
@@ -50,8 +52,10 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 
 try {
   const { postgres, measured } = await measureAll();
-  const areMet = [publish(postgres, measured), ...options.all ? await runOthers() : []];
-  process.exitCode = areMet.every(Boolean) ? 0 : 1;
+  const areMet = publish(postgres, measured);
+  const others = options.all ? await runOthers() : { areMet: true, judged: [] };
+  draw(postgres, measured, others.judged);
+  process.exitCode = areMet && others.areMet ? 0 : 1;
 } catch (error) {
   if (!cleaning) console.error(error);
   process.exitCode = 1;
@@ -116,8 +120,8 @@ async function measurePgDumpOn(major: string): Promise<Measured> {
   return JSON.parse(readFileSync(json, "utf8"));
 }
 
-/** Runs the benches that have a program of their own, one after the other. Gives of each whether its targets are met. */
-async function runOthers(): Promise<boolean[]> {
+/** Runs the benches that have a program of their own, one after the other. Gives what they have judged, and whether all targets are met. */
+async function runOthers(): Promise<{ areMet: boolean; judged: Judged[] }> {
   // One server at a time.
   await own?.remove();
   const rows = options.sizes.join(",");
@@ -125,7 +129,8 @@ async function runOthers(): Promise<boolean[]> {
   const older = whyNoPgDump(Number(process.env.POSTGRES_MAJOR ?? 17)) === undefined
     ? []
     : [`--postgres=${readablePostgres()}`];
-  const areMet: boolean[] = [];
+  let areMet = true;
+  const judged: Judged[] = [];
   for (
     const args of [
       ["bench/catalog.ts", rounds],
@@ -136,17 +141,22 @@ async function runOthers(): Promise<boolean[]> {
   ) {
     console.log(`\n${args.join(" ")}\n`);
     const { signal } = ended;
-    const child = spawn(process.execPath, [join("local", "run.mjs"), ...args], { cwd: root, stdio: "inherit", signal });
+    const json = join(folder, "other.json");
+    rmSync(json, { force: true });
+    const all = [join("local", "run.mjs"), ...args, `--json=${json}`];
+    const child = spawn(process.execPath, all, { cwd: root, stdio: "inherit", signal });
     const [code] = await once(child, "close");
-    areMet.push(code === 0);
+    areMet &&= code === 0;
+    // One that has failed has said why, and the others are drawn.
+    if (existsSync(json)) judged.push(...readJudged(json));
   }
-  return areMet;
+  return { areMet, judged };
 }
 
-/** Prints, writes and draws what was measured. Gives whether every target is met. */
+/** Prints and writes what was measured. Gives whether every target is met. */
 function publish(postgres: string, { figures, locks }: Measured): boolean {
   const compared = { ratios: ratios(figures), growths: growths(figures, postgres), locks };
-  const { sizes, rounds, workers } = options;
+  const { rounds, workers } = options;
   console.log(
     `Postgres ${postgres}, ${availableParallelism()} cores, ${workers} worker${workers === 1 ? "" : "s"}, ` +
       `medians of ${rounds}: ${Object.entries(serverSettings).map(([name, value]) => `${name}=${value}`).join(", ")}\n`,
@@ -155,12 +165,26 @@ function publish(postgres: string, { figures, locks }: Measured): boolean {
   if (options.json) {
     writeFileSync(options.json, JSON.stringify({ settings: serverSettings, workers, figures, ...compared }, null, 2));
   }
-  const { svg, png } = drawPlot({ figures, ratios: compared.ratios, postgres, sizes });
+  return [...compared.ratios, ...compared.growths].every(({ isMet }) => isMet) && locksAreMet(locks);
+}
+
+/** Draws what was measured, and what other benches have judged. */
+function draw(postgres: string, { figures }: Measured, others: Judged[]) {
+  const own: Judged[] = [
+    ...ratios(figures).flatMap(({ name, peer, target, rows, ratio, spread }) =>
+      target === undefined
+        ? []
+        : [{ ...judgeAtMost(`${name} / ${peer} ${atMost(target)}`, target, ratio, spread), rows }]
+    ),
+    ...growths(figures, postgres).map(({ name, exponent, target }) =>
+      judgeAtMost(`${name}: exponent of rows ${atMost(target)}`, target, exponent)
+    ),
+  ];
+  const { svg, png } = drawPlot({ figures, judged: [...own, ...others], postgres, sizes: options.sizes });
   mkdirSync(options.out, { recursive: true });
   writeFileSync(join(options.out, "bench.svg"), svg);
   writeFileSync(join(options.out, "bench.png"), png);
   if (options.docs) writeFileSync(join(root, "docs", "performance.svg"), svg);
-  return [...compared.ratios, ...compared.growths].every(({ isMet }) => isMet) && locksAreMet(locks);
 }
 
 function cleanUp(): Promise<void> {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type Figure, growths, percentile, ratios } from "../../bench/figures.ts";
+import { judgeAtLeast, judgeAtMost } from "../../bench/judged.ts";
 import { locksAreMet, report } from "../../bench/report.ts";
 
 /** Figures of one size, a round each. */
@@ -54,4 +55,10 @@ test("the table says what is missed", () => {
   const table = report({ ratios: compared, growths: [], locks: { samples: 1, strongest: "ShareLock" } });
   expect(table.match(/MISSED/g)).toHaveLength(2);
   expect(table).toMatch(/\| verify .* 9\.00 s .* 1\.00 s .* 9\.00 .* ≤ 8 /);
+});
+
+test("what has a target is judged as a part of it, whether it may be so much at most or at least", () => {
+  expect(judgeAtMost("backup", 2, 3, [2, 5])).toEqual({ what: "backup", part: 1.5, spread: [1, 2.5] });
+  expect(judgeAtLeast("requests", 3, 6, [4, 12])).toEqual({ what: "requests", part: 0.5, spread: [0.25, 0.75] });
+  expect(judgeAtMost("exponent", 2, 1)).toEqual({ what: "exponent", part: 0.5, spread: [0.5, 0.5] });
 });
