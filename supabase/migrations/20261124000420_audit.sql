@@ -273,7 +273,7 @@ as $$
     from migration_guard.audit_pending as w
     where not exists (select from migration_guard.audit_log as l where l.id = w.entry_id)
     union all
-    select null, null, 'The chain does not have the expected hash: it was cut off, or made anew.'
+    select null, null, 'No entry of the chain has the expected hash: if that is copied as it was noted, the chain was cut off, or made anew.'
     where not exists (select from migration_guard.audit_chain as c where c.hash = expected_hash) and expected_hash is not null
   )
   select b.found is null, p.entries, (select c.hash from migration_guard.audit_chain as c order by c.number desc limit 1), b.found,

@@ -322,6 +322,19 @@ test("a misspelt query parameter is told the nearest that there is", async ({ ap
   expect(detail).toBe('There is no "verison" (did you mean version?)');
 });
 
+test.for([
+  "GET /v1/backups",
+  "GET /v1/backups/v10",
+  "GET /v1/plans",
+  "POST /v1/backups/v10/verify",
+  "DELETE /v1/plans/v10",
+])("%s has no query parameters, and refuses one before it does anything", async (route, { api }) => {
+  const [method, path] = route.split(" ") as [string, string];
+  const { status, json: problem } = await api.call(method, `${path}?version=v10`);
+  expect([status, problem.code, problem.detail]).toEqual([400, "invalid_request", 'There is no "version"']);
+  expect((await api.call(method, `${path}?pretty`)).json.code).not.toBe("invalid_request");
+});
+
 test("of fifty thousand unknown fields the first are named", async ({ api }) => {
   const unknown = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`tables_${i}`, 0]));
   const { json: { errors, detail }, text } = await api.call("PUT", "/v1/plans/v10", { json: unknown });

@@ -39,6 +39,7 @@ import { plansDerive } from "./routes/plans-derive.ts";
 import { preflight } from "./routes/preflight.ts";
 import { ready } from "./routes/ready.ts";
 import { rollback } from "./routes/rollback.ts";
+import { NoQuery } from "./schemas.ts";
 import { throwErrors } from "./throw-errors.ts";
 import { productVersion } from "./version.ts";
 import { createWorker, type NewJob, type Worker } from "./worker.ts";
@@ -129,6 +130,12 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
     },
   });
   app.use(except(takesNoBody, limitBody, requireMediaType));
+  app.use((c, next) => {
+    // One that was mistyped would go unnoticed.
+    const query = operationOf(c)?.takesQuery === false ? NoQuery.safeParse(c.req.query()) : undefined;
+    if (query?.error) throw invalidRequest(query.error.issues, undefined);
+    return next();
+  });
 
   health(app);
   ready(app);

@@ -13,6 +13,8 @@ export type Operation = {
   /** What the audit trail calls it. */
   auditAction: string;
   takesBody: boolean;
+  /** Whether it has parameters in its query, which it then looks at itself. */
+  takesQuery: boolean;
   /** What a JSON body reads like that must be there. */
   exampleBody: unknown;
 };
@@ -40,6 +42,7 @@ export function findOperation(app: App): FindOperation {
           requiredRole: security?.length === 0 ? null : Role.parse(role),
           auditAction: action,
           takesBody: body !== undefined,
+          takesQuery: definition.route.request?.query !== undefined,
           exampleBody: json && "example" in json ? json.example : undefined,
         });
       }

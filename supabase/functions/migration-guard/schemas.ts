@@ -138,6 +138,9 @@ export const Pretty = z.string().optional().openapi({
   description: "Indents the answer, as it does on any path.",
 });
 
+/** The query of a path that has no parameters of its own. */
+export const NoQuery = z.strictObject({ pretty: Pretty });
+
 /** The answers that any route may give besides its own, for the OpenAPI document. */
 export const problemResponses = <Status extends number>(...statuses: Status[]) =>
   Object.fromEntries([400, 401, 403, 503, ...statuses].map((status) => [status, {
