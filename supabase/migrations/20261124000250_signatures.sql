@@ -39,7 +39,8 @@ select
   jsonb_build_object(
     'kind', c.relkind, 'persistence', c.relpersistence, 'of_type', c.reloftype, 'access_method', c.relam, 'options', c.reloptions,
     'toast_options', x.reloptions, 'tablespace', c.reltablespace, 'is_partition', c.relispartition, 'bound', c.relpartbound,
-    'partitioning', to_jsonb(p) - 'partrelid', 'server', f.ftserver, 'foreign_options', f.ftoptions,
+    -- Which one is the default is told by that partition.
+    'partitioning', to_jsonb(p) - '{partrelid,partdefid}'::text[], 'server', f.ftserver, 'foreign_options', f.ftoptions,
     'parents', array(select i.inhparent from pg_catalog.pg_inherits as i where i.inhrelid = c.oid order by i.inhseqno),
     'row_security', c.relrowsecurity, 'force_row_security', c.relforcerowsecurity,
     'replica_identity', c.relreplident, 'triggers_disabled', exists (select from migration_guard.catalog_disabled_tables as dt where dt.relation = c.oid),

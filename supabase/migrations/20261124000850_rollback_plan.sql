@@ -285,6 +285,10 @@ begin
       and t.id not in (
         select migration_guard.recorded_root(x.id) from pg_temp.migration_guard_objects as x
         where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
+      -- Nor one that may lose a new partition, and its rows with that.
+      and t.objid not in (
+        select pg_partition_root(x.objid)::oid from pg_temp.migration_guard_objects as x
+        where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean)
   loop
     perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;
@@ -295,6 +299,34 @@ end
 $$;
 comment on function migration_guard.choose_modes(jsonb, oid[]) is
   'Tells of each copied table whether its rows are to be put back.';
+
+create function migration_guard.mark_lagging_sequences(backup_schema text, options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  recorded record;
+  live record;
+begin
+  for recorded in execute format($query$
+    select o.id, o.objid, b.last_value, b.is_called, (o.old).signature ->> 'seqincrement' ~ '^-' as descends
+    from pg_temp.migration_guard_objects as o
+    join %I.objects_backup as b on (b.classid, b.objid, b.objsubid) = (o.old_classid, o.old_objid, 0)
+    left join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.was and t.old_objid::text = (o.old).signature -> 'owned_by' ->> 0
+    where case when o.kind = 'sequence' and o.was and o.is and b.last_value is not null then has_sequence_privilege(o.objid, 'select') end
+      -- One that no table owns may number any.
+      and case when t.id is null then $1 ->> 'data' else migration_guard.rollback_mode($1, (t.old).name) end = 'restore'
+  $query$, backup_schema) using options
+  loop
+    execute format('select s.last_value, s.is_called from %s as s', recorded.objid::regclass) into live;
+    update pg_temp.migration_guard_objects as o set aspects = o.aspects || '{position}'
+    where o.id = recorded.id and (live.last_value = recorded.last_value and recorded.is_called and not live.is_called
+      or live.last_value <> recorded.last_value and (live.last_value > recorded.last_value) = recorded.descends);
+  end loop;
+end
+$$;
+comment on function migration_guard.mark_lagging_sequences(text, jsonb) is
+  'Marks the sequences of tables whose rows are put back that stand where they would give out numbers of these rows again.';
 
 create function migration_guard.keep_new_objects(options jsonb) returns void
 language plpgsql volatile

@@ -1221,6 +1221,40 @@ $$;
 comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
   'The statements that make the rows of a table without a key those of its copy, as a multiset.';
 
+create function migration_guard.departing_partitions() returns table (id bigint, identity text, root_id bigint, root text, objid oid, is_restored boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select p.id, (p.new).identity, r.id, (r.new).identity, p.objid, migration_guard.restores(r.old_objid)
+  from pg_temp.migration_guard_objects as p
+  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and (p.new).signature -> 'parents' @> to_jsonb(t.objid::text)
+  join pg_temp.migration_guard_objects as r on r.kind = 'table' and r.is and r.objid = pg_partition_root(p.objid)
+  where p.kind = 'table' and p.is and not p.was and p.is_dropped and ((p.new).signature ->> 'is_partition')::boolean
+    and t.was and not t.is_dropped;
+end
+$$;
+comment on function migration_guard.departing_partitions() is
+  'New partitions that go while the table that they are a part of stays, and the root of that, whose rows they hold.';
+
+create function migration_guard.assert_no_rows(partition regclass, root text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set row_security = off
+as $$
+declare
+  has_rows boolean;
+begin
+  execute format('select exists (select from %s)', partition) into has_rows;
+  if has_rows then
+    perform migration_guard.fail('plan_changed', format('%s has rows of %s by now, which would go with it.', partition, root));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_no_rows(regclass, text) is
+  'Raises plan_changed when a partition that is to be dropped has rows, which belong to a table that stays.';
+
 create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1242,7 +1276,8 @@ begin
     cross join lateral (
       select t.was and t.is_dropped and migration_guard.restores((t.old).objid) as is_replaced
     ) as r
-    where t.kind = 'table' and t.is and not ((t.new).signature ->> 'is_partition')::boolean
+    where t.kind = 'table' and t.is
+      and (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
       and (not t.was and t.is_dropped or r.is_replaced
         or t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped))
   ),
@@ -1271,7 +1306,12 @@ begin
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
       case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity || ' as t')
       || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
-  ) as n (place, statement);
+  ) as n (place, statement)
+  union all
+  -- Where rows are kept it has none, or the plan would not be possible.
+  select 1, p.id::numeric, 0::numeric, migration_guard.target('table', p.identity), 'rows',
+    format('select migration_guard.assert_no_rows(%L, %L)', p.identity, p.root), p.identity
+  from migration_guard.departing_partitions() as p where not p.is_restored;
 end
 $$;
 comment on function migration_guard.discard_statements(text) is
@@ -1673,7 +1713,8 @@ begin
             (o.old).identity, p.last_value, p.is_called, w.name, w.table_name)
         when o.is_made then format('select pg_catalog.setval(%%L, %%s, %%L)', (o.old).identity, p.last_value, p.is_called)
         else format('select pg_catalog.setval(%%L, %%s, %%L) from %%s as s where s.last_value %%s %%s', (o.old).identity, b.last_value, b.is_called, (o.old).identity,
-          case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value) end, null::text
+          case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value)
+          || case when b.is_called then format(' or s.last_value = %%s and not s.is_called', b.last_value) else '' end end, null::text
     from pg_temp.migration_guard_objects as o
     join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
     -- Another may number the column today.
@@ -1693,7 +1734,7 @@ begin
         -- A sequence may belong to a column that holds no number.
         and (c.old).signature ->> 'type' in ('int2'::regtype::oid::text, 'int4'::regtype::oid::text, 'int8'::regtype::oid::text)
     ) as w on true
-    where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or 'definition' = any (o.aspects))
+    where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or o.aspects && '{definition,position}')
   $query$, backup_schema);
 end
 $$;

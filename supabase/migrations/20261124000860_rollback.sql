@@ -401,6 +401,11 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
   where r.kind = 'table' and r.is and r.is_dropped
   union all
+  select migration_guard.target('table', p.identity),
+    format('it may hold rows of %1$s, which would go with it: detach it, insert its rows into %1$s, and drop it; truncate it where they are not wanted; or keep it, so that drop_new does not name it', p.root), true
+  from migration_guard.departing_partitions() as p
+  where not p.is_restored and exists (select from pg_partition_tree(p.objid) as x where x.isleaf and pg_relation_size(x.relid) > 0)
+  union all
   select u.object, u.why, true from migration_guard.enum_value_uses() as u
   union all
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
@@ -555,6 +560,7 @@ begin
   perform migration_guard.collect_rollback_objects(backup_schema, altered, scope.others);
   perform migration_guard.assert_tables_named(options);
   perform migration_guard.choose_modes(options, differing);
+  perform migration_guard.mark_lagging_sequences(backup_schema, options);
   if not migration_guard.is_anything_to_do() then
     perform migration_guard.mark_quieted();
     if not migration_guard.is_anything_to_do() then return; end if;

@@ -787,33 +787,149 @@ describe("rows whose values do not fit the type that their column had are named"
   });
 });
 
-test.for(
-  [
-    [
-      "of a partition that was detached",
-      "alter table app.t detach partition app.t_low; insert into app.t_low values (50)",
-      "app.t_low",
-    ],
-    [
-      "of a partition that is new",
-      "create table app.t_high partition of app.t default; insert into app.t values (50)",
-      "app.t",
-    ],
-  ] as const,
-)("rows %s that no recorded partition has a place for are named as such", async ([, change, table]) => {
+test("rows of a partition that was detached that no recorded partition has a place for are named as such", async () => {
   const { sql } = connections;
-  await freshApp(connections);
-  await sql.unsafe(`
-    create table app.t (id int primary key) partition by range (id);
-    create table app.t_low partition of app.t for values from (0) to (10);
-    insert into app.t values (1)`).simple();
-  await backUp(sql, "v1", { schema: "app", tables: "*" });
-  await sql.unsafe(change).simple();
+  await prepareParts();
+  await sql.unsafe("alter table app.t detach partition app.t_low; insert into app.t_low values (50)").simple();
   expect(await tryRollBack(sql, "v1", { data: "keep", drop_new: "all" })).toMatchObject({
     status: "failed",
     error: {
       code: "rows_violate_constraint",
-      message: `Rows of ${table} cannot live under what is restored: a row does not fit the bounds of the partitions.`,
+      message: "Rows of app.t_low cannot live under what is restored: a row does not fit the bounds of the partitions.",
     },
+  });
+});
+
+/** A table with a partition for small numbers and one for all others, each with a row. */
+async function prepareParts() {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key, a text) partition by range (id);
+    create table app.t_low partition of app.t for values from (0) to (10);
+    create table app.t_rest partition of app.t default;
+    insert into app.t values (1, 'low'), (100, 'rest')`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+}
+
+describe("a new partition of a table that stays", () => {
+  const split = `
+    alter table app.t detach partition app.t_rest;
+    create table app.t_high partition of app.t for values from (100) to (200);
+    insert into app.t_high select * from app.t_rest; delete from app.t_rest;
+    alter table app.t attach partition app.t_rest default`;
+  const rows = () => connections.sql`select tableoid::regclass::text as part, id, a from app.t order by id`;
+  const before = [{ part: "app.t_low", id: 1, a: "low" }, { part: "app.t_rest", id: 100, a: "rest" }];
+
+  test.for([["all"], [["t_high"]]] as const)(
+    "does not take the rows that it holds along (drop_new: %j)",
+    async ([drop]) => {
+      const { sql } = connections;
+      await prepareParts();
+      await sql.unsafe(split).simple();
+      const options = { data: "keep", drop_new: drop as "all" | string[] } as const;
+      const { possible, cannot_undo } = await planRollback(sql, "v1", options);
+      expect(possible).toBe(false);
+      expect(cannot_undo).toEqual([
+        {
+          object: "table app.t_high",
+          why: expect.stringMatching(/^it may hold rows of app\.t, .*detach it/),
+          blocks: true,
+        },
+      ]);
+      // What it says to do.
+      await sql.unsafe(`
+      alter table app.t detach partition app.t_high; insert into app.t select * from app.t_high; drop table app.t_high`)
+        .simple();
+      await rollBack(sql, "v1", options);
+      expect(await rows()).toEqual(before);
+    },
+  );
+
+  test("goes when it has no rows", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    const state = await schemaState(connections, "app");
+    await sql.unsafe("create table app.t_high partition of app.t for values from (200) to (300)").simple();
+    await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
+    expect(await rows()).toEqual(before);
+  });
+
+  test("keeps what it holds in a table of discarded rows where rows are restored", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe(`${split}; insert into app.t values (150, 'later')`).simple();
+    await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+    expect(await rows()).toEqual(before);
+    expect(await sql`select id, a from migration_backup_v1.t_high_discarded order by id`).toEqual([
+      { id: 100, a: "rest" },
+      { id: 150, a: "later" },
+    ]);
+  });
+
+  test("is not dropped with rows that came after the plan", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe("create table app.t_high partition of app.t for values from (200) to (300)").simple();
+    const { statements } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+    const { statement } = statements.find(({ statement }) => statement.includes("assert_no_rows"))!;
+    await sql.unsafe(statement);
+    await sql`insert into app.t values (250, 'later')`;
+    await expect(sql.unsafe(statement)).rejects.toMatchObject({ code: "MG021" });
+  });
+
+  test("that is the default stays where drop_new does not name it, and the table is not made anew for it", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.t (id int primary key, a text) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("create table app.t_rest partition of app.t default; insert into app.t values (50, 'x')").simple();
+    const { statements, new_objects } = await planRollback(sql, "v1", { data: "keep", drop_new: [] });
+    expect(statements).toEqual([]);
+    expect(new_objects).toContainEqual(expect.objectContaining({ dropped: false }));
+  });
+});
+
+describe("a sequence that stands further back than in the backup", () => {
+  test.for(
+    [
+      ["an identity whose table was emptied", "truncate app.t restart identity; insert into app.t (a) values ('n')"],
+      ["an identity that was set back, of rows that are as they were", "select setval('app.t_id_seq', 1, false)"],
+      ["an identity that begins anew", "alter table app.t alter column id restart"],
+    ] as const,
+  )("%s", async ([, change]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.t (id bigint generated always as identity primary key, a text);
+      insert into app.t (a) select 'x' from generate_series(1, 5)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data: "restore" });
+    expect((await planRollback(sql, "v1", { data: "restore" })).statements).toEqual([]);
+    expect(await sql`insert into app.t (a) values ('next') returning id::int`).toEqual([{ id: 6 }]);
+  });
+
+  test("that no table owns, and whose increment is another", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe("create table app.t (id int primary key); create sequence app.s; select nextval('app.s')")
+      .simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter sequence app.s restart increment 5").simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(await sql`select nextval('app.s')::int as next`).toEqual([{ next: 2 }]);
+  });
+
+  test("stays where it is while rows are kept", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe("create table app.t (id serial primary key); insert into app.t default values").simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("truncate app.t restart identity").simple();
+    expect((await planRollback(sql, "v1", { data: "keep" })).statements).toEqual([]);
   });
 });
