@@ -578,6 +578,8 @@ begin
       jsonb_build_object('errors', missing));
   end if;
   perform migration_guard.assert_children_named(parsed);
+  -- Whoever queues a backup holds it until the job can be seen.
+  perform from migration_guard.plans as p where p.version = parsed.version for update;
   perform migration_guard.assert_backup_agrees(parsed);
   insert into migration_guard.plans as p select parsed.*
   on conflict on constraint plans_pkey do update set

@@ -702,7 +702,17 @@ declare
   held constant jsonb := (
     select b.plan from migration_guard.backups as b
     where b.version = plan.version and b.removed_at is null and b.trashed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null);
+  -- A backup that is on its way is taken by the plan as it was when it was asked for, rules and all.
+  taken constant jsonb := (
+    select migration_guard.plan_document(p) from migration_guard.plans as p
+    where p.version = plan.version and exists (
+      select from migration_guard.jobs as j where j.version = p.version and j.kind = 'backup' and j.status in ('queued', 'running')));
+  texts constant text[] := '{title,description,contacts,notify_url}';
 begin
+  if taken - texts <> migration_guard.plan_document(plan) - texts then
+    perform migration_guard.fail(
+      'plan_in_use', format('A backup of %s is on its way, by the plan as it is: wait for its end, or cancel its job.', plan.version));
+  end if;
   if migration_guard.objects_of_plan(held) <> migration_guard.objects_of_plan(migration_guard.plan_document(plan)) then
     perform migration_guard.fail(
       'plan_in_use', format('There is a backup of %s, which holds what the plan has named until now: clean that up first.', plan.version));
@@ -710,7 +720,7 @@ begin
 end
 $$;
 comment on function migration_guard.assert_backup_agrees(migration_guard.plans) is
-  'Raises plan_in_use when a plan names other objects than the version''s backup holds.';
+  'Raises plan_in_use when a plan names other objects than the version''s backup holds, or differs from the one by which a backup is being taken.';
 
 create function migration_guard.contacts(version text) returns jsonb
 language sql stable

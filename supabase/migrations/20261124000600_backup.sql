@@ -73,6 +73,8 @@ declare
 begin
   -- Before the checks, so that a second request waits for nothing and is told what is going on.
   perform migration_guard.assert_nothing_under_way(version);
+  -- Nobody replaces the plan between the look at it and the job.
+  perform from migration_guard.plans as p where p.version = migration_guard.normalize_version(enqueue_backup.version) for share;
   plan := migration_guard.assert_can_back_up(version);
   return migration_guard.enqueue('backup', plan.version, actor, '{}', request_id);
 end

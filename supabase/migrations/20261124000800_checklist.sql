@@ -168,6 +168,10 @@ begin
     perform migration_guard.fail('invalid_parameter', 'A sign-off has a note of 1 to 2000 characters.');
   end if;
   perform migration_guard.assert_nothing_under_way(version);
+  -- The retention of its exports begins with the sign-off, and they may be all that is left.
+  if backup.confirmed_at is null and to_regnamespace(format('%I', backup.schema_name)) is null then
+    perform migration_guard.fail('backup_damaged', format('The schema %s is gone: there is nothing to go back to. Import an export of it before the migration is signed off.', backup.schema_name));
+  end if;
   -- The first sign-off stands: saying it again must not move the retention clock. A rollback that came since the look holds the
   -- row: what it has undone by then is not signed off; and one that comes later takes the sign-off away.
   update migration_guard.backups as b
@@ -181,5 +185,5 @@ begin
 end
 $$;
 comment on function migration_guard.confirm_backup(text, text, text) is
-  'Signs off a migration: the retention clock of its backup starts. Saying it again changes nothing. Raises backup_not_found, or
-backup_in_progress where a rollback of it is queued, runs, or was faster.';
+  'Signs off a migration: the retention clock of its backup starts. Saying it again changes nothing. Raises backup_not_found, backup_damaged
+where its schema is gone, or backup_in_progress where a rollback of it is queued, runs, or was faster.';

@@ -702,6 +702,23 @@ comment on function migration_guard.rollback_tables(text, jsonb, boolean) is
   'What becomes of the rows of each table of a backup. deleted_since, of a table to be restored, where it is asked for: rows of
 the backup that are there no more, and would come back; null where its rows have no key.';
 
+create function migration_guard.staying_materialized_views() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by n.nspname, c.relname)
+    from (select coalesce(array_agg(t.objid), '{}') as oids from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.is and migration_guard.restores(t.old_objid)) as r
+    cross join lateral migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(r.oids)]), r.oids) as d
+    join pg_class as c on c.oid = d.objid and d.classid = 'pg_class'::regclass and c.relkind = 'm' and c.relispopulated
+    join pg_namespace as n on n.oid = c.relnamespace
+    where not exists (select from pg_temp.migration_guard_objects as o where o.kind = 'materialized_view' and o.objid = c.oid and o.is_dropped));
+end
+$$;
+comment on function migration_guard.staying_materialized_views() is
+  'Materialized views that stay and read tables whose rows are put back.';
+
 create function migration_guard.rollback_notes(statements jsonb) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -716,7 +733,8 @@ begin
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'column' and o.is and o.was and 'definition' = any (o.aspects) and migration_guard.needs_time_zone(o.old, o.new)) then
       format('Times are converted in the time zone of the database, %s.', migration_guard.database_time_zone()) end,
     case when exists (select from pg_temp.migration_guard_objects as o where o.kind = 'table' and o.is_dropped and o.was) then
-      'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end], null));
+      'Tables that are rebuilt are written anew, with all their indexes, under a lock that keeps readers out.' end,
+    'What materialized views show stays as it is: refresh ' || migration_guard.staying_materialized_views() || ' when the rows of their tables are back.'], null));
 end
 $$;
 comment on function migration_guard.rollback_notes(jsonb) is 'What a reader of a rollback plan should know besides.';
@@ -1140,6 +1158,20 @@ $$;
 comment on function migration_guard.violating_keys(text, bigint, text, text, text) is
   'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
 
+create function migration_guard.are_values(keys jsonb, table_id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from jsonb_array_elements(keys) as k (value)
+    where (select array_agg(n order by n) from jsonb_object_keys(k.value) as n)
+      is distinct from (select array_agg(c.name order by c.name) from migration_guard.row_columns(table_id) as c where c.is_key));
+end
+$$;
+comment on function migration_guard.are_values(jsonb, bigint) is
+  'Whether what rows of a table are told by is more than their primary key: a unique column''s value or, of a table without a key, all of the row.';
+
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1179,7 +1211,8 @@ begin
       when state = '23502' then format('%s must not be null', column_name)
       when state = '23514' then 'a row does not fit the bounds of the partitions'
       else 'a value does not fit the type of ' || coalesce(column_name, 'its column') end),
-    jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys));
+    jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys)
+      || case when migration_guard.are_values(keys, table_id) then '{"keys_hold_values": true}'::jsonb else '{}' end);
 end
 $$;
 comment on function migration_guard.run_rollback_statement(text, text, bigint, bigint) is

@@ -105,8 +105,11 @@ comment on function migration_guard.without_keys(jsonb) is 'The result of a diff
 create function migration_guard.holds_values(job migration_guard.jobs) returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null $$;
-comment on function migration_guard.holds_values(migration_guard.jobs) is 'Whether the result of a job has values of rows.';
+as $$
+  select job.kind = 'diff' and coalesce((job.parameters ->> 'include_values')::boolean, false) and job.result is not null
+    or coalesce((job.error ->> 'keys_hold_values')::boolean, false)
+$$;
+comment on function migration_guard.holds_values(migration_guard.jobs) is 'Whether the result of a job, or its error, has values of rows.';
 
 create table migration_guard.value_readings (
   job_id uuid not null references migration_guard.jobs,
@@ -151,9 +154,9 @@ as $$
   select row(job.id, job.kind, migration_guard.is_rehearsal(job), job.version, job.status, migration_guard.job_progress(job),
     case
       when job.kind = 'diff' and r.role = 'viewer' then migration_guard.without_keys(job.result)
-      when migration_guard.holds_values(job) and r.role <> 'admin' then migration_guard.without_values(job.result)
+      when job.kind = 'diff' and migration_guard.holds_values(job) and r.role <> 'admin' then migration_guard.without_values(job.result)
       else job.result end,
-    case when r.role = 'viewer' and job.error ? 'keys' then job.error - 'keys' || '{"keys_hidden": true}' else job.error end || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
+    case when job.error ? 'keys' and (r.role = 'viewer' or r.role <> 'admin' and migration_guard.holds_values(job)) then job.error - 'keys' || '{"keys_hidden": true}' else job.error end || case when job.status = 'failed' then jsonb_build_object('contacts', migration_guard.contacts(job.version)) else '{}' end,
     job.actor, job.created_at, job.started_at, job.finished_at)::migration_guard_api.job
   from migration_guard.role_of(reader) as r (role)
 $$;

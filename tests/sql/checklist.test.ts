@@ -248,6 +248,19 @@ test("the first sign-off stands, whoever says it again", async ({ example: { sql
   expect(await confirm("Me too.", "bob")).toEqual(first);
 });
 
+test("what is gone is not signed off: its exports may be all that is left", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const confirm = () => sql`select state from migration_guard_api.confirm_backup('v10', 'All green.', 'alice')`;
+  await sql`alter schema migration_backup_v10 rename to elsewhere`;
+  await expect(confirm()).rejects.toMatchObject({ code: "MG019" });
+  await sql`alter schema elsewhere rename to migration_backup_v10`;
+  const [first] = await confirm();
+  await sql`drop schema migration_backup_v10 cascade`;
+  // It was signed off before.
+  expect(await confirm()).toEqual([{ state: "missing" }]);
+  expect(first).toEqual({ state: "migrated" });
+});
+
 test("a rollback withdraws the sign-off of what it undoes, so that the migration can be made again", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   const confirm = (note: string) => sql`select migration_guard_api.confirm_backup('v10', ${note}, 'alice')`;

@@ -294,6 +294,50 @@ test("the keys of rows that a rollback failed for are shown to an operator, and 
   expect(seen).toMatchObject({ code: "rows_violate_constraint", message: "m", keys_hidden: true });
 });
 
+test.for([
+  [
+    "a whole row of a table without a key",
+    "email text, n int constraint few check (n < 10)",
+    "drop constraint few",
+    "('SECRET', 50)",
+    {
+      email: "SECRET",
+      n: 50,
+    },
+  ],
+  [
+    "a value of a unique column",
+    "id int primary key, n text constraint once unique",
+    "drop constraint once",
+    "(1, 'SECRET'), (2, 'SECRET')",
+    {
+      n: "SECRET",
+    },
+  ],
+])(
+  "%s that a rollback failed for is shown to an admin alone, which is recorded",
+  async ([, columns, change, rows, key], { database: { sql } }) => {
+    await sql.unsafe(`create schema app; create table app.t (${columns as string})`).simple();
+    await backUp(sql, "v10", { schema: "app", tables: "*" });
+    await sql.unsafe(`alter table app.t ${change as string}; insert into app.t values ${rows as string}`).simple();
+    const [plan] = await sql`select plan_hash from migration_guard_api.plan_rollback('v10', '{}', 'default')`;
+    await sql`select migration_guard_api.roll_back('v10', ${plan!.plan_hash}, '{}', false, 'default')`;
+    await work(sql);
+    const { id } = await lastJob(sql);
+    await put(sql, "night_shift", "operator");
+    const error = async (actor: string) =>
+      (await sql`select error from migration_guard_api.get_job(${id}, ${actor})`)[0]!.error;
+    for (const actor of ["night_shift", "watcher"]) {
+      expect(JSON.stringify(await error(actor))).not.toContain("SECRET");
+      expect(await error(actor)).toMatchObject({ code: "rows_violate_constraint", keys_hidden: true });
+    }
+    const readings = () => sql`select actor, job_id from migration_guard.audit_log where action = 'diff.values.read'`;
+    expect([...await readings()]).toEqual([]);
+    expect(await error("default")).toMatchObject({ keys: [key], keys_hold_values: true });
+    expect([...await readings()]).toEqual([{ actor: "default", job_id: id }]);
+  },
+);
+
 test("whoever is shown values of rows is recorded, of each job once an hour, and nobody else", async ({ example: { sql } }) => {
   await backUp(sql, "v10", examplePlan);
   await sql`select migration_guard_api.diff_backup('v10', 5, false, 'default')`;

@@ -277,6 +277,39 @@ test("a plan stays while it has a backup", async ({ example: { sql } }) => {
   expect(await get(sql, "v10")).toHaveLength(1);
 });
 
+test("a plan is not replaced by another while its backup is on its way", async ({ example: { sql } }) => {
+  await put(sql, "v10", examplePlan);
+  await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+  const [job] = await sql<{ id: string }[]>`select id from migration_guard.jobs where status = 'queued'`;
+  for (const status of ["queued", "running"]) {
+    await sql`update migration_guard.jobs set status = ${status} where id = ${job!.id}`;
+    for (
+      const change of [{ tables: ["profiles"] }, { retention_days: 30 }, { two_keys: true }, { require_export: true }]
+    ) {
+      await expect(put(sql, "v10", { ...examplePlan, ...change })).rejects.toMatchObject({ code: "MG008" });
+    }
+    await put(sql, "v10", { ...examplePlan, contacts: ["night@example.org"] });
+  }
+  await sql`update migration_guard.jobs set status = 'queued' where id = ${job!.id}`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ id: job!.id, status: "succeeded" });
+});
+
+test("a plan that is being replaced is waited for by whoever asks for its backup", async ({ database }) => {
+  const { sql } = database;
+  await createTable(sql);
+  await put(sql, "v10", { tables: ["kept"] });
+  const other = database.connect();
+  const replacing = await other.reserve();
+  await replacing`begin`;
+  await replacing`select migration_guard_api.put_plan('v10', '{"tables": ["kept"], "retention_days": 30}', 'test')`;
+  await sql`set lock_timeout = '200ms'`;
+  await expect(sql`select migration_guard.enqueue_backup('v10', 'test')`).rejects.toMatchObject({ code: "55P03" });
+  await replacing`commit`;
+  replacing.release();
+  await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+});
+
 test("a plan stays while it has a job, and goes when the job has failed", async ({ example: { sql } }) => {
   await put(sql, "v10", examplePlan);
   await sql`select migration_guard_api.create_backup('v10', 'test')`;

@@ -841,7 +841,7 @@ describe("a new partition of a table that stays", () => {
       await sql.unsafe(`
       alter table app.t detach partition app.t_high; insert into app.t select * from app.t_high; drop table app.t_high`)
         .simple();
-      await rollBack(sql, "v1", options);
+      await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
       expect(await rows()).toEqual(before);
     },
   );
@@ -932,4 +932,18 @@ describe("a sequence that stands further back than in the backup", () => {
     await sql.unsafe("truncate app.t restart identity").simple();
     expect((await planRollback(sql, "v1", { data: "keep" })).statements).toEqual([]);
   });
+});
+
+test("a materialized view that stays is named where the rows of its tables are put back", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key); insert into app.t values (1);
+    create view app.v as select * from app.t; create materialized view app.m as select * from app.v;
+    create materialized view app.empty as select * from app.t with no data`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe("insert into app.t values (2); refresh materialized view app.m").simple();
+  const note = "What materialized views show stays as it is: refresh app.m when the rows of their tables are back.";
+  expect((await planRollback(sql, "v1", { data: "restore" })).notes).toEqual([note]);
+  expect((await planRollback(sql, "v1", { data: "keep" })).notes).not.toContain(note);
 });
