@@ -1,6 +1,10 @@
+import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
-import { type Api, test } from "../support/api.ts";
+import { type Api, type CallOptions, test } from "../support/api.ts";
+import { makeRemovable, schema } from "../support/cleanup.ts";
 import { examplePlan } from "../support/example.ts";
+import { heldJob } from "../support/held-job.ts";
+import { until } from "../support/until.ts";
 
 async function takeBackup({ call }: Api, version = "v10.0", plan: object = examplePlan) {
   expect((await call("PUT", `/v1/plans/${version}`, { json: plan })).status).toBe(201);
@@ -306,3 +310,65 @@ test("a verification holds against the manifest that the backup's job returned, 
     expect((await verify(wrong)).json, JSON.stringify(wrong)).toMatchObject({ status: 400, code: "invalid_request" });
   }
 });
+
+test("while a cleanup waits for a reader, and when it is done, every read is answered", async ({ freshApi }) => {
+  const { call, database: { sql, connect } } = freshApi;
+  await makeRemovable(sql, "v10", { trash_hours: 24 });
+  const reader = connect();
+  await reader.unsafe("begin; select from migration_backup_v10.tables_backup").simple();
+  const { json: { token } } = await call("GET", "/v1/backups/v10/cleanup-plan");
+  const cleanup = { json: { confirm: schema, token } };
+  const { json: { id } } = await call("DELETE", "/v1/backups/v10", cleanup);
+  await heldJob(sql);
+
+  const begun = Date.now();
+  const list = await call("GET", "/v1/backups");
+  expect(list).toMatchObject({ status: 200, json: { backups: [{ version: "v10.0", state: "migrated" }] } });
+  expect(Date.now() - begun).toBeLessThan(1000);
+
+  const released = setTimeout(3000).then(() => reader`rollback`);
+  const answers: Record<string, Set<number>> = {};
+  const repeat = async (method: string, path: string, options?: CallOptions) => {
+    while (!(await sql`select from migration_guard.jobs where id = ${id} and finished_at is not null`).length) {
+      const { status } = await call(method, path, options);
+      (answers[`${method} ${path}`] ??= new Set()).add(status);
+    }
+  };
+  await Promise.all([
+    repeat("GET", "/v1/backups"),
+    repeat("GET", "/v1/backups/v10"),
+    repeat("GET", "/v1/backups/v10/cleanup-plan"),
+    repeat("GET", "/v1/backups/v10/rollback-plan"),
+    repeat("DELETE", "/v1/backups/v10", cleanup),
+    repeat("DELETE", "/v1/backups/v10", cleanup),
+  ]);
+  await released;
+  expect([...answers["GET /v1/backups"]!]).toEqual([200]);
+  expect(Object.values(answers).flatMap((each) => [...each]).filter((status) => ![200, 404, 409, 429].includes(status)))
+    .toEqual([]);
+  expect((await call("GET", `/v1/jobs/${id}`)).json).toMatchObject({ status: "succeeded", error: null });
+  expect((await call("GET", "/v1/backups")).json.backups).toMatchObject([{ version: "v10.0", state: "trashed" }]);
+});
+
+test.for(
+  [
+    ["cleaned up", "update migration_guard.backups set removed_at = now(), removed_by = 'alice'", [404, 404, 404], []],
+    ["dropped by hand", "select", [200, 200, 409], ["missing"]],
+  ] as const,
+)(
+  "a backup that is %s while it is read is told as what it is then",
+  async ([, registered, statuses, states], { freshApi }) => {
+    const { call, database: { sql, connect } } = freshApi;
+    await makeRemovable(sql);
+    // REST reads the whole catalog before its first answer.
+    await call("GET", "/v1/backups");
+    const other = connect();
+    await other.unsafe(`begin; lock table ${schema}.backup_metadata, ${schema}.objects_backup`).simple();
+    const reading = ["", "/cleanup-plan", "/rollback-plan"].map((path) => call("GET", `/v1/backups/v10${path}`));
+    await until(async () => (await sql`select from pg_locks where not granted`).length === reading.length);
+    await other.unsafe(`drop schema ${schema} cascade; ${registered}; commit`).simple();
+    expect((await Promise.all(reading)).map(({ status }) => status)).toEqual(statuses);
+    const { json: { backups } } = await call("GET", "/v1/backups");
+    expect(backups.map(({ state }: { state: string }) => state)).toEqual(states);
+  },
+);
