@@ -46,6 +46,8 @@ import { createWorker, type NewJob, type Worker } from "./worker.ts";
 
 export type AppEnv = {
   Variables: Authenticated & RequestIdVariables & {
+    /** When the request came, by `performance.now()`. */
+    start: number;
     worker: Worker;
     pokeWorker: (job?: NewJob) => Promise<void> | undefined;
     webhooks: Environment["webhooks"];
