@@ -79,9 +79,10 @@ export function toProblem({ code: anyCode, message, details }: RestError, callId
         "The database cancelled the call at its time limit: it is busy, or a table is locked (a preflight tells by whom). Try again when that is over.",
     });
   }
-  if (code === "55P03") {
+  if (/^(55P03|40001|40P01)$/.test(code)) {
     return new Problem("database_timeout", {
-      detail: "Another session holds a lock that the call needs. Nothing has changed: try again when that is over.",
+      detail:
+        "Another session holds a lock that the call needs, or came first. Nothing has changed: try again when that is over.",
     });
   }
   if (["PGRST106", "PGRST202", "PGRST125", "3F000"].includes(code)) {
