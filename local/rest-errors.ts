@@ -14,7 +14,8 @@ console.error = (...values: unknown[]) => {
 
 /**
  * Makes lite answer a database's error as PostgREST does. It passes on only the SQLSTATEs that it knows: a state of the
- * product's own class, a cancelled statement, or a lost connection would be a nameless 500.
+ * product's own class, a cancelled statement, a deadlock, or a lost connection would be a nameless 500, and a table that is
+ * gone one that it never knew of.
  */
 export function answerErrorsLikePostgrest(connection: PostgresConnection): void {
   const normalize = connection.normalizeDbError.bind(connection);
@@ -24,7 +25,8 @@ export function answerErrorsLikePostgrest(connection: PostgresConnection): void 
     if (/^(ECONN|ENOTFOUND|ETIMEDOUT|CONNECT|CONNECTION_)|^57P/.test(code)) {
       return restError({ code: "PGRST001", message: "Database client error. Retrying the connection." }, 503);
     }
-    if (/^(MG|57)[0-9A-Z]{3}$/.test(code)) return restError(error, code.startsWith("MG") ? 400 : 500);
+    if (code === "42P01") return restError(error, 404);
+    if (/^(MG|40|57)[0-9A-Z]{3}$/.test(code)) return restError(error, code.startsWith("MG") ? 400 : 500);
     if (/^[0-9A-Z]{5}$/.test(code)) answered.add(error);
     return error;
   };

@@ -197,16 +197,16 @@ $$;
 comment on function migration_guard.assert_nothing_under_way(text) is
   'Raises backup_in_progress when a backup, import, rollback or cleanup of a version is queued or running.';
 
-create function migration_guard.forget_dropped_backup(version text) returns void
+create function migration_guard.forget_dropped_backup(version text, backup_id uuid default null) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   update migration_guard.backups as b
   set removed_at = clock_timestamp(), removed_by = 'unknown: its schema was dropped without a cleanup'
-  where b.version = forget_dropped_backup.version and b.removed_at is null and b.trashed_at is null
+  where b.version = forget_dropped_backup.version and b.id = coalesce(backup_id, b.id) and b.removed_at is null and b.trashed_at is null
 $$;
-comment on function migration_guard.forget_dropped_backup(text) is
-  'Registers that the backup of a version is gone, for a caller who has seen that its schema is.';
+comment on function migration_guard.forget_dropped_backup(text, uuid) is
+  'Registers that the backup of a version, or that with an id alone, is gone, for a caller who has seen that its schema is.';
 
 create function migration_guard.get_job(id uuid) returns migration_guard.jobs
 language plpgsql stable
@@ -739,19 +739,26 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  plan constant migration_guard.plans := migration_guard.get_plan(version);
+  wanted constant text := migration_guard.normalize_version(version);
+  backup constant migration_guard.backups := migration_guard.find_backup(wanted);
+  is_dropped constant boolean := backup.id is not null and to_regnamespace(quote_ident(backup.schema_name)) is null;
 begin
-  if exists (
-      select from migration_guard.backups as b
-      where b.version = plan.version and b.removed_at is null and b.trashed_at is null and to_regnamespace(format('%I', b.schema_name)) is not null)
-    or exists (
-      select from migration_guard.jobs as j where j.version = plan.version and j.status in ('queued', 'running')
-    ) then
-    perform migration_guard.fail(
-      'plan_in_use', format('The plan of %s has a backup or a job under way: clean that up first.', plan.version));
+  -- Without a plan a backup may be left that somebody dropped.
+  if not is_dropped then
+    perform migration_guard.get_plan(wanted);
   end if;
-  delete from migration_guard.plans as p where p.version = plan.version;
+  if backup.id is not null and not is_dropped
+    or exists (select from migration_guard.jobs as j where j.version = wanted and j.status in ('queued', 'running')) then
+    perform migration_guard.fail(
+      'plan_in_use', format('The plan of %s has a backup or a job under way: clean that up first.', wanted));
+  end if;
+  if is_dropped then
+    -- Only this one: another may have been taken in this moment.
+    perform migration_guard.forget_dropped_backup(wanted, backup.id);
+  end if;
+  delete from migration_guard.plans as p where p.version = wanted;
 end
 $$;
 comment on function migration_guard.delete_plan(text) is
-  'Removes a plan. Raises plan_not_found, or plan_in_use while it has a backup or a job.';
+  'Removes a plan and, where somebody has dropped the schema of its backup, that from the registry. Raises plan_not_found, or
+plan_in_use while it has a backup or a job.';

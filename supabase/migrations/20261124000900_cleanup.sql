@@ -295,18 +295,32 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  patience constant int := (select s.setting from pg_catalog.pg_settings as s where s.name = 'lock_timeout');
+  started constant timestamptz := clock_timestamp();
   tables text;
 begin
-  select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.relname) into tables
-  from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where n.nspname = lock_schema_tables.schema_name and c.relkind = 'r';
-  if tables is not null then
-    execute 'lock table ' || tables || ' in access exclusive mode';
-  end if;
+  loop
+    select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.relname) into tables
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = lock_schema_tables.schema_name and c.relkind = 'r';
+    exit when tables is null;
+    begin
+      -- Whoever reads one table keeps nobody from the others for longer. An autovacuum gives way after a second.
+      perform set_config('lock_timeout', least(nullif(patience, 0), 1500)::text, true);
+      execute 'lock table ' || tables || ' in access exclusive mode';
+      perform set_config('lock_timeout', patience::text, true);
+      exit;
+    exception when lock_not_available then
+      -- With every lock given back.
+      if clock_timestamp() >= started + make_interval(secs => patience / 1000.0) and patience > 0 then raise; end if;
+    end;
+    perform pg_sleep(0.2);
+  end loop;
 end
 $$;
 comment on function migration_guard.lock_schema_tables(text) is
-  'From here on nobody can make anything depend on the tables of a schema, or change them; what the guards see stays so.';
+  'From here on nobody can make anything depend on the tables of a schema, or change them; what the guards see stays so. Tries
+until lock_timeout is over, and holds no lock for long while it waits for another.';
 
 create function migration_guard.rename_backup_schema(backup migration_guard.backups, new_name text) returns text[]
 language plpgsql volatile

@@ -255,10 +255,15 @@ as $$
       cross join jsonb_array_elements_text(p.statements) as s (statement)
       cross join regexp_match(s.statement, '^lock table (.*) in access exclusive mode$') as t (found)
       where p.backup_id::text = job.parameters ->> 'backup_id' and p.plan_hash = job.parameters ->> 'plan_hash' and t.found is not null)
+    when job.kind in ('cleanup', 'purge') then (
+      select array_agg(c.oid)
+      from migration_guard.backups as b
+      join pg_catalog.pg_class as c on c.relnamespace = to_regnamespace(quote_ident(b.schema_name)) and c.relkind = 'r'
+      where b.id::text = job.parameters ->> 'backup_id')
     else (select migration_guard.awaited_relations(p) from migration_guard.plans as p where p.version = job.version) end
 $$;
 comment on function migration_guard.wanted_relations(migration_guard.jobs) is
-  'The relations whose locks a job waits for: of a rollback, the tables that its plan locks first.';
+  'The relations whose locks a job waits for: of a rollback, the tables that its plan locks first; of a cleanup or purge, those of the backup.';
 
 create function migration_guard.lock_holders(job migration_guard.jobs) returns text
 language sql stable
@@ -274,6 +279,8 @@ as $$
     where l.mode = 'AccessExclusiveLock'
       -- Whoever uses a table keeps a rollback from it, which has tried for five seconds at the last.
       or job.kind = 'rollback' and l.granted and l.age_seconds >= 5
+      -- And a cleanup, whose last try was longer than a second.
+      or job.kind in ('cleanup', 'purge') and l.granted and l.age_seconds >= 1
     order by l.relation, l.pid, l.prepared, l.granted desc
   ) as k
 $$;

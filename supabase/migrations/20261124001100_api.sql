@@ -194,7 +194,7 @@ exception
   when lock_not_available then
     -- What somebody alters right now is, for everybody else, still what it was.
     return state;
-  when undefined_table or undefined_column then
+  when undefined_table or undefined_column or invalid_schema_name then
     return 'damaged';
 end
 $$;
@@ -205,24 +205,29 @@ another again, and damaged where it cannot be read. Reads the whole catalog.';
 create function migration_guard.show_backup(backup migration_guard.backups, state text default null) returns migration_guard_api.backup
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
 as $$
 declare
   metadata jsonb;
   tables jsonb;
 begin
-  if to_regclass(format('%I.backup_metadata', backup.schema_name)) is not null then
-    execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' - ''manifest''
-      || jsonb_build_object(''contacts'', m.plan -> ''contacts'') from %I.backup_metadata as m limit 1', backup.schema_name)
-      into metadata;
-  end if;
-  if to_regclass(format('%I.tables_backup', backup.schema_name)) is not null then
-    execute format($query$
-      select jsonb_agg(jsonb_build_object(
-        'table', t.source_schema || '.' || t.source_table, 'backup_table', t.backup_table, 'row_count', t.row_count,
-        'source_checksum', t.source_checksum, 'backup_checksum', t.backup_checksum, 'bytes', t.backup_bytes
-      ) order by t.source_schema, t.source_table)
-      from %I.tables_backup as t$query$, backup.schema_name) into tables;
-  end if;
+  begin
+    if to_regclass(format('%I.backup_metadata', backup.schema_name)) is not null then
+      execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' - ''manifest''
+        || jsonb_build_object(''contacts'', m.plan -> ''contacts'') from %I.backup_metadata as m limit 1', backup.schema_name)
+        into metadata;
+    end if;
+    if to_regclass(format('%I.tables_backup', backup.schema_name)) is not null then
+      execute format($query$
+        select jsonb_agg(jsonb_build_object(
+          'table', t.source_schema || '.' || t.source_table, 'backup_table', t.backup_table, 'row_count', t.row_count,
+          'source_checksum', t.source_checksum, 'backup_checksum', t.backup_checksum, 'bytes', t.backup_bytes
+        ) order by t.source_schema, t.source_table)
+        from %I.tables_backup as t$query$, backup.schema_name) into tables;
+    end if;
+  exception when lock_not_available or undefined_table or undefined_column or invalid_schema_name then
+    -- Whoever removes it, or alters it, keeps nobody from what is registered.
+  end;
   return row(backup.version, backup.schema_name,
     coalesce(state, migration_guard.backup_state(backup)),
     backup.id, backup.actor, backup.created_at, backup.manifest, (backup.plan ->> 'retention_days')::int,
@@ -233,8 +238,42 @@ begin
 end
 $$;
 comment on function migration_guard.show_backup(migration_guard.backups, text) is
-  'A backup, as the API shows it: what is registered, and what its schema says of itself. The state that is recorded, unless
-the caller knows a newer one.';
+  'A backup, as the API shows it: what is registered, and what its schema says of itself, if that can be read at once. The state
+that is recorded, unless the caller knows a newer one.';
+
+create function migration_guard.show_listed_backup(backup migration_guard.backups) returns migration_guard_api.backup
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  shown migration_guard_api.backup := migration_guard.show_backup(backup);
+begin
+  -- It may have gone to the trash, or for good, since the list was begun.
+  if shown.state = 'missing' then
+    select b.* into backup from migration_guard.backups as b where b.id = backup.id and b.removed_at is null;
+    shown := case when backup.id is not null then migration_guard.show_backup(backup) end;
+  end if;
+  return shown;
+end
+$$;
+comment on function migration_guard.show_listed_backup(migration_guard.backups) is
+  'A backup of a list, as it is now; null where it has been removed meanwhile.';
+
+create function migration_guard.look_at_backup(version text) returns migration_guard_api.backup
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  backup constant migration_guard.backups := migration_guard.get_backup(version);
+  shown constant migration_guard_api.backup :=
+    migration_guard.show_backup(backup, migration_guard.look_at_catalog(backup, migration_guard.backup_state(backup)));
+begin
+  -- A cleanup may have come while it was read.
+  return case when to_regnamespace(quote_ident(backup.schema_name)) is null then migration_guard.show_backup(migration_guard.get_backup(version)) else shown end;
+end
+$$;
+comment on function migration_guard.look_at_backup(text) is
+  'A backup with the catalog compared. Raises backup_not_found, also where it has gone meanwhile.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 
@@ -355,27 +394,26 @@ comment on function migration_guard_api.create_backup(text, text, text, text) is
   'POST /v1/backups. Raises plan_not_found, backup_exists, backup_in_progress, migration_already_applied or untrusted_code.';
 
 create function migration_guard_api.list_backups() returns setof migration_guard_api.backup
-language sql stable security definer
+language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select (s.backup).*
   from (
-    select migration_guard.show_backup(b) as backup
+    select migration_guard.show_listed_backup(b) as backup
     from migration_guard.backups as b where b.removed_at is null order by b.created_at desc
     offset 0
   ) as s
+  where (s.backup).backup_id is not null
 $$;
-comment on function migration_guard_api.list_backups() is 'GET /v1/backups, newest first, those in the trash included.';
+comment on function migration_guard_api.list_backups() is
+  'GET /v1/backups, newest first, those in the trash included. Of one that is locked, what is registered.';
 
 create function migration_guard_api.get_backup(version text) returns migration_guard_api.backup
-language sql stable security definer
+language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- See preflight_plan.
 set statement_timeout = '25s' set lock_timeout = '2s'
-as $$
-  select migration_guard.show_backup(b, migration_guard.look_at_catalog(b, migration_guard.backup_state(b)))
-  from migration_guard.get_backup(version) as b
-$$;
+as $$ select migration_guard.look_at_backup(version) $$;
 comment on function migration_guard_api.get_backup(text) is
   'GET /v1/backups/{version}: with the catalog compared, unlike in the list. Raises backup_not_found.';
 
@@ -421,6 +459,7 @@ create function migration_guard_api.plan_cleanup(version text, actor text)
 returns table (schema text, guards jsonb, token text, token_expires_at timestamptz, two_keys boolean, trash_hours int)
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
 as $$
   select migration_guard.require_change(actor, 'admin');
   select b.schema_name, g.guards, t.token, t.expires_at, coalesce((b.plan ->> 'two_keys')::boolean, false), coalesce(b.plan ->> 'trash_hours', '24')::int
@@ -441,6 +480,7 @@ create function migration_guard_api.delete_backup(
 returns migration_guard_api.job
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
 as $$
   select migration_guard.require_change(actor, 'admin');
   select migration_guard.show_job(migration_guard.audited(coalesce(

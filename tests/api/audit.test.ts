@@ -165,6 +165,25 @@ test("the trail is read page by page, newest first, and by each filter", async (
   expect(await entries(guarded, "&version=v9")).toEqual([]);
 });
 
+test("times are refused that Postgres does not have, and no others", async ({ guarded: { call } }) => {
+  const statusOf = async (time: string) =>
+    await Promise.all(
+      ["since", "until"].map(async (name) =>
+        (await call("GET", `/v1/audit?${name}=${encodeURIComponent(time)}`)).status
+      ),
+    );
+  const times = [
+    ...["0000-01-01T00:00:00Z", "2026-01-01T00:00:00+16:00", "2026-01-01T00:00:00-23:59", "2026-01-01T00:00:00"],
+    ...[`2026-01-01T00:00:00.${"1".repeat(200)}Z`, "2026-02-30T00:00:00Z"],
+  ];
+  for (const time of times) expect(await statusOf(time), time).toEqual([400, 400]);
+  const others = [
+    ...["0001-01-01T00:00:00+15:59", "9999-12-31T23:59:59.999999-15:59", "2026-11-16T16:20:26.123456789Z"],
+    ...["2026-01-20T00:00:00-12:00", "2000-02-29T23:59:59+14:00"],
+  ];
+  for (const time of others) expect(await statusOf(time), time).toEqual([200, 200]);
+});
+
 test("the head is the newest hash, and a verification finds it again, or what was changed since", async ({ guarded }) => {
   const { call, database } = guarded;
   const { json: head } = await call("GET", "/v1/audit/head");

@@ -1,6 +1,11 @@
+import { setTimeout } from "node:timers/promises";
+import type postgres from "postgres";
 import { expect } from "vitest";
-import { type Api, test } from "../support/api.ts";
+import { type Api, type CallOptions, test } from "../support/api.ts";
+import { makeRemovable, schema } from "../support/cleanup.ts";
 import { examplePlan } from "../support/example.ts";
+import { heldJob, lockTable } from "../support/held-job.ts";
+import { until } from "../support/until.ts";
 
 async function takeBackup({ call }: Api, version = "v10.0", plan: object = examplePlan) {
   expect((await call("PUT", `/v1/plans/${version}`, { json: plan })).status).toBe(201);
@@ -109,6 +114,22 @@ test("a wait that is too short is answered with the running job, and its progres
   lock.release();
   await expect.poll(async () => (await call("GET", `/v1/jobs/${running.json.id}`)).json.status, { timeout: 60_000 })
     .toBe("succeeded");
+});
+
+test("a wait counts from when the request came, and not from when its job was made", async ({ freshApi }) => {
+  const { call, database: { connect } } = freshApi;
+  await call("PUT", "/v1/plans/v10", { json: examplePlan });
+  const table = await lockTable(connect(), "public.profiles");
+  const plans = await lockTable(connect(), "migration_guard.plans");
+  const released = setTimeout(2500).then(plans.release);
+  const begun = Date.now();
+  const { status, headers } = await call("POST", "/v1/backups", { json: { version: "v10" }, wait: 4 });
+  const took = Date.now() - begun;
+  await released;
+  await table.release();
+  expect([status, headers.get("preference-applied")]).toEqual([202, "wait=4"]);
+  expect(took).toBeGreaterThan(3900);
+  expect(took).toBeLessThan(5500);
 });
 
 test("a job whose worker is lost while a request waits for it is taken up again", async ({ freshApi }) => {
@@ -306,3 +327,82 @@ test("a verification holds against the manifest that the backup's job returned, 
     expect((await verify(wrong)).json, JSON.stringify(wrong)).toMatchObject({ status: 400, code: "invalid_request" });
   }
 });
+
+test("while a cleanup waits for a reader, and when it is done, every read is answered", async ({ freshApi }) => {
+  const { call, database: { sql, connect } } = freshApi;
+  await makeRemovable(sql, "v10", { trash_hours: 24 });
+  const reader = connect();
+  await reader.unsafe("begin; select from migration_backup_v10.tables_backup").simple();
+  const { json: { token } } = await call("GET", "/v1/backups/v10/cleanup-plan");
+  const cleanup = { json: { confirm: schema, token } };
+  const { json: { id } } = await call("DELETE", "/v1/backups/v10", cleanup);
+  await heldJob(sql);
+
+  const begun = Date.now();
+  const list = await call("GET", "/v1/backups");
+  expect(list).toMatchObject({ status: 200, json: { backups: [{ version: "v10.0", state: "migrated" }] } });
+  expect(Date.now() - begun).toBeLessThan(1000);
+
+  const released = setTimeout(3000).then(() => reader`rollback`);
+  const answers: Record<string, Set<number>> = {};
+  const repeat = async (method: string, path: string, options?: CallOptions) => {
+    while (!(await sql`select from migration_guard.jobs where id = ${id} and finished_at is not null`).length) {
+      const { status } = await call(method, path, options);
+      (answers[`${method} ${path}`] ??= new Set()).add(status);
+    }
+  };
+  await Promise.all([
+    repeat("GET", "/v1/backups"),
+    repeat("GET", "/v1/backups/v10"),
+    repeat("GET", "/v1/backups/v10/cleanup-plan"),
+    repeat("GET", "/v1/backups/v10/rollback-plan"),
+    repeat("DELETE", "/v1/backups/v10", cleanup),
+    repeat("DELETE", "/v1/backups/v10", cleanup),
+  ]);
+  await released;
+  expect([...answers["GET /v1/backups"]!]).toEqual([200]);
+  expect(Object.values(answers).flatMap((each) => [...each]).filter((status) => ![200, 404, 409, 429].includes(status)))
+    .toEqual([]);
+  expect((await call("GET", `/v1/jobs/${id}`)).json).toMatchObject({ status: "succeeded", error: null });
+  expect((await call("GET", "/v1/backups")).json.backups).toMatchObject([{ version: "v10.0", state: "trashed" }]);
+});
+
+const cleanedUp = "update migration_guard.backups set removed_at = now(), removed_by = 'alice'";
+test.for(
+  [
+    ["", "cleaned up", 404],
+    ["", "dropped by hand", 200],
+    ["/cleanup-plan", "cleaned up", 404],
+    ["/cleanup-plan", "dropped by hand", 200],
+    ["/rollback-plan", "cleaned up", 404],
+    ["/rollback-plan", "dropped by hand", 409],
+  ] as const,
+)(
+  "GET /v1/backups/v10%s of one that is %s meanwhile is answered by what it is then",
+  async ([path, how, wanted], { freshApi }) => {
+    const { call, database: { sql, connect } } = freshApi;
+    await makeRemovable(sql);
+    // REST reads the whole catalog before its first answer, and after it has begun to listen.
+    await until(async () =>
+      (await sql`select from pg_stat_activity where datname = current_database() and query like 'listen%'`).length
+    );
+    await call("GET", "/v1/backups");
+    const other = connect();
+    await other.unsafe(`begin; lock table ${schema}.backup_metadata, ${schema}.objects_backup`).simple();
+    const reading = call("GET", `/v1/backups/v10${path}`);
+    await heldCall(sql);
+    await other.unsafe(`drop schema ${schema} cascade; ${how === "cleaned up" ? cleanedUp : "select"}; commit`)
+      .simple();
+    expect((await reading).status).toBe(wanted);
+    const { json: { backups } } = await call("GET", "/v1/backups");
+    expect(backups.map(({ state }: { state: string }) => state)).toEqual(how === "cleaned up" ? [] : ["missing"]);
+  },
+);
+
+/** Waits until a call of REST waits for what somebody else has locked. */
+const heldCall = (sql: postgres.Sql) =>
+  until(async () =>
+    (await sql`
+      select from pg_locks as l join pg_stat_activity as a using (pid)
+      where not l.granted and a.datname = current_database() and a.usename = 'authenticator'`).length
+  );

@@ -335,6 +335,27 @@ test.for([
   expect((await api.call(method, `${path}?pretty`)).json.code).not.toBe("invalid_request");
 });
 
+test.for(
+  [
+    ["GET", "/health", {}, 200],
+    ["GET", "/v1/plans", {}, 200],
+    ["GET", "/v1/jobs", {}, 200],
+    ["GET", "/v1/jobs?pretty&limit=1", {}, 200],
+    ["GET", "/v1/backups/v10/rollback-plan?data=keep", {}, 404],
+    ["GET", "/v1/backups/v10/rollback-plan?data=mine", {}, 400],
+    ["POST", "/v1/backups", { json: { version: "v98" } }, 404],
+    ["POST", "/v1/plans/v98/derive?schema=public", {
+      body: "select 1",
+      headers: { "content-type": "application/sql" },
+    }, 200],
+  ] as const,
+)("%s %s is answered in the region that the client has chosen", async ([method, path, options, wanted], { api }) => {
+  const url = `${path}${path.includes("?") ? "&" : "?"}forceFunctionRegion=eu-central-1`;
+  const { status, text } = await api.call(method, url, options);
+  expect([status, text]).toEqual([wanted, expect.not.stringContaining("forceFunctionRegion")]);
+  if (path.includes("pretty")) expect(text).toMatch(/^\{\n/);
+});
+
 test("of fifty thousand unknown fields the first are named", async ({ api }) => {
   const unknown = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`tables_${i}`, 0]));
   const { json: { errors, detail }, text } = await api.call("PUT", "/v1/plans/v10", { json: unknown });

@@ -118,3 +118,22 @@ test("every line of the v10.0 runbook does what it says, from the backup to the 
     .sql`select to_regnamespace('migration_backup_v10') as backup, to_regclass('public.curator_notes') as notes`;
   expect(left).toEqual({ backup: "migration_backup_v10", notes: "curator_notes" });
 });
+
+test("each line of the runbook that asks the API ends with an error when it refuses", async ({ api }) => {
+  const lines = blocks.flatMap((block) => block.split("\n")).filter((line) => line.includes("curl "));
+  const id = "00000000-0000-4000-8000-000000000000";
+  const env = { API: api.stack.functionUrl, KEY: "sb_secret_of_nobody", JOB: id, EXPORT: id, PLAN_HASH: id, TOKEN: id };
+  const ended = await Promise.all(
+    lines.map((line) =>
+      promisify(execFile)("bash", ["-c", `${blocks[0]}${line}`], {
+        cwd: exampleFolder,
+        env: { ...process.env, ...env },
+      })
+        .then(
+          () => line,
+          ({ code, stdout }) => [code, stdout.includes("invalid_credentials") || line.includes("| sed")],
+        )
+    ),
+  );
+  expect(ended).toEqual(lines.map(() => [22, true]));
+});

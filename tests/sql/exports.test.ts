@@ -637,6 +637,19 @@ describe("the removal of an export", () => {
     expect(await objectsOf(id)).toEqual([]);
   });
 
+  test("of a backup that was dropped by hand, unsigned, and forgotten, is refused", async ({ example: { sql } }) => {
+    await backUp(sql, "v10", examplePlan);
+    const id = await makeVerified(sql, "v10");
+    await sql`drop schema migration_backup_v10 cascade`;
+    await sql`select migration_guard_api.delete_plan('v10', 'alice')`;
+    expect(await sql`select version from migration_guard_api.list_backups()`).toEqual([]);
+    expect(await refusedFor(askForRemoval(sql, id))).toEqual(["migration_confirmed", "retention_passed"]);
+    await expect(sql`select migration_guard_api.confirm_backup('v10', 'All green.', 'alice')`).rejects.toMatchObject({
+      code: "MG005",
+    });
+    expect(await exportOf(sql, id)).toMatchObject({ state: "complete", verified_ok: true });
+  });
+
   test("wants a token of its own", async ({ example: { sql } }) => {
     const id = await makeOld(sql);
     const other = await makeExport(sql, "v10");

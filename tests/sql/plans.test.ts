@@ -679,3 +679,25 @@ test("a backup whose schema was dropped by hand keeps no plan from being changed
   await remove(sql, "v10");
   await expect(get(sql, "v10")).rejects.toMatchObject({ code: "MG004" });
 });
+
+test("a backup whose schema was dropped by hand is forgotten when its plan is removed, or the plan was before", async ({ example: { sql } }) => {
+  const states = async () =>
+    (await sql`select version, state from migration_guard_api.list_backups()`).map((row) => [...Object.values(row)]);
+  await backUp(sql, "v10", examplePlan);
+  await backUp(sql, "v11", examplePlan);
+  await expect(remove(sql, "v10")).rejects.toMatchObject({ code: "MG008" });
+  await sql`drop schema migration_backup_v10 cascade`;
+  expect(await states()).toEqual([["v11.0", "fresh"], ["v10.0", "missing"]]);
+  await remove(sql, "v10");
+  expect(await states()).toEqual([["v11.0", "fresh"]]);
+  expect(await sql`select from migration_guard.metrics() where labels ->> 'version' = 'v10.0'`).toHaveLength(0);
+  await expect(remove(sql, "v10")).rejects.toMatchObject({ code: "MG004" });
+
+  await sql`drop schema migration_backup_v11 cascade`;
+  await sql`delete from migration_guard.plans`;
+  await remove(sql, "v11");
+  expect(await states()).toEqual([]);
+  expect(await sql`select removed_by from migration_guard.backups`).toEqual(
+    Array(2).fill({ removed_by: "unknown: its schema was dropped without a cleanup" }),
+  );
+});

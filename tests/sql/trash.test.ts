@@ -312,6 +312,40 @@ test("a purge that is at work is waited for by no restore, and one that came too
   expect(await exists(sql, schema_name)).toBe(false);
 });
 
+test("whoever reads a backup for long is named by the cleanup or the purge that wants it, and nobody else is", async ({ example }) => {
+  const { sql, connect } = example;
+  await makeRemovable(sql, "v10", { trash_hours: 24 });
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await connect().unsafe("begin; set application_name = 'app'; select from public.profiles; lock public.invite_codes")
+    .simple();
+  const reader = connect();
+  const pid = async (name: string) => {
+    await reader.unsafe(`begin; set application_name = 'report'; select from ${name}.tables_backup`).simple();
+    return (await reader`select pg_backend_pid() as pid`)[0]!.pid;
+  };
+  const held = (name: string, by: number) =>
+    new RegExp(`^${name}\\.tables_backup is locked by session ${by} \\(postgres, report\\) for \\d+ seconds$`);
+  const by = await pid(schema);
+  await work(sql);
+  const { status, error } = await lastJob(sql);
+  expect([status, error?.code]).toEqual(["failed", "lock_timeout"]);
+  expect(error!.message.replace(/^.*in time: (.*)\. Nothing.*$/, "$1")).toMatch(held(schema, by));
+  await reader`rollback`;
+
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await work(sql);
+  await letExpire(sql);
+  await sql`select migration_guard.enqueue_due_purges()`;
+  const { schema_name } = await newest(sql);
+  const later = await pid(schema_name);
+  await sql`select pg_sleep(1.5)`;
+  const [{ holders }] = await sql`
+    select migration_guard.lock_holders(j) as holders from migration_guard.jobs as j where j.kind = 'purge'` as [
+    { holders: string },
+  ];
+  expect(holders).toMatch(held(schema_name, later));
+});
+
 test("where the schema is gone the trash says so, and forgets it when its time is over", async ({ example: { sql } }) => {
   const { schema_name } = await trash(sql);
   await sql.unsafe(`drop schema ${schema_name} cascade`);

@@ -46,6 +46,8 @@ import { createWorker, type NewJob, type Worker } from "./worker.ts";
 
 export type AppEnv = {
   Variables: Authenticated & RequestIdVariables & {
+    /** When the request came, by `performance.now()`. */
+    start: number;
     worker: Worker;
     pokeWorker: (job?: NewJob) => Promise<void> | undefined;
     webhooks: Environment["webhooks"];
@@ -64,6 +66,7 @@ export type Platform = {
 };
 
 const name = "migration-guard";
+const regionParameter = "forceFunctionRegion";
 const maxBodyBytes = 1024 * 1024;
 /** Milliseconds that an isolate lets pass between two looks for webhooks that are due, unless it has just run a job. */
 const webhookPause = 10_000;
@@ -89,6 +92,15 @@ export function createApp(environment: Environment, { waitUntil }: Platform): Ap
   const operationOf = findOperation(app);
   app.use(...essentials);
   app.use(contextStorage());
+  app.use((c, next) => {
+    // The platform's own, which its client adds where a region is chosen.
+    const url = new URL(c.req.url);
+    if (url.searchParams.has(regionParameter)) {
+      url.searchParams.delete(regionParameter);
+      c.req.raw = new Request(url, c.req.raw);
+    }
+    return next();
+  });
   app.use(recordRefusals(operationOf, clients.get, waitUntil));
   let webhooksSentAt = -Infinity;
   app.use(async (c, next) => {

@@ -8,6 +8,7 @@ import { jobIdOf, pathPattern, problemBody, versionOf } from "./request-facts.ts
  */
 export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
   const start = performance.now();
+  c.set("start", start);
   await next();
   const { status } = c.res;
   console.log(JSON.stringify({

@@ -32,13 +32,16 @@ export async function rpc<Name extends keyof Functions, Schema extends z.ZodType
   // Not AbortSignal.timeout, whose timer goes on when the answer is there, and wakes the process once more for each call.
   const timer = setTimeout(() => tooLong.abort(), limit);
   try {
-    const call = client.rpc(name, parameters).abortSignal(tooLong.signal);
-    const callId = crypto.randomUUID();
-    const headers = { ...requestHeaders(), "x-migration-guard-call": callId };
-    for (const [header, value] of Object.entries(headers)) call.setHeader(header, value);
-    const { data, error, status } = await call;
-    if (error) throw toProblem(error, callId, status);
-    return schema.parse(data);
+    for (let again = true;; again = false) {
+      const call = client.rpc(name, parameters).abortSignal(tooLong.signal);
+      const callId = crypto.randomUUID();
+      const headers = { ...requestHeaders(), "x-migration-guard-call": callId };
+      for (const [header, value] of Object.entries(headers)) call.setHeader(header, value);
+      const { data, error, status } = await call;
+      if (!error) return schema.parse(data);
+      // A backup has gone while the call read it. Nothing has been done: the next one sees what there is now.
+      if (!again || error.code !== "42P01") throw toProblem(error, callId, status);
+    }
   } finally {
     clearTimeout(timer);
   }
@@ -76,9 +79,10 @@ export function toProblem({ code: anyCode, message, details }: RestError, callId
         "The database cancelled the call at its time limit: it is busy, or a table is locked (a preflight tells by whom). Try again when that is over.",
     });
   }
-  if (code === "55P03") {
+  if (/^(55P03|40001|40P01)$/.test(code)) {
     return new Problem("database_timeout", {
-      detail: "Another session holds a lock that the call needs. Nothing has changed: try again when that is over.",
+      detail:
+        "Another session holds a lock that the call needs, or came first. Nothing has changed: try again when that is over.",
     });
   }
   if (["PGRST106", "PGRST202", "PGRST125", "3F000"].includes(code)) {

@@ -33,7 +33,9 @@ const Entry = z.object({
   hash: z.string().nullable().openapi({ description: "SHA-256 over the hash of the one before and this entry." }),
 }).openapi("AuditEntry");
 
-const instant = z.iso.datetime({ offset: true });
+/** Postgres has no year 0, no zone of 16 hours, and does not read on for ever. */
+const instant = z.iso.datetime({ offset: true })
+  .refine((text) => /^(?!0000|.*[+-](1[6-9]|2.):).{1,40}$/.test(text), "is no time that Postgres has");
 
 const query = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50).openapi({ description: "How many at most." }),

@@ -65,7 +65,7 @@ const Backup = z.object({
   trashed_by: z.string().nullable(),
   purge_after: NullableTimestamp.openapi({ description: "When a backup in the trash is dropped." }),
   metadata: z.record(z.string(), z.unknown()).nullable().openapi({
-    description: "The row of `backup_metadata`: counts, snapshot, server version.",
+    description: "The row of `backup_metadata`: counts, snapshot, server version. Null while it cannot be read.",
   }),
   tables: z.array(BackupTable),
 }).openapi("Backup");

@@ -126,7 +126,7 @@ const deletePlan = createRoute({
   "x-required-role": "operator",
   "x-audit-action": "plan.delete",
   tags,
-  summary: "Remove a plan that has no backup and no job under way.",
+  summary: "Remove a plan that has no backup and no job under way, and forget a backup that is `missing`.",
   request: { params: VersionParameter },
   responses: { 204: { description: "It is gone." }, ...problemResponses(404, 409) },
 });
