@@ -376,7 +376,7 @@ as $$
     when 'table' then '{row_security,force_row_security,replica_identity,triggers_disabled}'
     when 'materialized_view' then '{is_populated}'
     when 'column' then '{default,statistics,storage,compression,options}'
-    when 'index' then '{indisclustered,indisreplident,statistics}'
+    when 'index' then '{indisclustered,indisreplident,statistics,options}'
     when 'trigger' then '{tgenabled}'
     when 'rule' then '{ev_enabled}'
     when 'sequence' then '{owned_by}'
@@ -399,7 +399,8 @@ as $$
       when old.signature - k.settings <> translated - k.settings and not (is_readable and old.definition = new.definition) then 'definition'
     end,
     case
-      when case when is_readable then old.settings <> new.settings
+      -- The options of an index are in its definition, and can be set all the same.
+      when case when is_readable then old.settings <> new.settings or old.kind = 'index' and old.signature -> 'options' <> translated -> 'options'
         else (select jsonb_object_agg(s, old.signature -> s) is distinct from jsonb_object_agg(s, translated -> s) from unnest(k.settings) as s) end
         then 'settings'
     end,

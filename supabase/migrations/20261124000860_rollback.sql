@@ -479,6 +479,7 @@ begin
     union all select * from migration_guard.part_name_statements()
     union all select * from migration_guard.ambiguity_statements(backup_schema)
     union all select * from migration_guard.column_statements()
+    union all select * from migration_guard.not_null_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)
     union all select * from migration_guard.completing_statements()
