@@ -61,7 +61,9 @@ as $$
       ) as g)
     when entry.kind in ('trigger', 'rule', 'policy') then format('drop %s %I on %I.%I', entry.kind, name, schema_name, entry.parent_name)
     when entry.kind in ('function', 'procedure', 'aggregate') then
-      format('drop %s %I.%I', entry.kind, schema_name, name) || substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1)
+      -- One that waits has a name that no other has, and arguments whose types may have others by now.
+      format('drop %s %I.%I', case when name <> entry.name and entry.kind = 'aggregate' then 'routine' else entry.kind end, schema_name, name)
+        || case when name <> entry.name then '' else substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1) end
     when entry.kind in ('enum', 'composite_type', 'range_type') then format('drop type %I.%I', schema_name, name)
     when entry.kind = 'schema' then format('drop schema %I', name)
     else format('drop %s %I.%I', replace(entry.kind, '_', ' '), schema_name, name) end
@@ -150,6 +152,10 @@ begin
   update pg_temp.migration_guard_objects as o set waiting_name = concat_ws('_', 'migration_guard', o.classid, o.objid, nullif(o.objsubid, 0))
   where o.id in (
     select h.id from held as h join wanted as w on w.scope = h.scope and w.name = h.name and (w.id <> h.id or h.is_dropped)
+    union
+    -- A function is dropped by its name alone, once its arguments' types have the names that they had.
+    select f.id from pg_temp.migration_guard_objects as f
+    where f.kind in ('function', 'procedure', 'aggregate') and f.is and f.is_dropped and f.is_late and not (f.new).is_internal
     union
     select m.id from pg_temp.migration_guard_objects as m
     where m.is and m.was and not m.is_dropped and (m.old).name <> (m.new).name and (m.old).schema_name <> migration_guard.final_schema((m.new).schema_name));
@@ -263,7 +269,8 @@ begin
   from pg_temp.migration_guard_objects as o
   cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
   join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
-  where migration_guard.is_table(o.kind) and o.is and o.was and not o.is_same and not o.is_dropped
+  -- Bounds of a type that was made again since say what they said.
+  where migration_guard.is_table(o.kind) and o.is and o.was and 'definition' = any (o.aspects) and not o.is_dropped
     and (
       not coalesce((o.old).signature -> 'parents' @> (
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
@@ -728,6 +735,26 @@ $$;
 comment on function migration_guard.not_null_statements() is
   'Gives columns of tables that stay the not null that they had, or none.';
 
+create function migration_guard.is_out_of_bounds(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place bigint;
+begin
+  if not has_sequence_privilege(new.objid, 'select') then
+    return false;
+  end if;
+  -- Not from pg_sequences, which says nothing of one that has given out nothing yet.
+  perform migration_guard.refuse_views(true);
+  execute format('select s.last_value from %s as s', new.objid::regclass) into place;
+  perform migration_guard.refuse_views(false);
+  return place not between (old.signature ->> 'seqmin')::bigint and (old.signature ->> 'seqmax')::bigint;
+end
+$$;
+comment on function migration_guard.is_out_of_bounds(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'Whether a sequence stands where it could not with the bounds that it had; false where that may not be read.';
+
 create function migration_guard.alter_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -768,7 +795,8 @@ begin
       where x.is and not x.is_dropped and (x.old).objid::text = (a.old).signature -> 'parents' ->> (p.number - 1)::int and (x.old).objsubid = 0
         and (a.new).signature -> 'parents' @> to_jsonb(x.objid::text) and (a.old).signature -> 'bound' = (a.new).signature -> 'bound')
   union all
-  select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence'), null
+  select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence')
+    || case when migration_guard.is_out_of_bounds(a.old, a.new) then ' restart' else '' end, null
   from altered as a where a.kind = 'sequence' and ((a.old).signature - '{persistence,owned_by}'::text[]) <> ((a.new).signature - '{persistence,owned_by}'::text[])
   union all
   select 6, a.creation_order, 1, a.object, 'redefined', format('alter sequence %s set %s', a.identity, case (a.old).signature ->> 'persistence' when 'u' then 'unlogged' else 'logged' end), null

@@ -340,6 +340,34 @@ $$;
 comment on function migration_guard.unknown_keys() is
   'Tables whose rows are to be put back, and foreign keys that would refuse that when the rollback has locked them: what refuse_unknown_keys would find.';
 
+create function migration_guard.held_rows() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select migration_guard.target(coalesce(c.kind, 'column'), coalesce((c.new).identity, format('%s.%I', h.relation::regclass, a.attname))),
+    format('it holds rows of %s, of which %s has to get another type', (t.new).identity, string_agg((k.new).name, ', ' order by (k.new).name))
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as k on k.parent_id = t.id and k.kind = 'column' and k.is_retyped and not k.is_dropped
+  join pg_class as r on r.oid = t.objid
+  cross join lateral (
+    select x.relation, x.number from migration_guard.columns_holding(r.reltype) as x
+    union select d.attrelid, d.attnum from pg_attribute as d where d.atttypid = r.reltype and not d.attisdropped
+  ) as h
+  join pg_attribute as a on a.attrelid = h.relation and a.attnum = h.number
+  join pg_class as hc on hc.oid = h.relation and hc.relkind in ('r', 'p', 'm')
+  left join pg_temp.migration_guard_objects as c on (c.classid, c.objid, c.objsubid) = ('pg_class'::regclass, h.relation, h.number)
+  left join pg_temp.migration_guard_objects as p on p.id = c.parent_id
+  where t.kind = 'table' and t.was and not t.is_dropped
+    -- What goes at once is in nobody's way.
+    and not coalesce(c.is_dropped and not c.is_late or p.is_dropped and not p.is_late, false)
+  group by c.kind, c.new, h.relation, a.attname, t.new;
+end
+$$;
+comment on function migration_guard.held_rows() is
+  'Columns that hold rows of a table, and keep Postgres from altering the types of its columns.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -400,6 +428,19 @@ begin
   join pg_temp.migration_guard_objects as c on c.id = l.id and c.kind = 'column' and c.is and not c.is_dropped and not c.is_retyped
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
   where r.kind = 'table' and r.is and r.is_dropped
+  union all
+  select h.object, h.why, true from migration_guard.held_rows() as h
+  union all
+  -- They belong to the superuser that Postgres was made with, and keep their names and arguments when the type waits under another name.
+  select migration_guard.target(o.kind, (o.new).identity),
+    'it has to be made anew, and cannot while the functions that Postgres has made for it are there: drop it with the columns that have it, and restore the rows of their tables', true
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'range_type' and o.is and o.was and o.is_dropped
+  union all
+  select migration_guard.target(o.kind, (o.new).identity), format('it has the name of a schema that goes by %I now, and a schema is never dropped with what is in it', (w.new).name), true
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as w on w.kind = 'schema' and w.was and w.is and w.is_renamed and (w.old).name = (o.new).name
+  where o.kind = 'schema' and o.is and not o.was
   union all
   select u.object, u.why, true from migration_guard.enum_value_uses() as u
   union all
@@ -563,6 +604,7 @@ begin
   perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
+  perform migration_guard.mark_attached_indexes();
   perform migration_guard.mark_rebuilt();
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
@@ -1135,6 +1177,21 @@ $$;
 comment on function migration_guard.violating_keys(text, bigint, text, text, text) is
   'Keys of the first 20 rows for which a statement failed; none where they cannot be told.';
 
+create function migration_guard.placed_sequence(statement text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select (o.old).identity from pg_temp.migration_guard_objects as o
+    where o.kind = 'sequence' and o.was
+      and (starts_with(statement, format('alter sequence %s ', (o.old).identity)) or starts_with(statement, format('select pg_catalog.setval(%L, ', (o.old).identity)))
+    order by o.id limit 1);
+end
+$$;
+comment on function migration_guard.placed_sequence(text) is
+  'The sequence that a statement gives bounds or a place; null where it does something else.';
+
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1144,6 +1201,7 @@ declare
   state text;
   constraint_name text;
   column_name text;
+  sequence_name text;
   keys jsonb := '[]';
 begin
   begin
@@ -1165,6 +1223,11 @@ begin
     column_name := '';
   end if;
   column_name := coalesce(nullif(column_name, ''), (migration_guard.altered_column(statement, table_id)).name);
+  sequence_name := migration_guard.placed_sequence(statement);
+  if state ~ '^22' and sequence_name is not null then
+    perform migration_guard.fail('rows_violate_constraint', format('The sequence %s would have to stand where the bounds that it had do not let it.', sequence_name),
+      jsonb_build_object('table', table_name, 'constraint', null, 'column', null, 'sqlstate', state, 'keys', keys));
+  end if;
   if table_id is not null then
     keys := migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), column_name, state);
   end if;
