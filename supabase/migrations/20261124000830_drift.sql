@@ -771,7 +771,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select concat_ws(E';\n',
-    case when aspects && '{definition,place}' then entry.definition end,
+    -- The options of an index are told there.
+    case when aspects && '{definition,place}' or 'settings' = any (aspects) and entry.kind = 'index' and not entry.is_internal then entry.definition end,
     case when 'column names' = any (aspects) then 'columns ' || (entry.parts ->> 'columns') end,
     case when 'settings' = any (aspects) then nullif(array_to_string(entry.settings, E';\n'), '') end,
     case when 'owner' = any (aspects) then 'owner ' || quote_ident(entry.owner) end,

@@ -631,15 +631,15 @@ $$;
 comment on function migration_guard.column_statements() is
   'Gives columns of tables that stay the type and identity that they had, and those of indexes their names.';
 
-create function migration_guard.parents_not_null(relation migration_guard.catalog_entry, column_name text, out was boolean, out "is" boolean, out is_passed_on boolean, out name text)
+create function migration_guard.parents_not_null(relation migration_guard.catalog_entry, column_name text, out was boolean, out "is" boolean, out is_passed_on boolean, out name text, out live_name text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   select coalesce(bool_or((c.old).signature ->> 'not_null' = 'true' and not s.was_private), false),
     coalesce(bool_or((c.new).signature ->> 'not_null' = 'true' and not s.is_private), false), coalesce(bool_or(s.was_private and not s.is_private), false),
-    min((c.old).parts ->> 'not_null_name')
-  into was, "is", is_passed_on, name
+    min((c.old).parts ->> 'not_null_name'), min((c.new).parts ->> 'not_null_name')
+  into was, "is", is_passed_on, name, live_name
   from pg_temp.migration_guard_objects as p
   join pg_temp.migration_guard_objects as c on c.parent_id = p.id and c.kind = 'column' and c.is and c.was and (c.new).name = column_name
   cross join lateral (
@@ -651,7 +651,7 @@ end
 $$;
 comment on function migration_guard.parents_not_null(migration_guard.catalog_entry, text) is
   'Whether a column of a table had to be not null because of a parent, whether it has to be now, whether that is so only since the parent''s is
-not no inherit any more, and what the constraint of the parent was called.';
+not no inherit any more, and what the constraint of the parent was called and is.';
 
 create function migration_guard.not_null_columns()
 returns table (
@@ -661,6 +661,8 @@ returns table (
   was boolean, "is" boolean, was_own boolean, is_own boolean,
   -- As that of its parent, when it came from there.
   was_named_so boolean,
+  -- Has kept another name since, which it does as long as the parent has one.
+  is_misnamed boolean,
   -- Was looked at since, and cannot become what was not but by being made again.
   is_validated boolean
 )
@@ -675,6 +677,7 @@ begin
     (o.old).signature ->> 'not_null' = 'true', (o.new).signature ->> 'not_null' = 'true',
     ((o.old).parts ->> 'not_null_is_own')::boolean, ((o.new).parts ->> 'not_null_is_own')::boolean,
     coalesce((o.old).parts ->> 'not_null_name' = p.name, false),
+    coalesce(p.was and p.is and (o.old).parts ->> 'not_null_name' = p.name and (o.new).parts ->> 'not_null_name' <> p.live_name, false),
     coalesce(((o.old).signature -> 'not_null_validated', (o.new).signature -> 'not_null_validated') = ('false'::jsonb, 'true'::jsonb), false)
   from pg_temp.migration_guard_objects as o
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id

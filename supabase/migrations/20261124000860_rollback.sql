@@ -431,6 +431,9 @@ begin
   union all
   select h.object, h.why, true from migration_guard.held_rows() as h
   union all
+  select c.object, format('its not null is called %s, and cannot be renamed while its parent has one: drop that of the parent', (c.new).parts ->> 'not_null_name'), true
+  from migration_guard.not_null_columns() as c where c.is_misnamed
+  union all
   -- They belong to the superuser that Postgres was made with, and keep their names and arguments when the type waits under another name.
   select migration_guard.target(o.kind, (o.new).identity),
     'it has to be made anew, and cannot while the functions that Postgres has made for it are there: drop it with the columns that have it, and restore the rows of their tables', true
