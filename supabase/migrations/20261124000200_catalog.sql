@@ -147,10 +147,10 @@ select
         join pg_catalog.pg_constraint as po on po.conrelid = pa.attrelid and po.contype = 'n' and po.conkey[1] = pa.attnum and not po.convalidated
         where h.inhrelid = a.attrelid and o.convalidated
         limit 1)
-      when not o.convalidated then format('alter table %s add constraint %I not null %I not valid', r.identity, o.conname, a.attname)
+      when not o.convalidated then concat_ws(' ', format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname), case when o.connoinherit then 'no inherit' end, 'not valid')
       -- Under a name of its own beside that of a parent it is made with the table, and not afterwards.
       when i.is_inherited and o.coninhcount > 0 then null
-      when i.is_internal then format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname)
+      when i.is_internal then concat_ws(' ', format('alter table %s add constraint %I not null %I', r.identity, o.conname, a.attname), case when o.connoinherit then 'no inherit' end)
     end,
     'comment on constraint ' || quote_ident(o.conname) || ' on ' || r.identity || ' is ' || quote_literal(ne.description),
     case when c.relkind in ('r', 'p', 'f', 'm') and coalesce(a.attstattarget, -1) >= 0

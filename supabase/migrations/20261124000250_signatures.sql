@@ -69,12 +69,15 @@ select
   jsonb_build_object(
     'type', a.atttypid, 'typmod', a.atttypmod, 'collation', a.attcollation, 'not_null', a.attnotnull, 'identity', a.attidentity,
     'generated', a.attgenerated, 'default', d.adbin, 'is_local', a.attislocal, 'statistics', a.attstattarget, 'storage', a.attstorage,
-    'compression', a.attcompression, 'options', a.attoptions, 'foreign_options', a.attfdwoptions, 'not_null_constraint', o.oid),
+    'compression', a.attcompression, 'options', a.attoptions, 'foreign_options', a.attfdwoptions, 'not_null_constraint', o.oid)
+    -- Before 18 there is none.
+    || case when o.oid is not null then jsonb_build_object('not_null_no_inherit', o.connoinherit, 'not_null_validated', o.convalidated) else '{}' end,
   coalesce(a.attacl, '{}'),
   jsonb_build_object(
     'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
     'collation', case when a.attcollation <> t.typcollation then format('%I.%I', k.nspname, l.collname) end,
     'not_null_name', o.conname, 'is_inherited', a.attinhcount > 0, 'number', a.attnum)
+    || case when o.oid is not null then jsonb_build_object('not_null_is_own', o.conislocal) else '{}' end
 from pg_catalog.pg_attribute as a
 join pg_catalog.pg_class as c on c.oid = a.attrelid
 join pg_catalog.pg_type as t on t.oid = a.atttypid
@@ -88,8 +91,10 @@ union all
 select
   'pg_catalog.pg_class'::regclass, i.indexrelid, 0,
   (to_jsonb(i) || jsonb_build_object(
-    'access_method', c.relam, 'options', c.reloptions, 'tablespace', c.reltablespace,
-    'statistics', array(select a.attstattarget from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attstattarget >= 0 order by a.attnum),
+    'access_method', c.relam, 'tablespace', c.reltablespace,
+    -- Those of a partitioned one cannot be altered.
+    case c.relkind when 'I' then 'fixed_options' else 'options' end, c.reloptions,
+    'statistics', array(select jsonb_build_array(a.attnum, a.attstattarget) from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attstattarget >= 0 order by a.attnum),
     'parent', (select h.inhparent from pg_catalog.pg_inherits as h where h.inhrelid = i.indexrelid))) - '{indexrelid,indcheckxmin,indisready,indislive}'::text[],
   null, jsonb_build_object('columns', array(select a.attname from pg_catalog.pg_attribute as a where a.attrelid = i.indexrelid and a.attnum > 0 order by a.attnum))
 from pg_catalog.pg_index as i

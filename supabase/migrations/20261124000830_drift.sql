@@ -376,7 +376,7 @@ as $$
     when 'table' then '{row_security,force_row_security,replica_identity,triggers_disabled}'
     when 'materialized_view' then '{is_populated}'
     when 'column' then '{default,statistics,storage,compression,options}'
-    when 'index' then '{indisclustered,indisreplident,statistics}'
+    when 'index' then '{indisclustered,indisreplident,statistics,options}'
     when 'trigger' then '{tgenabled}'
     when 'rule' then '{ev_enabled}'
     when 'sequence' then '{owned_by}'
@@ -399,7 +399,8 @@ as $$
       when old.signature - k.settings <> translated - k.settings and not (is_readable and old.definition = new.definition) then 'definition'
     end,
     case
-      when case when is_readable then old.settings <> new.settings
+      -- The options of an index are in its definition, and can be set all the same.
+      when case when is_readable then old.settings <> new.settings or old.kind = 'index' and old.signature -> 'options' <> translated -> 'options'
         else (select jsonb_object_agg(s, old.signature -> s) is distinct from jsonb_object_agg(s, translated -> s) from unnest(k.settings) as s) end
         then 'settings'
     end,
@@ -770,7 +771,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select concat_ws(E';\n',
-    case when aspects && '{definition,place}' then entry.definition end,
+    -- The options of an index are told there.
+    case when aspects && '{definition,place}' or 'settings' = any (aspects) and entry.kind = 'index' and not entry.is_internal then entry.definition end,
     case when 'column names' = any (aspects) then 'columns ' || (entry.parts ->> 'columns') end,
     case when 'settings' = any (aspects) then nullif(array_to_string(entry.settings, E';\n'), '') end,
     case when 'owner' = any (aspects) then 'owner ' || quote_ident(entry.owner) end,

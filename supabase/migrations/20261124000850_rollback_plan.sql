@@ -402,6 +402,58 @@ $$;
 comment on function migration_guard.mark_redefined() is
   'Marks what is new and goes, what is redefined and so is dropped and made again or replaced, and columns of another type.';
 
+create function migration_guard.mark_attached_indexes() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- An index that was attached to another since neither goes by itself nor leaves it: that goes, too, with all that are attached to it.
+  with roots as materialized (
+    select pg_partition_root(i.objid)::oid as objid, min((i.new).identity) as cause
+    from pg_temp.migration_guard_objects as i
+    join pg_temp.migration_guard_objects as t on t.id = i.parent_id
+    where i.kind = 'index' and i.is and (i.new).signature ->> 'parent' is not null and (not i.was and i.is_dropped or i.was and (i.old).signature ->> 'parent' is null)
+      -- Unless it goes with its table, or leaves it with that.
+      and t.was and not t.is_dropped and (t.old).signature -> 'parents' = (t.new).signature -> 'parents'
+    group by 1
+  )
+  update pg_temp.migration_guard_objects as o set is_dropped = true, is_made = o.was, reason = 'needs ' || r.cause
+  from roots as r
+  where o.is and not o.is_dropped and (
+    o.kind = 'index' and o.objid = r.objid and not (o.new).is_internal
+    or o.kind = 'constraint' and o.objid in (select k.oid from pg_constraint as k where k.conindid = r.objid and k.contype in ('p', 'u')));
+end
+$$;
+comment on function migration_guard.mark_attached_indexes() is
+  'Marks partitioned indexes, and keys that have one, to which an index was attached that was not.';
+
+create function migration_guard.columns_holding(type oid) returns table (relation oid, number int)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive holders (oid, is_around) as (
+    select columns_holding.type, false
+    union
+    select x.oid, h.is_around or x.is_around
+    from holders as h
+    cross join lateral (
+      select t.oid, false from pg_type as t where t.typbasetype = h.oid
+      union all select t.typarray, true from pg_type as t where t.oid = h.oid
+      union all select r.rngtypid, true from pg_range as r where r.rngsubtype = h.oid
+      union all select r.rngmultitypid, true from pg_range as r where r.rngtypid = h.oid
+      union all select c.reltype, true from pg_attribute as a join pg_class as c on c.oid = a.attrelid where a.atttypid = h.oid and not a.attisdropped
+    ) as x (oid, is_around)
+    where x.oid <> 0
+  )
+  select distinct a.attrelid, a.attnum::int
+  from holders as h
+  join pg_attribute as a on a.atttypid = h.oid and a.attnum > 0 and not a.attisdropped
+  join pg_class as c on c.oid = a.attrelid and c.relkind in ('r', 'p', 'm')
+  where h.is_around
+$$;
+comment on function migration_guard.columns_holding(oid) is
+  'The columns with values of a type within others: in arrays, rows or ranges.';
+
 create function migration_guard.mark_rebuilt() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -412,7 +464,9 @@ begin
       else 'columns cannot be put right in place' end
   where o.kind = 'table' and o.is and o.was
     and (
-      ((o.old).signature -> 'kind', (o.old).signature -> 'partitioning') is distinct from ((o.new).signature -> 'kind', (o.new).signature -> 'partitioning')
+      ((o.old).signature -> 'kind', (o.old).signature #- '{partitioning,partexprs}' -> 'partitioning') is distinct from ((o.new).signature -> 'kind', (o.new).signature #- '{partitioning,partexprs}' -> 'partitioning')
+      -- An expression with types or functions that were made again since says what it said.
+      or 'definition' = any (o.aspects) and (o.old).signature -> 'partitioning' <> (o.new).signature -> 'partitioning'
       or exists (
         select from pg_temp.migration_guard_objects as c
         where c.old_parent_id = o.id and c.kind = 'column'
@@ -445,6 +499,13 @@ begin
     and (
       o.kind = 'range_type' and 'definition' = any (o.aspects)
       or o.kind = 'domain' and ((o.old).signature - '{not_null,default}'::text[]) <> ((o.new).signature - '{not_null,default}'::text[]) and 'definition' = any (o.aspects)
+      -- What a domain does not allow cannot be said of values within others.
+      or o.kind = 'domain' and (
+          (o.old).signature ->> 'not_null' = 'true' and (o.new).signature ->> 'not_null' = 'false'
+          or exists (
+            select from pg_temp.migration_guard_objects as x
+            where x.kind = 'domain_constraint' and x.old_parent_id = o.id and x.is_made and ((x.old).signature ->> 'convalidated')::boolean))
+        and exists (select from migration_guard.columns_holding(o.objid))
       or exists (
         select from pg_temp.migration_guard_objects as v
         where v.kind in ('enum_value', 'attribute') and o.id in (v.parent_id, v.old_parent_id) and not v.is_kept
@@ -643,6 +704,15 @@ begin
     join pg_temp.migration_guard_links as l on l.id = c.id and l.via = 'generated'
     join pg_temp.migration_guard_objects as r on r.id = l.ref_id and (r.is_dropped or r.is_retyped)
     where t.id = c.parent_id and c.was and not c.is_dropped and not t.is_dropped;
+    get diagnostics changed_again = row_count;
+    changed := changed + changed_again;
+    -- The type of a column that says where rows go cannot be altered, in the whole or in any part.
+    update pg_temp.migration_guard_objects as t set is_dropped = true, is_late = true, is_made = true, reason = 'columns cannot be put right in place'
+    where t.kind = 'table' and t.is and t.was and not t.is_dropped and t.objid in (
+      select pg_partition_root(p.partrelid)
+      from pg_temp.migration_guard_objects as c
+      join pg_partitioned_table as p on p.partrelid = c.objid and (c.objsubid = any (p.partattrs) or p.partexprs::text ~ format(':varattno %s ', c.objsubid))
+      where c.kind = 'column' and c.is_retyped);
     get diagnostics changed_again = row_count;
     changed := changed + changed_again;
     -- Rows that are put back anyway need no conversion, which might fail.

@@ -61,7 +61,9 @@ as $$
       ) as g)
     when entry.kind in ('trigger', 'rule', 'policy') then format('drop %s %I on %I.%I', entry.kind, name, schema_name, entry.parent_name)
     when entry.kind in ('function', 'procedure', 'aggregate') then
-      format('drop %s %I.%I', entry.kind, schema_name, name) || substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1)
+      -- One that waits has a name that no other has, and arguments whose types may have others by now.
+      format('drop %s %I.%I', case when name <> entry.name and entry.kind = 'aggregate' then 'routine' else entry.kind end, schema_name, name)
+        || case when name <> entry.name then '' else substr(entry.identity, length(format('%I.%I', entry.schema_name, entry.name)) + 1) end
     when entry.kind in ('enum', 'composite_type', 'range_type') then format('drop type %I.%I', schema_name, name)
     when entry.kind = 'schema' then format('drop schema %I', name)
     else format('drop %s %I.%I', replace(entry.kind, '_', ' '), schema_name, name) end
@@ -150,6 +152,10 @@ begin
   update pg_temp.migration_guard_objects as o set waiting_name = concat_ws('_', 'migration_guard', o.classid, o.objid, nullif(o.objsubid, 0))
   where o.id in (
     select h.id from held as h join wanted as w on w.scope = h.scope and w.name = h.name and (w.id <> h.id or h.is_dropped)
+    union
+    -- A function is dropped by its name alone, once its arguments' types have the names that they had.
+    select f.id from pg_temp.migration_guard_objects as f
+    where f.kind in ('function', 'procedure', 'aggregate') and f.is and f.is_dropped and f.is_late and not (f.new).is_internal
     union
     select m.id from pg_temp.migration_guard_objects as m
     where m.is and m.was and not m.is_dropped and (m.old).name <> (m.new).name and (m.old).schema_name <> migration_guard.final_schema((m.new).schema_name));
@@ -263,7 +269,8 @@ begin
   from pg_temp.migration_guard_objects as o
   cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
   join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
-  where migration_guard.is_table(o.kind) and o.is and o.was and not o.is_same and not o.is_dropped
+  -- Bounds of a type that was made again since say what they said.
+  where migration_guard.is_table(o.kind) and o.is and o.was and 'definition' = any (o.aspects) and not o.is_dropped
     and (
       not coalesce((o.old).signature -> 'parents' @> (
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
@@ -600,18 +607,6 @@ begin
   from columns as c cross join (values (0.9), (1.1)) as z (place)
   where c.is_retyped and migration_guard.needs_time_zone(c.old, c.new)
   union all
-  select 6, c.place, 2, c.object, c.why, c.alters || 'drop not null', c.on_table
-  from columns as c where (c.new).signature ->> 'not_null' = 'true' and (c.old).signature ->> 'not_null' = 'false'
-  union all
-  select 9, 0, c.id, c.object, c.why,
-    case when (c.old).parts ->> 'not_null_name' is null then c.alters || 'set not null'
-      else format('alter table %s add constraint %I not null %I', c.on_table, (c.old).parts ->> 'not_null_name', (c.old).name) end, c.on_table
-  from columns as c where (c.new).signature ->> 'not_null' = 'false' and (c.old).signature ->> 'not_null' = 'true'
-  union all
-  select 5, 6, c.id, c.object, 'renamed',
-    format('alter table %s rename constraint %I to %I', c.on_table, (c.new).parts ->> 'not_null_name', (c.old).parts ->> 'not_null_name'), c.on_table
-  from columns as c where (c.new).parts ->> 'not_null_name' <> (c.old).parts ->> 'not_null_name'
-  union all
   -- An index has column names of its own.
   select 5, 7, o.id, migration_guard.target(o.kind, (o.old).identity), 'renamed',
     format('alter table %s rename column %I to %I', (o.old).identity, n.name, p.name), format('%I.%I', (o.old).schema_name, (o.old).parent_name)
@@ -634,7 +629,134 @@ begin
 end
 $$;
 comment on function migration_guard.column_statements() is
-  'Gives columns of tables that stay the type, not null and identity that they had.';
+  'Gives columns of tables that stay the type and identity that they had, and those of indexes their names.';
+
+create function migration_guard.parents_not_null(relation migration_guard.catalog_entry, column_name text, out was boolean, out "is" boolean, out is_passed_on boolean, out name text, out live_name text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select coalesce(bool_or((c.old).signature ->> 'not_null' = 'true' and not s.was_private), false),
+    coalesce(bool_or((c.new).signature ->> 'not_null' = 'true' and not s.is_private), false), coalesce(bool_or(s.was_private and not s.is_private), false),
+    min((c.old).parts ->> 'not_null_name'), min((c.new).parts ->> 'not_null_name')
+  into was, "is", is_passed_on, name, live_name
+  from pg_temp.migration_guard_objects as p
+  join pg_temp.migration_guard_objects as c on c.parent_id = p.id and c.kind = 'column' and c.is and c.was and (c.new).name = column_name
+  cross join lateral (
+    select coalesce(((c.old).signature ->> 'not_null_no_inherit')::boolean, false) as was_private,
+      coalesce(((c.new).signature ->> 'not_null_no_inherit')::boolean, false) as is_private
+  ) as s
+  where p.kind = 'table' and relation.signature -> 'parents' @> to_jsonb(p.objid::text);
+end
+$$;
+comment on function migration_guard.parents_not_null(migration_guard.catalog_entry, text) is
+  'Whether a column of a table had to be not null because of a parent, whether it has to be now, whether that is so only since the parent''s is
+not no inherit any more, and what the constraint of the parent was called and is.';
+
+create function migration_guard.not_null_columns()
+returns table (
+  id bigint, old migration_guard.catalog_entry, new migration_guard.catalog_entry, place numeric, on_table text, object text, why text, alters text,
+  -- From a parent, which may have to be not null itself, or had to.
+  is_inherited boolean, parent_was boolean, parent_is boolean, parent_passes_on boolean,
+  was boolean, "is" boolean, was_own boolean, is_own boolean,
+  -- As that of its parent, when it came from there.
+  was_named_so boolean,
+  -- Has kept another name since, which it does as long as the parent has one.
+  is_misnamed boolean,
+  -- Was looked at since, and cannot become what was not but by being made again.
+  is_validated boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select o.id, o.old, o.new, t.creation_order::numeric, (t.old).identity, migration_guard.target(o.kind, (o.old).identity), coalesce(o.reason, 'redefined'),
+    format('alter table %s alter column %I ', (t.old).identity, (o.old).name),
+    i.is_inherited, coalesce(p.was, false), coalesce(p.is, false), coalesce(p.is_passed_on, false),
+    (o.old).signature ->> 'not_null' = 'true', (o.new).signature ->> 'not_null' = 'true',
+    ((o.old).parts ->> 'not_null_is_own')::boolean, ((o.new).parts ->> 'not_null_is_own')::boolean,
+    coalesce((o.old).parts ->> 'not_null_name' = p.name, false),
+    coalesce(p.was and p.is and (o.old).parts ->> 'not_null_name' = p.name and (o.new).parts ->> 'not_null_name' <> p.live_name, false),
+    coalesce(((o.old).signature -> 'not_null_validated', (o.new).signature -> 'not_null_validated') = ('false'::jsonb, 'true'::jsonb), false)
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as t on t.id = o.parent_id
+  cross join lateral (select ((o.new).parts ->> 'is_inherited')::boolean as is_inherited) as i
+  left join lateral migration_guard.parents_not_null(t.new, (o.new).name) as p on i.is_inherited
+  where o.kind = 'column' and o.is and o.was and t.kind = 'table' and t.was and not t.is_dropped
+    -- Those of another parent go and come with that.
+    and case when i.is_inherited then not 'definition' = any (t.aspects) else not o.is_same end;
+end
+$$;
+comment on function migration_guard.not_null_columns() is
+  'The columns of tables that stay, with what there is to be known of their not null.';
+
+create function migration_guard.not_null_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with columns as materialized (select * from migration_guard.not_null_columns())
+  select 6, c.place, 2::numeric, c.object, c.why, c.alters || 'drop not null', c.on_table
+  from columns as c
+  where case when not c.is_inherited then c.is and not c.was or c.is_validated
+    -- What a column has from its parent goes with that; and its own goes where the parent's comes back, and would not get the name that it had.
+    else c.is and case when c.was then c.is_own and not c.was_own and c.was_named_so and c.parent_was and not c.parent_is else coalesce(c.is_own, not c.parent_is) end end
+  union all
+  select 9, case when c.is_inherited then -0.5 else 0 end, c.id, c.object, c.why,
+    -- Before 18 it has no name.
+    case when (c.old).parts ->> 'not_null_name' is null then c.alters || 'set not null'
+      else concat_ws(' ', format('alter table %s add constraint %I not null %I', c.on_table, (c.old).parts ->> 'not_null_name', (c.old).name),
+        case when (c.old).signature ->> 'not_null_no_inherit' = 'true' then 'no inherit' end, case when (c.old).signature ->> 'not_null_validated' = 'false' then 'not valid' end) end, c.on_table
+  from columns as c
+  where c.was and case when not c.is_inherited then not c.is or c.is_validated
+    when c.was_own is null then not c.parent_was and (not c.is or c.parent_is)
+    -- Under another name than the parent's it has to be there first.
+    else (c.was_own or not c.was_named_so) and (not c.is or not c.is_own and c.parent_is and not c.parent_was) end
+  union all
+  select case when n.is_loosened then 6 else 9 end, case when n.is_loosened then c.place else 0 end, case when n.is_loosened then 2 else c.id end, c.object, c.why,
+    format('alter table %s alter constraint %I %s', c.on_table, (c.old).parts ->> 'not_null_name', case when n.is_loosened then 'no inherit' else 'inherit' end), c.on_table
+  from columns as c
+  cross join lateral (select (c.old).signature ->> 'not_null_no_inherit' = 'true' as is_loosened) as n
+  where c.was and c.is and not c.is_inherited and not c.is_validated and (c.old).signature -> 'not_null_no_inherit' <> (c.new).signature -> 'not_null_no_inherit'
+  union all
+  -- What heirs have got by that they keep as their own.
+  select 6, c.place, 2.5, c.object, c.why, c.alters || 'drop not null', c.on_table
+  from columns as c where c.is and not c.was and c.is_inherited and not c.is_own and c.parent_passes_on
+  union all
+  select 9, 0.1, c.id, c.object, c.why, format('alter table %s validate constraint %I', c.on_table, (c.old).parts ->> 'not_null_name'), c.on_table
+  from columns as c
+  where c.was and c.is and not c.is_inherited and ((c.old).signature ->> 'not_null_validated', (c.new).signature ->> 'not_null_validated') = ('true', 'false')
+  union all
+  select 5, 6, c.id, c.object, 'renamed',
+    format('alter table %s rename constraint %I to %I', c.on_table, (c.new).parts ->> 'not_null_name', (c.old).parts ->> 'not_null_name'), c.on_table
+  from columns as c
+  where (c.new).parts ->> 'not_null_name' <> (c.old).parts ->> 'not_null_name' and (not c.is_inherited or c.was_own and c.is_own and not c.parent_is);
+end
+$$;
+comment on function migration_guard.not_null_statements() is
+  'Gives columns of tables that stay the not null that they had, or none.';
+
+create function migration_guard.is_out_of_bounds(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place bigint;
+begin
+  if not has_sequence_privilege(new.objid, 'select') then
+    return false;
+  end if;
+  -- Not from pg_sequences, which says nothing of one that has given out nothing yet.
+  perform migration_guard.refuse_views(true);
+  execute format('select s.last_value from %s as s', new.objid::regclass) into place;
+  perform migration_guard.refuse_views(false);
+  return place not between (old.signature ->> 'seqmin')::bigint and (old.signature ->> 'seqmax')::bigint;
+end
+$$;
+comment on function migration_guard.is_out_of_bounds(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'Whether a sequence stands where it could not with the bounds that it had; false where that may not be read.';
 
 create function migration_guard.alter_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
@@ -676,7 +798,8 @@ begin
       where x.is and not x.is_dropped and (x.old).objid::text = (a.old).signature -> 'parents' ->> (p.number - 1)::int and (x.old).objsubid = 0
         and (a.new).signature -> 'parents' @> to_jsonb(x.objid::text) and (a.old).signature -> 'bound' = (a.new).signature -> 'bound')
   union all
-  select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence'), null
+  select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence')
+    || case when migration_guard.is_out_of_bounds(a.old, a.new) then ' restart' else '' end, null
   from altered as a where a.kind = 'sequence' and ((a.old).signature - '{persistence,owned_by}'::text[]) <> ((a.new).signature - '{persistence,owned_by}'::text[])
   union all
   select 6, a.creation_order, 1, a.object, 'redefined', format('alter sequence %s set %s', a.identity, case (a.old).signature ->> 'persistence' when 'u' then 'unlogged' else 'logged' end), null
@@ -1544,8 +1667,13 @@ as $$
     when 'materialized_view' then array[
       case when entry.signature ->> 'is_populated' = 'true' and old.signature ->> 'is_populated' = 'false' then format('refresh materialized view %s with no data', old.identity) end]
     when 'index' then array[
-      case when entry.signature ->> 'indisclustered' = 'true' and old.signature ->> 'indisclustered' = 'false' then format('alter table %I.%I set without cluster', old.schema_name, old.parent_name) end]
-      || array(select format('alter index %s alter column %s set statistics -1', old.identity, a.attnum) from pg_attribute as a where a.attrelid = entry.objid and a.attstattarget >= 0)
+      case when entry.signature ->> 'indisclustered' = 'true' and old.signature ->> 'indisclustered' = 'false' then format('alter table %I.%I set without cluster', old.schema_name, old.parent_name) end,
+      case when entry.signature -> 'options' <> old.signature -> 'options' then 'alter index ' || old.identity || migration_guard.phrase(' reset (%s)',
+        (select string_agg(split_part(o, '=', 1), ', ') from jsonb_array_elements_text(nullif(entry.signature -> 'options', 'null')) as o)) end,
+      -- That of a constraint has them among its settings.
+      case when entry.signature -> 'options' <> old.signature -> 'options' and not old.is_internal then
+        'alter index ' || old.identity || migration_guard.phrase(' set (%s)', migration_guard.option_list(array(select jsonb_array_elements_text(nullif(old.signature -> 'options', 'null'))))) end]
+      || array(select format('alter index %s alter column %s set statistics -1', old.identity, a.value ->> 0) from jsonb_array_elements(entry.signature -> 'statistics') with ordinality as a (value, place) order by a.place)
     when 'trigger' then array[
       case when entry.signature -> 'tgenabled' <> '"O"' then format('alter table only %I.%I enable trigger %I', old.schema_name, old.parent_name, old.name) end]
     when 'rule' then array[
@@ -1587,8 +1715,9 @@ begin
   cross join lateral unnest((c.old).settings) with ordinality as s (statement, number)
   where (c.is_fresh or c.is_reset or 'settings' = any (c.aspects)
       or c.is_retyped and substr(s.statement, length(format('alter table only %I.%I alter column %I ', (c.old).schema_name, (c.old).parent_name, (c.old).name)) + 1)
-        ~ '^set (default|storage|statistics|compression) ')
-    -- Not null of a column that stays has been set.
+        ~ '^set (default|storage|statistics|compression) '
+      or c.kind = 'column' and 'definition' = any (c.aspects) and starts_with(s.statement, 'comment on constraint '))
+    -- Not null of a column that stays has been set, and its comment may have gone with the one that was there.
     and not (not c.is_fresh and c.kind = 'column' and starts_with(s.statement, format('alter table %I.%I add constraint ', (c.old).schema_name, (c.old).parent_name)))
   union all
   select 11, c.place, c.id, c.object, c.why, format('alter %s owner to %I', c.object, (c.old).owner), c.on_table

@@ -340,6 +340,65 @@ $$;
 comment on function migration_guard.unknown_keys() is
   'Tables whose rows are to be put back, and foreign keys that would refuse that when the rollback has locked them: what refuse_unknown_keys would find.';
 
+create function migration_guard.held_rows() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select migration_guard.target(coalesce(c.kind, 'column'), coalesce((c.new).identity, format('%s.%I', h.relation::regclass, a.attname))),
+    format('it holds rows of %s, of which %s has to get another type', (t.new).identity, string_agg((k.new).name, ', ' order by (k.new).name))
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as k on k.parent_id = t.id and k.kind = 'column' and k.is_retyped and not k.is_dropped
+  join pg_class as r on r.oid = t.objid
+  cross join lateral (
+    select x.relation, x.number from migration_guard.columns_holding(r.reltype) as x
+    union select d.attrelid, d.attnum from pg_attribute as d where d.atttypid = r.reltype and not d.attisdropped
+  ) as h
+  join pg_attribute as a on a.attrelid = h.relation and a.attnum = h.number
+  join pg_class as hc on hc.oid = h.relation and hc.relkind in ('r', 'p', 'm')
+  left join pg_temp.migration_guard_objects as c on (c.classid, c.objid, c.objsubid) = ('pg_class'::regclass, h.relation, h.number)
+  left join pg_temp.migration_guard_objects as p on p.id = c.parent_id
+  where t.kind = 'table' and t.was and not t.is_dropped
+    -- What goes at once is in nobody's way.
+    and not coalesce(c.is_dropped and not c.is_late or p.is_dropped and not p.is_late, false)
+  group by c.kind, c.new, h.relation, a.attname, t.new;
+end
+$$;
+comment on function migration_guard.held_rows() is
+  'Columns that hold rows of a table, and keep Postgres from altering the types of its columns.';
+
+create function migration_guard.immovable_objects() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select migration_guard.target('table', p.identity),
+    format('it may hold rows of %1$s, which would go with it: detach it, insert its rows into %1$s, and drop it; truncate it where they are not wanted; or keep it, so that drop_new does not name it', p.root)
+  from migration_guard.departing_partitions() as p
+  where not p.is_restored and exists (select from pg_partition_tree(p.objid) as x where x.isleaf and pg_relation_size(x.relid) > 0)
+  union all
+  select h.object, h.why from migration_guard.held_rows() as h
+  union all
+  select c.object, format('its not null is called %s, and cannot be renamed while its parent has one: drop that of the parent', (c.new).parts ->> 'not_null_name')
+  from migration_guard.not_null_columns() as c where c.is_misnamed
+  union all
+  -- They belong to the superuser that Postgres was made with, and keep their names and arguments when the type waits under another name.
+  select migration_guard.target(o.kind, (o.new).identity),
+    'it has to be made anew, and cannot while the functions that Postgres has made for it are there: drop it with the columns that have it, and restore the rows of their tables'
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'range_type' and o.is and o.was and o.is_dropped
+  union all
+  select migration_guard.target(o.kind, (o.new).identity), format('it has the name of a schema that goes by %I now, and a schema is never dropped with what is in it', (w.new).name)
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as w on w.kind = 'schema' and w.was and w.is and w.is_renamed and (w.old).name = (o.new).name
+  where o.kind = 'schema' and o.is and not o.was;
+end
+$$;
+comment on function migration_guard.immovable_objects() is
+  'What bars the way as it is now, whatever is kept or restored, and why: somebody has to move it first.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -401,10 +460,7 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
   where r.kind = 'table' and r.is and r.is_dropped
   union all
-  select migration_guard.target('table', p.identity),
-    format('it may hold rows of %1$s, which would go with it: detach it, insert its rows into %1$s, and drop it; truncate it where they are not wanted; or keep it, so that drop_new does not name it', p.root), true
-  from migration_guard.departing_partitions() as p
-  where not p.is_restored and exists (select from pg_partition_tree(p.objid) as x where x.isleaf and pg_relation_size(x.relid) > 0)
+  select i.object, i.why, true from migration_guard.immovable_objects() as i
   union all
   select u.object, u.why, true from migration_guard.enum_value_uses() as u
   union all
@@ -484,6 +540,7 @@ begin
     union all select * from migration_guard.part_name_statements()
     union all select * from migration_guard.ambiguity_statements(backup_schema)
     union all select * from migration_guard.column_statements()
+    union all select * from migration_guard.not_null_statements()
     union all select * from migration_guard.alter_statements()
     union all select * from migration_guard.row_statements(backup_schema, options)
     union all select * from migration_guard.completing_statements()
@@ -568,6 +625,7 @@ begin
   perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();
+  perform migration_guard.mark_attached_indexes();
   perform migration_guard.mark_rebuilt();
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
@@ -1172,6 +1230,21 @@ $$;
 comment on function migration_guard.are_values(jsonb, bigint) is
   'Whether what rows of a table are told by is more than their primary key: a unique column''s value or, of a table without a key, all of the row.';
 
+create function migration_guard.placed_sequence(statement text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select (o.old).identity from pg_temp.migration_guard_objects as o
+    where o.kind = 'sequence' and o.was
+      and (starts_with(statement, format('alter sequence %s ', (o.old).identity)) or starts_with(statement, format('select pg_catalog.setval(%L, ', (o.old).identity)))
+    order by o.id limit 1);
+end
+$$;
+comment on function migration_guard.placed_sequence(text) is
+  'The sequence that a statement gives bounds or a place; null where it does something else.';
+
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1181,6 +1254,7 @@ declare
   state text;
   constraint_name text;
   column_name text;
+  sequence_name text;
   keys jsonb := '[]';
 begin
   begin
@@ -1202,6 +1276,11 @@ begin
     column_name := '';
   end if;
   column_name := coalesce(nullif(column_name, ''), (migration_guard.altered_column(statement, table_id)).name);
+  sequence_name := migration_guard.placed_sequence(statement);
+  if state ~ '^22' and sequence_name is not null then
+    perform migration_guard.fail('rows_violate_constraint', format('The sequence %s would have to stand where the bounds that it had do not let it.', sequence_name),
+      jsonb_build_object('table', table_name, 'constraint', null, 'column', null, 'sqlstate', state, 'keys', keys));
+  end if;
   if table_id is not null then
     keys := migration_guard.violating_keys(statement, table_id, nullif(constraint_name, ''), column_name, state);
   end if;

@@ -9,7 +9,14 @@ import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
 /** What random schemas and changes have once found to be led back wrongly, each as small as it gets. */
-const found: { name: string; before: string; change: string; modes?: ("keep" | "restore")[] }[] = [
+const found: {
+  name: string;
+  before: string;
+  change: string;
+  modes?: ("keep" | "restore")[];
+  /** The first major version of Postgres that has such a thing. */
+  since?: number;
+}[] = [
   {
     name: "a sequence that its table's column does not own any more",
     before: "create table app.t (id serial primary key, a text)",
@@ -544,6 +551,187 @@ const found: { name: string; before: string; change: string; modes?: ("keep" | "
     change: "alter type app.c drop attribute b cascade",
     modes: ["restore"],
   },
+  {
+    name: "a not null that heirs inherit now",
+    since: 18,
+    before: `create table app.t (id int primary key, a int, constraint nn not null a no inherit);
+      create table app.heir () inherits (app.t); insert into app.t values (1, 1); insert into app.heir values (2, null)`,
+    change: "update app.heir set a = 2; alter table app.t alter constraint nn inherit",
+    modes: ["restore"],
+  },
+  {
+    name: "a not null that heirs do not inherit any more, of a column that was renamed",
+    since: 18,
+    before: "create table app.t (id int primary key, a int, constraint nn not null a); insert into app.t values (1, 1)",
+    change: "alter table app.t alter constraint nn no inherit; alter table app.t rename a to b",
+  },
+  {
+    name: "a dropped not null that heirs did not inherit",
+    since: 18,
+    before:
+      "create table app.t (id int primary key, a int, constraint nn not null a no inherit); insert into app.t values (1, 1)",
+    change: "alter table app.t alter a drop not null",
+  },
+  {
+    name: "a not null that is valid now",
+    since: 18,
+    before: `create table app.t (id int primary key, a int); insert into app.t values (1, 1);
+      alter table app.t add constraint nn not null a not valid; comment on constraint nn on app.t is 'why'`,
+    change: "alter table app.t validate constraint nn; alter table app.t rename a to b",
+  },
+  {
+    name: "a not null that was dropped before it was valid",
+    since: 18,
+    before: `create table app.t (id int primary key, a int); insert into app.t values (1, null);
+      alter table app.t add constraint nn not null a no inherit not valid`,
+    change: "alter table app.t drop constraint nn",
+    modes: ["keep"],
+  },
+  {
+    name: "a not null that is not valid any more",
+    since: 18,
+    before: "create table app.t (id int primary key, a int constraint nn not null); insert into app.t values (1, 1)",
+    change: "alter table app.t drop constraint nn; alter table app.t add constraint nn not null a not valid",
+  },
+  {
+    name: "a not null of a partition's own in place of the whole's",
+    before: `create table app.t (id int, a int not null) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: "alter table app.t alter a drop not null; alter table app.t_low alter a set not null",
+  },
+  {
+    name: "a not null of a partition alone",
+    before: `create table app.t (id int, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: "alter table app.t_low alter a set not null",
+  },
+  {
+    name: "a not null of the whole in place of a partition's own and an heir's",
+    before: `create table app.t (id int, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); alter table app.t_low alter a set not null;
+      create table app.p (a int); create table app.heir () inherits (app.p); alter table app.heir alter a set not null;
+      insert into app.t values (1, 1); insert into app.heir values (1)`,
+    change: `alter table app.t_low alter a drop not null; alter table app.t alter a set not null;
+      alter table app.p alter a set not null`,
+  },
+  {
+    name: "a statistics target that an index has for another column",
+    before: `create table app.t (id int primary key, a text, b text); create index i on app.t (lower(a), lower(b));
+      alter index app.i alter column 1 set statistics 99`,
+    change: `alter table app.t rename a to c; alter index app.i alter column 1 set statistics -1;
+      alter index app.i alter column 2 set statistics 99`,
+  },
+  {
+    name: "options of indexes, of keys too",
+    before:
+      `create table app.t (id int primary key with (fillfactor = 50), a int unique, b int unique with (fillfactor = 60));
+      create index i on app.t (a) with (fillfactor = 70); insert into app.t values (1, 1, 1)`,
+    change: `alter index app.t_pkey reset (fillfactor); alter index app.t_a_key set (fillfactor = 40);
+      alter index app.t_b_key set (fillfactor = 61, deduplicate_items = off);
+      alter index app.i set (deduplicate_items = off); alter index app.i reset (fillfactor)`,
+  },
+  {
+    name: "options of an index that is attached to a partitioned one",
+    before: `create table app.t (id int primary key, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); create index i on app.t (a);
+      insert into app.t values (1, 1)`,
+    change: "alter index app.t_low_a_idx set (fillfactor = 40)",
+  },
+  {
+    name: "an enum with a value more, which a generated column calls a function with",
+    before: `create type app.e as enum ('a', 'b');
+      create function app.k(e app.e) returns int language plpgsql immutable as 'begin return 1; end';
+      create table app.t (id int primary key, e app.e, g int generated always as (app.k(e)) stored);
+      insert into app.t (id, e) values (1, 'a')`,
+    change: "alter type app.e add value 'c'",
+  },
+  {
+    name: "an enum with a value more, and a generated column that calls a new function with it",
+    before: `create type app.e as enum ('a', 'b'); create table app.t (id int primary key, e app.e);
+      insert into app.t (id, e) values (1, 'a')`,
+    change: `alter type app.e add value 'c';
+      create function app.k(e app.e) returns int language plpgsql immutable as 'begin return 1; end';
+      alter table app.t add g int generated always as (app.k(e)) stored`,
+  },
+  {
+    name: "an enum with a value more, by a function of which a table is partitioned",
+    before: `create type app.e as enum ('a', 'b');
+      create function app.k(e app.e) returns int language plpgsql immutable as 'begin return 1; end';
+      create table app.t (id int, e app.e) partition by list (app.k(e));
+      create table app.t_one partition of app.t for values in (1); insert into app.t values (1, 'a')`,
+    change: "alter type app.e add value 'c'",
+  },
+  {
+    name: "an enum with a value more, by which tables are partitioned",
+    before: `create type app.e as enum ('a', 'b');
+      create table app.listed (id int, e app.e) partition by list (e); create index on app.listed (id);
+      create table app.listed_a partition of app.listed for values in ('a');
+      create table app.listed_b partition of app.listed for values in ('b');
+      create table app.hashed (id int, e app.e) partition by hash (e);
+      create table app.hashed_all partition of app.hashed for values with (modulus 1, remainder 0);
+      create table app.computed (id int, e app.e) partition by list ((e = 'a'));
+      create table app.computed_a partition of app.computed for values in (true);
+      insert into app.listed values (1, 'a'), (2, 'b'); insert into app.hashed values (1, 'a'), (2, 'b');
+      insert into app.computed values (1, 'a')`,
+    change: "alter type app.e add value 'c'",
+  },
+  {
+    name: "an enum with a value more, by which a partition is partitioned",
+    before: `create type app.e as enum ('a', 'b'); create table app.t (id int, e app.e) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10) partition by list (e);
+      create table app.t_low_a partition of app.t_low for values in ('a');
+      create table app.t_high partition of app.t for values from (10) to (20);
+      insert into app.t values (1, 'a'), (11, 'b')`,
+    change: "alter type app.e add value 'c'",
+  },
+  {
+    name: "a domain without its check, of which a column has arrays",
+    before: `create domain app.email as text constraint has_at check (value ~ '@') check (length(value) < 50);
+      create table app.t (id int primary key, e app.email, several app.email[]);
+      insert into app.t values (1, 'a@b', '{c@d}')`,
+    change: "alter domain app.email drop constraint has_at",
+  },
+  {
+    name: "a domain that may be null, of which a column has arrays",
+    before: `create domain app.email as text default 'a@b' not null;
+      create table app.t (id int primary key, several app.email[]); insert into app.t values (1, '{c@d}')`,
+    change: "alter domain app.email drop not null",
+  },
+  {
+    name: "a domain with another check, of which a composite type has an attribute",
+    before: `create domain app.positive as int constraint positive check (value > 0);
+      create type app.pair as (p app.positive, q text); create table app.t (id int primary key, c app.pair);
+      insert into app.t values (1, '(1,a)')`,
+    change: `alter domain app.positive drop constraint positive;
+      alter domain app.positive add constraint positive check (value >= 0) not valid`,
+  },
+  {
+    name: "a partitioned index to which another one was attached",
+    before: `create table app.t (id int, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      create table app.t_high partition of app.t for values from (10) to (20);
+      create index i on only app.t (a); create index low on app.t_low (a); alter index app.i attach partition app.low;
+      insert into app.t values (1, 1), (11, 1)`,
+    change: "create index high on app.t_high (a); alter index app.i attach partition app.high",
+  },
+  {
+    name: "a key of a partitioned table to which that of a partition was attached",
+    before: `create table app.t (id int, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      create table app.t_high partition of app.t for values from (10) to (20);
+      alter table only app.t add constraint k unique (id, a); alter table app.t_low add constraint low unique (id, a);
+      alter index app.k attach partition app.low; create unique index high on app.t_high (id, a);
+      insert into app.t values (1, 1), (11, 1)`,
+    change:
+      "alter table app.t_high add constraint high unique using index high; alter index app.k attach partition app.high",
+  },
+  {
+    name: "sequences that stand beyond the bounds that they had",
+    before: `create table app.t (id smallserial primary key); create sequence app.s minvalue 10;
+      select nextval('app.s'), nextval('app.s'), nextval('app.t_id_seq'), nextval('app.t_id_seq')`,
+    change: `alter sequence app.s minvalue 1 start 1 restart; alter table app.t alter id type bigint;
+      alter sequence app.t_id_seq as bigint; select setval('app.t_id_seq', 70000)`,
+  },
 ];
 
 let database: TestDatabase;
@@ -555,9 +743,12 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 
-describe.for(found)("$name", ({ before, change, modes = ["keep", "restore"] }) => {
-  test.for(modes)("is led back, %s", async (data) => {
+describe.for(found)("$name", ({ before, change, modes = ["keep", "restore"], since = 0 }) => {
+  test.for(modes)("is led back, %s", async (data, { skip }) => {
     const { sql, admin } = connections;
+    const [{ major }] = await sql<[{ major: number }]>`
+      select current_setting('server_version_num')::int / 10000 as major`;
+    skip(major < since);
     const first = await freshApp(connections);
     await sql.unsafe(before).simple();
     const catalog = await schemaState(connections, "app", first);
@@ -946,4 +1137,74 @@ test("a materialized view that stays is named where the rows of its tables are p
   const note = "What materialized views show stays as it is: refresh app.m when the rows of their tables are back.";
   expect((await planRollback(sql, "v1", { data: "restore" })).notes).toEqual([note]);
   expect((await planRollback(sql, "v1", { data: "keep" })).notes).not.toContain(note);
+});
+
+test.for(
+  [
+    [
+      "a range over an enum with a value more",
+      `create type app.e as enum ('a', 'b'); create type app.r as range (subtype = app.e);
+        create table app.t (id int primary key, r app.r)`,
+      "alter type app.e add value 'c'",
+      "type app.r",
+      "the functions that Postgres has made for it",
+    ],
+    [
+      "rows of a table within others, a column of which has an enum with a value more",
+      `create type app.e as enum ('a', 'b'); create table app.t (id int primary key, e app.e);
+        create type app.c as (several app.t[]); create table app.u (id int primary key, c app.c)`,
+      "alter type app.e add value 'c'",
+      "column app.u.c",
+      "it holds rows of app.t, of which e has to get another type",
+    ],
+    [
+      "a partition's not null that has kept a name of its own under the whole's",
+      `create table app.t (id int, a int not null) partition by range (id);
+        create table app.t_low partition of app.t for values from (0) to (10)`,
+      `alter table app.t alter a drop not null; alter table app.t_low alter a set not null;
+        alter table app.t alter a set not null`,
+      "column app.t_low.a",
+      "its not null is called t_low_a_not_null, and cannot be renamed while its parent has one",
+      18,
+    ],
+    [
+      "a new schema that has the name of one that was renamed",
+      "create table app.t (id int primary key)",
+      "alter schema app rename to app_was; create schema app",
+      "schema app",
+      "it has the name of a schema that goes by app_was now",
+    ],
+  ] as [what: string, before: string, change: string, object: string, why: string, since?: number][],
+)("%s bars the way, and the plan says so", async ([, before, change, object, why, since = 0], { skip }) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  const [{ major }] = await sql<[{ major: number }]>`
+    select current_setting('server_version_num')::int / 10000 as major`;
+  skip(major < since);
+  await sql.unsafe(before).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(change).simple();
+  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "restore", drop_new: "all" });
+  await sql`drop schema if exists app_was cascade`;
+  expect({ possible, cannot_undo }).toEqual({
+    possible: false,
+    cannot_undo: [{ object, why: expect.stringContaining(why), blocks: true }],
+  });
+});
+
+test("a sequence that may not be read, and stands beyond the bounds that it had, is named as such", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql`create sequence app.s minvalue 10`;
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe("alter sequence app.s minvalue 1 start 1 restart; revoke all on sequence app.s from current_user")
+    .simple();
+  expect(await tryRollBack(sql, "v1", { drop_new: "all" })).toMatchObject({
+    status: "failed",
+    error: {
+      code: "rows_violate_constraint",
+      message: "The sequence app.s would have to stand where the bounds that it had do not let it.",
+      table: null,
+    },
+  });
 });
