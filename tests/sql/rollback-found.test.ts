@@ -748,7 +748,7 @@ describe.for(found)("$name", ({ before, change, modes = ["keep", "restore"], sin
     const { sql, admin } = connections;
     const [{ major }] = await sql<[{ major: number }]>`
       select current_setting('server_version_num')::int / 10000 as major`;
-    skip(major < since);
+    skip(major < since, `it came with Postgres ${since}`);
     const first = await freshApp(connections);
     await sql.unsafe(before).simple();
     const catalog = await schemaState(connections, "app", first);
@@ -1180,7 +1180,7 @@ test.for(
   await freshApp(connections);
   const [{ major }] = await sql<[{ major: number }]>`
     select current_setting('server_version_num')::int / 10000 as major`;
-  skip(major < since);
+  skip(major < since, `it came with Postgres ${since}`);
   await sql.unsafe(before).simple();
   await backUp(sql, "v1", { schema: "app", tables: "*" });
   await sql.unsafe(change).simple();
