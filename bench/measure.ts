@@ -10,7 +10,7 @@ import { interleave, type Run } from "./interleave.ts";
 import { backupSchema, dropBackup, type JobResult, type Kind, type QueuedJob, queueJob, version } from "./jobs.ts";
 import { fillTables, type OwnDatabase, runScript } from "./own-database.ts";
 import { countRows, createTablesAs, exceptAllQueries, pgDump } from "./peers.ts";
-import { type SeenLocks, watchLocks } from "./watch-locks.ts";
+import { type SeenLocks, strongestOf, watchLocks } from "./watch-locks.ts";
 import { startWriter } from "./writers.ts";
 
 /** What can be measured. Each wants a backup, and takes one. */
@@ -58,7 +58,7 @@ export async function measure(options: MeasureOptions): Promise<Measured> {
   await peer`create schema if not exists peer`;
   await peer`set max_parallel_workers_per_gather to default`;
   await workers[0]!`select migration_guard.put_plan(${version}, ${workers[0]!.json(plan)}, 'bench')`;
-  const locks = watchLocks(watcher, pids, liveTables);
+  let locks: SeenLocks = { samples: 0, strongest: undefined };
   const figures: Figure[] = [];
   try {
     for (const rows of options.sizes) {
@@ -66,15 +66,18 @@ export async function measure(options: MeasureOptions): Promise<Measured> {
       await fillTables(own, rows);
       for (let round = 1; round <= options.rounds; round++) {
         options.onStep(`Postgres ${options.postgres}, ${rows} rows, round ${round} of ${options.rounds}`);
-        const measured = await measureRound({ ...options, ...{ admin, peer, writer, workers, round } });
+        const of = { ...options, ...{ admin, peer, writer, workers, round } };
+        const watch = watchLocks(watcher, pids, liveTables);
+        const measured = await measureRound(of).finally(async () => locks = strongestOf(locks, await watch.stop()));
+        // Whoever looks for locks takes turns of the processor from writers.
+        if (options.only.includes("writers")) Object.assign(measured, await measureWriters(of, measured.backup!));
         for (const [name, value] of Object.entries(measured)) {
           figures.push({ postgres: options.postgres, rows, round, name, value });
         }
       }
     }
-    return { figures, locks: await locks.stop() };
+    return { figures, locks };
   } finally {
-    await locks.stop().catch(() => undefined);
     await Promise.all([admin, watcher, peer, writer, ...workers].map((sql) => sql.end()));
   }
 }
@@ -127,7 +130,6 @@ async function measureRound(options: RoundOptions): Promise<Record<string, numbe
     Object.assign(figures, await interleave(round, runs));
   }
   await dropBackup(options.workers[0]!);
-  if (has("writers")) Object.assign(figures, await measureWriters(options, figures.backup!));
   return figures;
 }
 

@@ -30,7 +30,7 @@ export function watchLocks(sql: postgres.Sql, pids: number[], tables: string[]):
   let query: postgres.PendingQuery<[{ samples: number; seen: string[] }]> | undefined;
   const watching = (async () => {
     await sql.unsafe(`
-      create procedure pg_temp.watch_locks(pids int[], tables text[], inout samples int, inout seen text[]) language plpgsql as $$
+      create or replace procedure pg_temp.watch_locks(pids int[], tables text[], inout samples int, inout seen text[]) language plpgsql as $$
       declare
         held text[];
         is_over boolean := false;

@@ -11,7 +11,7 @@ declare
 begin
   if exists (select from pg_catalog.pg_namespace as n where n.nspname = schema_name) then
     perform migration_guard.fail('backup_exists', format(
-      'The schema %s is there already, and is never touched again: go on with that backup, or clean it up before another is taken.', schema_name));
+      'The schema %s is there already, and is never touched again: go on with that backup; where the migration has not run yet, drop that schema and take another; otherwise clean it up first.', schema_name));
   end if;
   if migration_guard.has_been_applied(plan.version) then
     perform migration_guard.fail(

@@ -124,7 +124,12 @@ begin
   return query select * from migration_guard.backup_items(backup);
   if backup.confirmed_at is not null then
     return query values ('not_signed_off', 'The migration is still to come', true, false,
-      format('signed off by %s at %s, so that the backup is of an earlier time', backup.confirmed_by, backup.confirmed_at));
+      format('signed off by %s at %s, so that the backup is of an earlier time; if that was too early and the migration has not run, drop the schema %I and take the backup again', backup.confirmed_by, backup.confirmed_at, backup.schema_name));
+  end if;
+  -- It may have been against the manifest that somebody has noted, which nothing here knows.
+  if not backup.verified_ok then
+    return query values ('last_verification_passed', 'The last verification found the backup whole', true, false,
+      format('that of %s did not: read which check has failed, and verify the backup again', backup.verified_at));
   end if;
   return query
   select g.guard, 'The export that the plan requires is there, and was verified', true, g.passed, g.details from migration_guard.export_verified_guard(backup) as g;
@@ -133,7 +138,7 @@ end
 $$;
 comment on function migration_guard.checklist(text) is
   'The pre-migration checklist of a backup, every item evaluated now by reading the backup again. Those that are not required
-are warnings; one is there only after the sign-off, and fails then. Raises backup_not_found or backup_locked.';
+are warnings; one is there only after the sign-off, one after a verification that found damage, and fails then. Raises backup_not_found or backup_locked.';
 
 create function migration_guard.assert_ready(version text) returns text
 language plpgsql stable

@@ -318,7 +318,9 @@ begin
       and case when t.id is null then $1 ->> 'data' else migration_guard.rollback_mode($1, (t.old).name) end = 'restore'
   $query$, backup_schema) using options
   loop
+    perform migration_guard.refuse_views(true);
     execute format('select s.last_value, s.is_called from %s as s', recorded.objid::regclass) into live;
+    perform migration_guard.refuse_views(false);
     update pg_temp.migration_guard_objects as o set aspects = o.aspects || '{position}'
     where o.id = recorded.id and (live.last_value = recorded.last_value and recorded.is_called and not live.is_called
       or live.last_value <> recorded.last_value and (live.last_value > recorded.last_value) = recorded.descends);

@@ -1,7 +1,7 @@
 import type postgres from "postgres";
 import { describe, expect } from "vitest";
 import { superuser } from "../../local/postgres.ts";
-import { backUp, lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
 import { heldJob, lockTable } from "../support/held-job.ts";
@@ -246,6 +246,20 @@ test("the first sign-off stands, whoever says it again", async ({ example: { sql
   });
   expect(first.confirmed_at).toBeInstanceOf(Date);
   expect(await confirm("Me too.", "bob")).toEqual(first);
+});
+
+test("a backup that the last verification did not find whole makes the migration wait for another", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const failed = async () =>
+    (await checklist(sql)).filter(({ required, passed }) => required && !passed).map(({ item }) => item);
+  await sql`select migration_guard.enqueue_verification('v10', 'test', null, ${"0".repeat(64)})`;
+  await work(sql);
+  expect(await failed()).toEqual(["last_verification_passed"]);
+  await expect(sql`select migration_guard.assert_ready('v10')`).rejects.toThrow(
+    /The last verification .*verify the backup again/,
+  );
+  await verify(sql, "v10");
+  expect(await failed()).toEqual([]);
 });
 
 test("what is gone is not signed off: its exports may be all that is left", async ({ example: { sql } }) => {

@@ -62,6 +62,9 @@ test("whatever the numbers and the names are, it is one line that fits 80 column
 test("a finished job says after what time it ended, why, and whom to call", () => {
   const finished_at = "2026-01-01T00:02:04.4+00:00";
   expect(jobOutcome({ ...someJob, status: "succeeded", finished_at })).toBe("backup v10.0 succeeded after 2m 3s.");
+  const verified = { ...someJob, kind: "verify", status: "succeeded", finished_at, result: { ok: false } } as const;
+  expect(jobOutcome(verified)).toBe("verify v10.0 succeeded after 2m 3s: a check has FAILED, see its result.");
+  expect(jobOutcome({ ...verified, result: { ok: true } })).toBe("verify v10.0 succeeded after 2m 3s.");
   const error = { code: "lock_timeout", message: "A table\nwas \x1b[31mlocked.", contacts: ["Ada", "Grace"] };
   expect(jobOutcome({ ...someJob, status: "failed", error, finished_at }))
     .toBe("backup v10.0 failed after 2m 3s: lock_timeout: A table was [31mlocked. Contacts: Ada, Grace");
