@@ -743,6 +743,8 @@ declare
   backup constant migration_guard.backups := migration_guard.find_backup(wanted);
   is_dropped constant boolean := backup.id is not null and to_regnamespace(quote_ident(backup.schema_name)) is null;
 begin
+  -- Whoever queues a backup holds it until the job can be seen.
+  perform from migration_guard.plans as p where p.version = wanted for update;
   -- Without a plan a backup may be left that somebody dropped.
   if not is_dropped then
     perform migration_guard.get_plan(wanted);

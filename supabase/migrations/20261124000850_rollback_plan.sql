@@ -121,6 +121,12 @@ begin
       where pg_has_role(t.relowner, 'usage')
         and not (has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert') and has_table_privilege(t.oid, 'delete')))
   $query$, backup_schema) into others;
+  -- A sequence that no table owns may stand elsewhere, of which the catalog says nothing.
+  if restored <> '{}' then
+    execute format($query$
+      select $1 || array(select o.objid from %I.objects_backup as o where o.kind = 'sequence' and o.signature -> 'owned_by' ->> 0 is null)
+    $query$, backup_schema) into others using others;
+  end if;
   if reached = '{}' then return; end if;
   -- Step by step: of a recursion Postgres expects, and makes room for, a thousand times what comes.
   needed := reached;
@@ -287,7 +293,7 @@ begin
         where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
-        select pg_partition_root(x.objid)::oid from pg_temp.migration_guard_objects as x
+        select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
         where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean)
   loop
     perform migration_guard.refuse_views(true);
@@ -299,6 +305,24 @@ end
 $$;
 comment on function migration_guard.choose_modes(jsonb, oid[]) is
   'Tells of each copied table whether its rows are to be put back.';
+
+create function migration_guard.numbers_restored_rows(sequence migration_guard.catalog_entry, live oid, options jsonb) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and t.was and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+      -- One that no table owns may number any.
+      and (coalesce(sequence.signature -> 'owned_by' ->> 0, t.old_objid::text) = t.old_objid::text
+        or exists (
+          select from pg_depend as d join pg_attrdef as f on d.classid = 'pg_attrdef'::regclass and f.oid = d.objid
+          where d.refclassid = 'pg_class'::regclass and d.refobjid = live and f.adrelid = t.objid)));
+end
+$$;
+comment on function migration_guard.numbers_restored_rows(migration_guard.catalog_entry, oid, jsonb) is
+  'Whether a sequence may have given its numbers to rows that are put back.';
 
 create function migration_guard.mark_lagging_sequences(backup_schema text, options jsonb) returns void
 language plpgsql volatile
@@ -312,10 +336,8 @@ begin
     select o.id, o.objid, b.last_value, b.is_called, (o.old).signature ->> 'seqincrement' ~ '^-' as descends
     from pg_temp.migration_guard_objects as o
     join %I.objects_backup as b on (b.classid, b.objid, b.objsubid) = (o.old_classid, o.old_objid, 0)
-    left join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.was and t.old_objid::text = (o.old).signature -> 'owned_by' ->> 0
     where case when o.kind = 'sequence' and o.was and o.is and b.last_value is not null then has_sequence_privilege(o.objid, 'select') end
-      -- One that no table owns may number any.
-      and case when t.id is null then $1 ->> 'data' else migration_guard.rollback_mode($1, (t.old).name) end = 'restore'
+      and migration_guard.numbers_restored_rows(o.old, o.objid, $1)
   $query$, backup_schema) using options
   loop
     perform migration_guard.refuse_views(true);

@@ -677,7 +677,8 @@ begin
     (o.old).signature ->> 'not_null' = 'true', (o.new).signature ->> 'not_null' = 'true',
     ((o.old).parts ->> 'not_null_is_own')::boolean, ((o.new).parts ->> 'not_null_is_own')::boolean,
     coalesce((o.old).parts ->> 'not_null_name' = p.name, false),
-    coalesce(p.was and p.is and (o.old).parts ->> 'not_null_name' = p.name and (o.new).parts ->> 'not_null_name' <> p.live_name, false),
+    coalesce(p.was and p.is and (o.old).parts ->> 'not_null_name' = p.name and (o.new).parts ->> 'not_null_name' <> p.live_name
+      and (o.old).parts ->> 'not_null_name' <> (o.new).parts ->> 'not_null_name', false),
     coalesce(((o.old).signature -> 'not_null_validated', (o.new).signature -> 'not_null_validated') = ('false'::jsonb, 'true'::jsonb), false)
   from pg_temp.migration_guard_objects as o
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
@@ -1344,6 +1345,34 @@ $$;
 comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
   'The statements that make the rows of a table without a key those of its copy, as a multiset.';
 
+create function migration_guard.stuck_sequences(options jsonb) returns table (id bigint, identity text, place bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  sequence record;
+begin
+  for sequence in
+    select o.id, o.old, o.new, o.objid
+    from pg_temp.migration_guard_objects as o
+    where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select') end
+      and not migration_guard.numbers_restored_rows(o.old, o.objid, options)
+  loop
+    perform migration_guard.refuse_views(true);
+    execute format('select s.last_value from %s as s', sequence.objid::regclass) into place;
+    perform migration_guard.refuse_views(false);
+    id := sequence.id;
+    identity := (sequence.new).identity;
+    if (case when (sequence.old).signature ->> 'seqincrement' ~ '^-' then place < ((sequence.old).signature ->> 'seqmin')::bigint
+      else place > ((sequence.old).signature ->> 'seqmax')::bigint end) then
+      return next;
+    end if;
+  end loop;
+end
+$$;
+comment on function migration_guard.stuck_sequences(jsonb) is
+  'Sequences that have gone beyond the bounds that they had, and would give out again what kept rows have if they went back.';
+
 create function migration_guard.departing_partitions() returns table (id bigint, identity text, root_id bigint, root text, objid oid, is_restored boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1353,7 +1382,12 @@ begin
   select p.id, (p.new).identity, r.id, (r.new).identity, p.objid, migration_guard.restores(r.old_objid)
   from pg_temp.migration_guard_objects as p
   join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and (p.new).signature -> 'parents' @> to_jsonb(t.objid::text)
-  join pg_temp.migration_guard_objects as r on r.kind = 'table' and r.is and r.objid = pg_partition_root(p.objid)
+  -- What has it as a part today may be new itself.
+  cross join lateral (
+    select x.* from pg_partition_ancestors(p.objid) with ordinality as a (relid, level)
+    join pg_temp.migration_guard_objects as x on x.kind = 'table' and x.is and x.was and not x.is_dropped and x.objid = a.relid
+    order by a.level desc limit 1
+  ) as r
   where p.kind = 'table' and p.is and not p.was and p.is_dropped and ((p.new).signature ->> 'is_partition')::boolean
     and t.was and not t.is_dropped;
 end
@@ -1377,6 +1411,24 @@ end
 $$;
 comment on function migration_guard.assert_no_rows(regclass, text) is
   'Raises plan_changed when a partition that is to be dropped has rows, which belong to a table that stays.';
+
+create function migration_guard.has_rows(relation oid) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set row_security = off
+as $$
+declare
+  found boolean;
+begin
+  perform migration_guard.refuse_views(true);
+  execute format('select exists (select from %s)', relation::regclass) into found;
+  perform migration_guard.refuse_views(false);
+  return found;
+exception when insufficient_privilege then
+  return true;
+end
+$$;
+comment on function migration_guard.has_rows(oid) is 'Whether a table has rows, or may have what is not to be seen.';
 
 create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable

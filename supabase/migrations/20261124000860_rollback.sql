@@ -368,16 +368,19 @@ $$;
 comment on function migration_guard.held_rows() is
   'Columns that hold rows of a table, and keep Postgres from altering the types of its columns.';
 
-create function migration_guard.immovable_objects() returns table (object text, why text)
+create function migration_guard.immovable_objects(options jsonb) returns table (object text, why text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
   select migration_guard.target('table', p.identity),
-    format('it may hold rows of %1$s, which would go with it: detach it, insert its rows into %1$s, and drop it; truncate it where they are not wanted; or keep it, so that drop_new does not name it', p.root)
+    format('it holds rows of %1$s, which would go with it: detach it, insert its rows into %1$s, and drop it; truncate it where they are not wanted; or keep it, so that drop_new does not name it', p.root)
   from migration_guard.departing_partitions() as p
-  where not p.is_restored and exists (select from pg_partition_tree(p.objid) as x where x.isleaf and pg_relation_size(x.relid) > 0)
+  where not p.is_restored and migration_guard.has_rows(p.objid)
+  union all
+  select migration_guard.target('sequence', s.identity), format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', s.place)
+  from migration_guard.stuck_sequences(options) as s
   union all
   select h.object, h.why from migration_guard.held_rows() as h
   union all
@@ -396,7 +399,7 @@ begin
   where o.kind = 'schema' and o.is and not o.was;
 end
 $$;
-comment on function migration_guard.immovable_objects() is
+comment on function migration_guard.immovable_objects(jsonb) is
   'What bars the way as it is now, whatever is kept or restored, and why: somebody has to move it first.';
 
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
@@ -460,7 +463,7 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = c.parent_id and not t.is_dropped
   where r.kind = 'table' and r.is and r.is_dropped
   union all
-  select i.object, i.why, true from migration_guard.immovable_objects() as i
+  select i.object, i.why, true from migration_guard.immovable_objects(options) as i
   union all
   select u.object, u.why, true from migration_guard.enum_value_uses() as u
   union all

@@ -305,8 +305,9 @@ begin
     where n.nspname = lock_schema_tables.schema_name and c.relkind = 'r';
     exit when tables is null;
     begin
-      -- Whoever reads one table keeps nobody from the others for longer. An autovacuum gives way after a second.
-      perform set_config('lock_timeout', least(nullif(patience, 0), 1500)::text, true);
+      -- Whoever reads one table keeps nobody from the others for longer, but in the end it waits its turn. An autovacuum gives way after a second.
+      perform set_config('lock_timeout', (select case when left_over * 2 > patience then least(nullif(patience, 0), 1500) else greatest(left_over, 1500) end::text
+        from (select coalesce(nullif(patience, 0), 3000) - (extract(epoch from clock_timestamp() - started) * 1000)::int as left_over) as l), true);
       execute 'lock table ' || tables || ' in access exclusive mode';
       perform set_config('lock_timeout', patience::text, true);
       exit;

@@ -305,6 +305,7 @@ test("a plan that is being replaced is waited for by whoever asks for its backup
   await replacing`select migration_guard_api.put_plan('v10', '{"tables": ["kept"], "retention_days": 30}', 'test')`;
   await sql`set lock_timeout = '200ms'`;
   await expect(sql`select migration_guard.enqueue_backup('v10', 'test')`).rejects.toMatchObject({ code: "55P03" });
+  await expect(remove(sql, "v10")).rejects.toMatchObject({ code: "55P03" });
   await replacing`commit`;
   replacing.release();
   await sql`select migration_guard.enqueue_backup('v10', 'test')`;

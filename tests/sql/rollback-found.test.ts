@@ -726,11 +726,16 @@ const found: {
       "alter table app.t_high add constraint high unique using index high; alter index app.k attach partition app.high",
   },
   {
-    name: "sequences that stand beyond the bounds that they had",
-    before: `create table app.t (id smallserial primary key); create sequence app.s minvalue 10;
-      select nextval('app.s'), nextval('app.s'), nextval('app.t_id_seq'), nextval('app.t_id_seq')`,
-    change: `alter sequence app.s minvalue 1 start 1 restart; alter table app.t alter id type bigint;
-      alter sequence app.t_id_seq as bigint; select setval('app.t_id_seq', 70000)`,
+    name: "a sequence that stands before the bounds that it had",
+    before: "create table app.t (id int); create sequence app.s minvalue 10; select nextval('app.s'), nextval('app.s')",
+    change: "alter sequence app.s minvalue 1 start 1 restart",
+  },
+  {
+    name: "a sequence that stands beyond the bounds that it had",
+    before: "create table app.t (id smallserial primary key); select nextval('app.t_id_seq'), nextval('app.t_id_seq')",
+    change: `alter table app.t alter id type bigint; alter sequence app.t_id_seq as bigint;
+      select setval('app.t_id_seq', 70000)`,
+    modes: ["restore"],
   },
 ];
 
@@ -1024,7 +1029,7 @@ describe("a new partition of a table that stays", () => {
       expect(cannot_undo).toEqual([
         {
           object: "table app.t_high",
-          why: expect.stringMatching(/^it may hold rows of app\.t, .*detach it/),
+          why: expect.stringMatching(/^it holds rows of app\.t, .*detach it/),
           blocks: true,
         },
       ]);
@@ -1037,11 +1042,13 @@ describe("a new partition of a table that stays", () => {
     },
   );
 
-  test("goes when it has no rows", async () => {
+  test("goes when it has no rows any more", async () => {
     const { sql } = connections;
     await prepareParts();
     const state = await schemaState(connections, "app");
-    await sql.unsafe("create table app.t_high partition of app.t for values from (200) to (300)").simple();
+    await sql.unsafe(`
+      create table app.t_high partition of app.t for values from (200) to (300);
+      insert into app.t values (250); delete from app.t where id = 250`).simple();
     await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
     expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
     expect(await rows()).toEqual(before);
@@ -1084,6 +1091,19 @@ describe("a new partition of a table that stays", () => {
   });
 });
 
+test("a not null that a table has from two parents, one of which has lost it, is led back", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.p (a int not null); create table app.q (a int not null); create table app.h () inherits (app.p, app.q);
+    insert into app.h values (1)`).simple();
+  const state = await schemaState(connections, "app");
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter table app.p alter a drop not null`;
+  await rollBack(sql, "v1", { data: "keep" });
+  expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
+});
+
 describe("a sequence that stands further back than in the backup", () => {
   test.for(
     [
@@ -1113,6 +1133,59 @@ describe("a sequence that stands further back than in the backup", () => {
     await sql.unsafe("alter sequence app.s restart increment 5").simple();
     await rollBack(sql, "v1", { data: "keep" });
     expect(await sql`select nextval('app.s')::int as next`).toEqual([{ next: 2 }]);
+  });
+
+  test("and that nothing refers to", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe("create table app.t (id int primary key); create sequence app.s; select setval('app.s', 8)")
+      .simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql`select setval('app.s', 2)`;
+    await rollBack(sql, "v1", { data: "restore" });
+    expect(await sql`select nextval('app.s')::int as next`).toEqual([{ next: 9 }]);
+  });
+
+  test.for(
+    [
+      [
+        "that no table owns",
+        "create sequence app.s; create table app.t (id int primary key default nextval('app.s'))",
+        "app.s",
+      ],
+      [
+        "that another table owns",
+        "create table app.u (id serial); create table app.t (id int primary key default nextval('app.u_id_seq'))",
+        "app.u_id_seq",
+      ],
+    ] as const,
+  )("%s, and that numbers the one table that is restored", async ([, before, sequence]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`${before}; create table app.other (); insert into app.t select from generate_series(1, 3)`)
+      .simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(`truncate app.t; alter sequence ${sequence} restart`).simple();
+    await rollBack(sql, "v1", { data: { t: "restore" } });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 4 }]);
+  });
+
+  test("and one beyond the bounds that it had does not go back while rows are kept, as the plan says", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create sequence app.s maxvalue 100; create table app.t (id int default nextval('app.s'));
+      insert into app.t select from generate_series(1, 50)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter sequence app.s maxvalue 1000; insert into app.t select from generate_series(1, 150)")
+      .simple();
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "sequence app.s", why: expect.stringMatching(/^it stands at 200, beyond the bounds/), blocks: true },
+    ]);
+    await rollBack(sql, "v1", { data: "restore" });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 51 }]);
   });
 
   test("stays where it is while rows are kept", async () => {
