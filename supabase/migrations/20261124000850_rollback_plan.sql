@@ -324,6 +324,19 @@ $$;
 comment on function migration_guard.numbers_restored_rows(migration_guard.catalog_entry, oid, jsonb) is
   'Whether a sequence may have given its numbers to rows that are put back.';
 
+create function migration_guard.sequence_position(relation oid, out last_value bigint, out is_called boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Not from pg_sequences, which says nothing of one that has given out nothing yet.
+  perform migration_guard.refuse_views(true);
+  execute format('select s.last_value, s.is_called from %s as s', relation::regclass) into last_value, is_called;
+  perform migration_guard.refuse_views(false);
+end
+$$;
+comment on function migration_guard.sequence_position(oid) is 'Where a sequence stands, for a role that may read it.';
+
 create function migration_guard.mark_lagging_sequences(backup_schema text, options jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -340,9 +353,7 @@ begin
       and migration_guard.numbers_restored_rows(o.old, o.objid, $1)
   $query$, backup_schema) using options
   loop
-    perform migration_guard.refuse_views(true);
-    execute format('select s.last_value, s.is_called from %s as s', recorded.objid::regclass) into live;
-    perform migration_guard.refuse_views(false);
+    live := migration_guard.sequence_position(recorded.objid);
     update pg_temp.migration_guard_objects as o set aspects = o.aspects || '{position}'
     where o.id = recorded.id and (live.last_value = recorded.last_value and recorded.is_called and not live.is_called
       or live.last_value <> recorded.last_value and (live.last_value > recorded.last_value) = recorded.descends);

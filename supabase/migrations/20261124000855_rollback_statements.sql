@@ -749,10 +749,7 @@ begin
   if not has_sequence_privilege(new.objid, 'select') then
     return false;
   end if;
-  -- Not from pg_sequences, which says nothing of one that has given out nothing yet.
-  perform migration_guard.refuse_views(true);
-  execute format('select s.last_value from %s as s', new.objid::regclass) into place;
-  perform migration_guard.refuse_views(false);
+  place := (migration_guard.sequence_position(new.objid)).last_value;
   return place not between (old.signature ->> 'seqmin')::bigint and (old.signature ->> 'seqmax')::bigint;
 end
 $$;
@@ -1358,9 +1355,7 @@ begin
     where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select') end
       and not migration_guard.numbers_restored_rows(o.old, o.objid, options)
   loop
-    perform migration_guard.refuse_views(true);
-    execute format('select s.last_value from %s as s', sequence.objid::regclass) into place;
-    perform migration_guard.refuse_views(false);
+    place := (migration_guard.sequence_position(sequence.objid)).last_value;
     id := sequence.id;
     identity := (sequence.new).identity;
     if (case when (sequence.old).signature ->> 'seqincrement' ~ '^-' then place < ((sequence.old).signature ->> 'seqmin')::bigint
