@@ -734,7 +734,7 @@ $$;
 comment on function migration_guard.contacts(text) is
   'Whom to call about a version: the contacts of its backup''s plan, or of the plan where there is no backup.';
 
-create function migration_guard.delete_plan(version text) returns void
+create function migration_guard.delete_plan(version text) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -759,8 +759,9 @@ begin
     perform migration_guard.forget_dropped_backup(wanted, backup.id);
   end if;
   delete from migration_guard.plans as p where p.version = wanted;
+  return case when is_dropped then backup.id end;
 end
 $$;
 comment on function migration_guard.delete_plan(text) is
-  'Removes a plan and, where somebody has dropped the schema of its backup, that from the registry. Raises plan_not_found, or
-plan_in_use while it has a backup or a job.';
+  'Removes a plan and, where somebody has dropped the schema of its backup, that from the registry: then its id is returned. Raises
+plan_not_found, or plan_in_use while it has a backup or a job.';

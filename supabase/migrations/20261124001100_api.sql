@@ -332,8 +332,7 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_change(actor, 'operator');
-  select migration_guard.delete_plan(version);
-  select migration_guard.audit('plan.delete', actor, version);
+  select migration_guard.audit('plan.delete', actor, version, null, jsonb_build_object('forgotten_backup_id', migration_guard.delete_plan(version)));
 $$;
 comment on function migration_guard_api.delete_plan(text, text) is 'DELETE /v1/plans/{version}. Raises plan_not_found or plan_in_use.';
 

@@ -701,4 +701,9 @@ test("a backup whose schema was dropped by hand is forgotten when its plan is re
   expect(await sql`select removed_by from migration_guard.backups`).toEqual(
     Array(2).fill({ removed_by: "unknown: its schema was dropped without a cleanup" }),
   );
+  const ids =
+    await sql`select jsonb_build_object('forgotten_backup_id', id) as parameters from migration_guard.backups order by version`;
+  const trail = await sql`
+    select parameters from migration_guard.audit_log where action = 'plan.delete' and outcome = 'done' order by version`;
+  expect([...trail]).toEqual([...ids]);
 });
