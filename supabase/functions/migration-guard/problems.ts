@@ -103,13 +103,16 @@ export class Problem extends Error {
   /** The answer of RFC 9457; `instance` is the id of the request. */
   toResponse(instance: string, headers: HeadersInit = {}): Response {
     const { status, title } = problems[this.code];
+    // What is said comes before what is listed.
+    const { detail, ...lists } = this.details;
     const body = {
       type: `urn:migration-guard:${this.code}`,
       title,
       status,
       code: this.code,
+      detail,
       instance,
-      ...this.details,
+      ...lists,
     };
     const response = Response.json(body, { status, headers });
     response.headers.set("content-type", "application/problem+json");
