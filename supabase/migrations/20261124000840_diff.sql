@@ -76,6 +76,8 @@ create function migration_guard.table_pairs(schema_name text, compared migration
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan'
+-- How many objects there are is not known to who plans it.
+set enable_nestloop = off
 as $$
 declare
   copied record;
@@ -90,33 +92,38 @@ begin
   with recorded as materialized (
     select c.old, c.new, (c.old).kind, (c.old).objid, c.matched_by
     from unnest(compared) as c
-    where (c.old).kind = 'enum_value' or (c.old).objid = any (copied.oids) or (c.old).kind = 'constraint' and (c.old).parent = any (copied.oids)
+    where (c.old).kind = 'enum_value' or (c.old).objid in (select o.id from unnest(copied.oids) as o (id))
+      or (c.old).kind = 'constraint' and (c.old).parent in (select o.id from unnest(copied.oids) as o (id))
   ),
   matches as materialized (
     select r.objid, (r.old).objsubid, (r.new).objid as live_objid, (r.new).objsubid as live_objsubid, r.matched_by
     from recorded as r
     where r.matched_by is not null and (r.old).classid = 'pg_class'::regclass and (r.new).classid = 'pg_class'::regclass
   ),
+  live_columns as (
+    select m.objid, m.live_objid, jsonb_object_agg(m.objsubid, m.live_objsubid) as numbers from matches as m where m.objsubid > 0 group by m.objid, m.live_objid
+  ),
+  keys as (
+    select (r.old).parent as table_oid, jsonb_agg(jsonb_build_object('is_primary', k.is_primary, 'columns', k.names)
+      order by k.is_primary desc, cardinality(k.names), k.definition) as keys
+    from recorded as r
+    join unnest(copied.oids, copied.schemas, copied.names) as t (source_oid, source_schema, source_table) on t.source_oid = (r.old).parent
+    cross join lateral (
+      select substr((r.old).definition, length(format('alter table only %I.%I add constraint %I ', t.source_schema, t.source_table, (r.old).name)) + 1)
+    ) as d (definition)
+    cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
+    where r.kind = 'constraint' and (r.old).parent_classid = 'pg_class'::regclass and d.definition ~ '^(PRIMARY KEY|UNIQUE)' and k.names is not null
+    group by (r.old).parent
+  ),
   labels as (
     select coalesce(jsonb_object_agg((r.new).objid, (r.old).name), '{}') as labels from recorded as r where r.kind = 'enum_value' and r.matched_by is not null
   )
   select t.source_schema, t.source_table, t.backup_table, t.row_count, t.backup_checksum,
     (
-      select coalesce(jsonb_agg(c.value || jsonb_build_object('live_attnum', m.live_objsubid) order by c.position), '[]')
+      select coalesce(jsonb_agg(c.value || jsonb_build_object('live_attnum', (n.numbers ->> (c.value ->> 'attnum'))::int) order by c.position), '[]')
       from jsonb_array_elements(t.columns) with ordinality as c (value, position)
-      left join matches as m on m.objid = t.source_oid and m.objsubid = (c.value ->> 'attnum')::int and m.live_objid = p.live_objid
     ),
-    (
-      select coalesce(jsonb_agg(jsonb_build_object('is_primary', k.is_primary, 'columns', k.names)
-        order by k.is_primary desc, cardinality(k.names), k.definition), '[]')
-      from recorded as r
-      cross join lateral (
-        select substr((r.old).definition, length(format('alter table only %I.%I add constraint %I ', t.source_schema, t.source_table, (r.old).name)) + 1)
-      ) as d (definition)
-      cross join lateral (select d.definition, starts_with(d.definition, 'PRIMARY KEY') as is_primary, migration_guard.key_columns(d.definition) as names) as k
-      where r.kind = 'constraint' and (r.old).parent_classid = 'pg_class'::regclass and (r.old).parent = t.source_oid
-        and d.definition ~ '^(PRIMARY KEY|UNIQUE)' and k.names is not null
-    ),
+    coalesce(k.keys, '[]'),
     -- Types of other schemas are known from the columns that have them.
     case when p.matched_by = 'identity' then (
       select coalesce(jsonb_object_agg(x.key, x.value), '{}')
@@ -128,6 +135,8 @@ begin
     with ordinality as t (source_oid, source_schema, source_table, backup_table, row_count, backup_checksum, source_filenode, columns, position)
   cross join labels as l
   left join matches as p on p.objid = t.source_oid and p.objsubid = 0
+  left join live_columns as n on n.objid = t.source_oid and n.live_objid = p.live_objid
+  left join keys as k on k.table_oid = t.source_oid
   order by t.position;
 end
 $$;

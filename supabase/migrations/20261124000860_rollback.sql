@@ -726,7 +726,7 @@ as $$
 declare
   copied record;
   deleted bigint;
-  result jsonb := '[]';
+  result jsonb[] := '{}';
 begin
   for copied in
     select t.*, m.backup_table, m.row_count, migration_guard.rollback_mode(options, (t.old).name) as mode,
@@ -756,7 +756,7 @@ begin
       'change', case when not copied.is then 'made again' when copied.is_dropped then 'rebuilt' when copied.mode = 'restore' then 'restored' else 'none' end,
       'deleted_since', deleted);
   end loop;
-  return result;
+  return to_jsonb(result);
 end
 $$;
 comment on function migration_guard.rollback_tables(text, jsonb, boolean) is
