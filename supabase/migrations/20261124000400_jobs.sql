@@ -499,7 +499,8 @@ begin
   return (
     select bool_and(c.relkind = 'p' or c.relkind = 'r' and c.relam = (select a.oid from pg_am as a where a.amname = 'heap'))
     from (select relation as oid union select p.relid from pg_partition_tree(relation) as p) as r
-    join pg_class as c on c.oid = r.oid);
+    -- Each by itself: how many there are is not known to who plans it, and to read all of pg_class for one takes long.
+    cross join lateral (select x.relkind, x.relam from pg_class as x where x.oid = r.oid offset 0) as c);
 end
 $$;
 comment on function migration_guard.has_blocks(oid) is

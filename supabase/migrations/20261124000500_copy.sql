@@ -312,8 +312,9 @@ set jit = off
 as $$
 declare
   leaves constant oid[] := array(
-    select c.oid from pg_class as c
-    where (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p)) and c.relkind <> 'p');
+    select c.oid from (select relation as oid union select p.relid from pg_partition_tree(relation) as p) as r
+    -- Each by itself: see has_blocks.
+    cross join lateral (select x.oid from pg_class as x where x.oid = r.oid and x.relkind <> 'p' offset 0) as c);
   in_one constant boolean := coalesce(current_setting('migration_guard.progress_job', true), '') = '' or exists (
     select from pg_class as c where c.oid = any (leaves) and (c.relkind <> 'r' or c.relam <> (select a.oid from pg_am as a where a.amname = 'heap')));
   -- Sooner where others may need the processor.

@@ -783,7 +783,7 @@ declare
   pair migration_guard.table_pair;
   live record;
   outcome jsonb;
-  tables jsonb := '[]';
+  tables jsonb[] := '{}';
 begin
   foreach pair in array pairs loop
     perform migration_guard.assert_copy(backup, pair.backup_table);
@@ -797,11 +797,11 @@ begin
         'samples', '{"inserted": [], "updated": [], "deleted": []}'::jsonb,
         'note', case when live.is_table is false then format('It is gone: %s is no table, and is not read.', live.name) else 'It is gone.' end);
     end if;
-    tables := tables || jsonb_build_array(jsonb_build_object(
+    tables := tables || (jsonb_build_object(
       'table', format('%I.%I', pair.source_schema, pair.source_table), 'backup_table', pair.backup_table,
       'now', case when pair.live is not null and live.is_table then live.name end) || outcome);
   end loop;
-  return tables;
+  return to_jsonb(tables);
 end
 $$;
 comment on function migration_guard.row_drift(migration_guard.backups, int, boolean, boolean, migration_guard.table_pair[]) is

@@ -698,21 +698,21 @@ declare
     select coalesce(o.objid, to_regclass(table_name)::oid) from (select 1) as one
     left join pg_temp.migration_guard_objects as o on o.is and coalesce((o.old).identity, (o.new).identity) = table_name and o.objsubid = 0 and migration_guard.is_table(o.kind)
     order by o.id limit 1);
+  counted bigint;
+  is_counted boolean;
 begin
+  -- A table that was not analyzed yet says -1. Of a partitioned table, those of its partitions alone.
+  select nullif(sum(c.reltuples) filter (where c.reltuples > 0), 0)::bigint, coalesce(bool_and(c.reltuples >= 0), true) into counted, is_counted
+  from (select relation as oid union select p.relid from pg_partition_tree(relation) as p) as r
+  cross join lateral (select x.reltuples from pg_class as x where x.oid = r.oid and x.relkind <> 'p' offset 0) as c;
   return coalesce(
-    (
-      select nullif(sum(c.reltuples) filter (where c.reltuples > 0), 0)::bigint
-      -- Of a partitioned table, those of its partitions alone.
-      from pg_class as c where c.relkind <> 'p' and (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p))),
+    counted,
     -- There is no table, or nobody has counted.
     (
       select nullif(m.row_count, 0) from pg_temp.migration_guard_objects as o
       join pg_temp.migration_guard_copies as m on m.source_oid = (o.old).objid
       where o.kind = 'table' and (o.old).identity = table_name limit 1),
-    -- A table that was not analyzed yet says -1.
-    case when not exists (
-      select from pg_class as c
-      where c.relkind <> 'p' and c.reltuples < 0 and (c.oid = relation or c.oid in (select p.relid from pg_partition_tree(relation) as p))) then 0 end);
+    case when is_counted then 0 end);
 end
 $$;
 comment on function migration_guard.estimated_rows(text) is
