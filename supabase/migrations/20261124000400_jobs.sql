@@ -122,7 +122,9 @@ create table migration_guard.backup_versions (
   -- Of each object in the catalog, as it was when the backup was taken: see object_versions.
   classids oid[] not null,
   objids oid[] not null,
-  versions bigint[] not null
+  versions bigint[] not null,
+  -- What recorded objects need that is not recorded, by the names that it had: see outside_needs.
+  needs jsonb not null
 );
 comment on table migration_guard.backup_versions is
   'By which versions of the catalog''s rows it is known what was altered since a backup, until the next backup after that has been removed.';

@@ -366,6 +366,53 @@ $$;
 comment on function migration_guard.record_dependencies(text) is
   'Writes down which of the recorded objects needs which.';
 
+create function migration_guard.outside_needs(schema_name text) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set jit = off set work_mem = '64MB'
+as $$
+declare
+  needs jsonb;
+begin
+  execute format($query$
+    with edges as (
+      select d.classid, d.objid, d.refclassid, d.refobjid, d.refobjsubid
+      from pg_depend as d where d.objid >= 16384 and d.refobjid >= 16384 and d.deptype not in ('e', 'x')
+      union all
+      select d.classid, d.objid, d.refclassid, d.refobjid, 0
+      from pg_shdepend as d
+      where d.dbid = (select b.oid from pg_database as b where b.datname = current_database()) and d.refclassid = 'pg_authid'::regclass and d.refobjid >= 16384
+    ),
+    outside as (
+      select e.classid, e.objid, coalesce(r.owner_classid, e.refclassid) as refclassid, coalesce(r.owner_objid, e.refobjid) as refobjid,
+        case when r.owner_objid is null then e.refobjsubid else 0 end as refobjsubid
+      from edges as e
+      left join migration_guard.catalog_owners as r on r.classid = e.refclassid and r.objid = e.refobjid
+      where not exists (
+          select from %1$I.objects_backup as o where (o.classid, o.objid) = (coalesce(r.owner_classid, e.refclassid), coalesce(r.owner_objid, e.refobjid)))
+        -- No definition names a key or an index of another table.
+        and coalesce(r.owner_classid, e.refclassid) <> 'pg_constraint'::regclass
+        and not exists (select from pg_class as c where e.refclassid = 'pg_class'::regclass and c.oid = e.refobjid and c.relkind in ('i', 'I', 't'))
+    ),
+    needed as (
+      select n.refclassid, n.refobjid, n.refobjsubid, min(migration_guard.target(o.kind, o.identity)) as needed_by
+      from outside as n
+      left join migration_guard.catalog_owners as s on s.classid = n.classid and s.objid = n.objid
+      join %1$I.objects_backup as o on (o.classid, o.objid, o.objsubid) = (coalesce(s.owner_classid, n.classid), coalesce(s.owner_objid, n.objid), 0)
+      group by 1, 2, 3
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('classid', n.refclassid::bigint, 'objid', n.refobjid::bigint, 'objsubid', n.refobjsubid,
+      'kind', i.type, 'identity', i.identity, 'names', a.object_names, 'args', a.object_args, 'needed_by', n.needed_by) order by i.type, i.identity), '[]')
+    from needed as n
+    cross join lateral pg_identify_object(n.refclassid, n.refobjid, n.refobjsubid) as i
+    cross join lateral pg_identify_object_as_address(n.refclassid, n.refobjid, n.refobjsubid) as a
+  $query$, schema_name) into needs;
+  return needs;
+end
+$$;
+comment on function migration_guard.outside_needs(text) is
+  'What recorded objects need, and a backup does not record: objects of other schemas, roles; each with its kind and name, and one that needs it.';
+
 create function migration_guard.creation_ranks(schema_name text) returns table (classid oid, objid oid, rank int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -768,8 +815,8 @@ begin
     migration_guard.verification_source(schema_name), bytes, catalog.fingerprint, metadata_version, migration_guard.timeline(),
     array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity));
   delete from migration_guard.backup_versions as v using migration_guard.backups as b where b.id = v.backup_id and b.removed_at is not null;
-  insert into migration_guard.backup_versions (backup_id, classids, objids, versions)
-  values (backup_id, catalog.classids, catalog.objids, catalog.versions);
+  insert into migration_guard.backup_versions (backup_id, classids, objids, versions, needs)
+  values (backup_id, catalog.classids, catalog.objids, catalog.versions, migration_guard.outside_needs(schema_name));
   execute format('select to_jsonb(m) - ''tables'' - ''objects'' - ''plan'' from %I.backup_metadata as m', schema_name) into result;
   return result || jsonb_build_object('schema', schema_name);
 end

@@ -402,6 +402,69 @@ $$;
 comment on function migration_guard.immovable_objects(jsonb) is
   'What bars the way as it is now, whatever is kept or restored, and why: somebody has to move it first.';
 
+create function migration_guard.is_there(kind text, names text[], args text[]) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_get_object_address(kind, names, args);
+  return true;
+-- Of each kind Postgres has an error of its own for what is not there.
+exception when others then
+  return false;
+end
+$$;
+comment on function migration_guard.is_there(text, text[], text[]) is
+  'Whether there is an object of such an address, as pg_identify_object_as_address gives it.';
+
+create function migration_guard.broken_needs(backup_schema text) returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Elsewhere the same numbers are those of other objects.
+  if migration_guard.why_versions_mislead(backup_schema) is not null then return; end if;
+  return query
+  select format('%s %s', n.kind, n.identity),
+    case when i.identity is null then format('it is gone, and %s needs it: make it again first', n.needed_by)
+      else format('it goes by %s now, and %s needs it as it was: rename it back first', i.identity, n.needed_by) end
+  from migration_guard.backups as b
+  join migration_guard.backup_versions as v on v.backup_id = b.id
+  cross join lateral jsonb_to_recordset(v.needs) as n (classid bigint, objid bigint, objsubid int, kind text, identity text, names text[], args text[], needed_by text)
+  cross join lateral pg_identify_object_as_address(n.classid::oid, n.objid::oid, n.objsubid) as a
+  cross join lateral pg_identify_object(n.classid::oid, n.objid::oid, n.objsubid) as i
+  -- Not by its arguments: their types may be the plan's, and get their names back.
+  where b.schema_name = backup_schema and b.removed_at is null and a.object_names is distinct from n.names
+    -- What was made again serves as well.
+    and (a.object_names is not null or not migration_guard.is_there(n.kind, n.names, n.args));
+end
+$$;
+comment on function migration_guard.broken_needs(text) is
+  'What a backup does not hold and recorded objects need, where it is gone or has another name: their definitions could not be what they were.';
+
+create function migration_guard.moved_objects(backup_schema text) returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from pg_temp.migration_guard_objects as o where o.is and not o.was and o.is_dropped and o.parent_id is null)
+    or migration_guard.why_versions_mislead(backup_schema) is not null then
+    return;
+  end if;
+  return query
+  select migration_guard.target(o.kind, (o.new).identity), 'it was in another schema when the backup was taken, which does not hold it, and would be dropped: move it back there first'
+  from pg_temp.migration_guard_objects as o
+  where o.is and not o.was and o.is_dropped and o.parent_id is null and o.kind <> 'schema' and (o.classid, o.objid) in (
+    select r.classid, r.objid
+    from migration_guard.backups as b
+    join migration_guard.backup_versions as v on v.backup_id = b.id
+    cross join lateral unnest(v.classids, v.objids) as r (classid, objid)
+    where b.schema_name = backup_schema and b.removed_at is null);
+end
+$$;
+comment on function migration_guard.moved_objects(text) is
+  'What a plan takes for new, and was somewhere else before: no definition of it is left when it is dropped.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -472,6 +535,10 @@ begin
   select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
   union all
   select u.object, u.why, true from migration_guard.unknown_keys() as u
+  union all
+  select n.object, n.why, true from migration_guard.broken_needs(backup_schema) as n
+  union all
+  select m.object, m.why, true from migration_guard.moved_objects(backup_schema) as m
   union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
