@@ -1874,25 +1874,29 @@ $$;
 comment on function migration_guard.privilege_statements() is
   'Takes what default privileges or the migration have given, and gives what was given.';
 
-create function migration_guard.sequence_statements(backup_schema text) returns setof migration_guard.rollback_statement
+create function migration_guard.sequence_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Never backwards: what the live one has given out must not be given out again.
   return query execute format($query$
+    with kept as materialized (select * from migration_guard.kept_numbers($1))
     select 14, o.creation_order::numeric, o.id::numeric, migration_guard.target(o.kind, (o.old).identity), 'position',
       case
         -- Nor what rows have that another sequence gave them.
-        when o.is_made and w.name is not null and (o.old).signature ->> 'seqincrement' !~ '^-' then
-          format('select pg_catalog.setval(%%1$L, greatest(%%2$s, s.highest), s.highest >= %%2$s or %%3$L) from (select coalesce(max(t.%%4$I), %%2$s - 1)::bigint as highest from %%5$s as t) as s',
-            (o.old).identity, p.last_value, p.is_called, w.name, w.table_name)
+        when r.numbers is not null then
+          format('select pg_catalog.setval(%%L, p.last_value, p.is_called) from ', (o.old).identity) || case when o.is_made then '' else (o.old).identity || ' as s cross join ' end
+          || format('(select x.last_value, x.is_called from (values (%%s::bigint, %%L::boolean)%%s) as x (last_value, is_called) where x.last_value is not null order by x.last_value%%s, x.is_called desc limit 1) as p',
+            p.last_value, p.is_called, r.numbers, case when d.descends then '' else ' desc' end)
+          || case when o.is_made then '' else format(' where p.last_value %%s s.last_value or p.last_value = s.last_value and p.is_called and not s.is_called', case when d.descends then '<' else '>' end) end
         when o.is_made then format('select pg_catalog.setval(%%L, %%s, %%L)', (o.old).identity, p.last_value, p.is_called)
         else format('select pg_catalog.setval(%%L, %%s, %%L) from %%s as s where s.last_value %%s %%s', (o.old).identity, b.last_value, b.is_called, (o.old).identity,
-          case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value)
+          case when d.descends then '>' else '<' end, b.last_value)
           || case when b.is_called then format(' or s.last_value = %%s and not s.is_called', b.last_value) else '' end end, null::text
     from pg_temp.migration_guard_objects as o
     join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
+    cross join lateral (select (o.old).signature ->> 'seqincrement' ~ '^-' as descends) as d
     -- Another may number the column today.
     left join lateral (
       select x.new as sequence
@@ -1902,19 +1906,18 @@ begin
       where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid::text = (o.old).signature -> 'owned_by' ->> 1
       order by x.id limit 1
     ) as s on not o.is
-    left join lateral migration_guard.furthest_position(o.old, case when o.is then o.new else s.sequence end, b.last_value, b.is_called) as p on true
+    cross join lateral migration_guard.furthest_position(o.old, case when not o.is_made then null when o.is then o.new else s.sequence end, b.last_value, b.is_called) as p
+    -- What it cannot give out does not matter. The column is nearly always a key, whose end this reads.
     left join lateral (
-      select (c.old).name as name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name
-      from pg_temp.migration_guard_objects as c
-      where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid = ((o.old).signature -> 'owned_by' ->> 1)::int
-        -- A sequence may belong to a column that holds no number.
-        and (c.old).signature ->> 'type' in ('int2'::regtype::oid::text, 'int4'::regtype::oid::text, 'int8'::regtype::oid::text)
-    ) as w on true
+      select string_agg(format(' union all select %%1$s(t.%%2$I)::bigint, true from %%3$s as t where t.%%2$I between %%4$L::bigint and %%5$L::bigint', case when d.descends then 'min' else 'max' end,
+        k.column_name, k.table_name, (o.old).signature ->> 'seqmin', (o.old).signature ->> 'seqmax'), '' order by k.table_name, k.column_name) as numbers
+      from kept as k where k.sequence_id = o.id
+    ) as r on true
     where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or o.aspects && '{definition,position}')
-  $query$, backup_schema);
+  $query$, backup_schema) using options;
 end
 $$;
-comment on function migration_guard.sequence_statements(text) is 'Puts sequences where they stood, or further where they have gone on.';
+comment on function migration_guard.sequence_statements(text, jsonb) is 'Puts sequences where they stood, or further where they or the rows that they number have gone on.';
 
 create function migration_guard.furthest_position(old migration_guard.catalog_entry, new migration_guard.catalog_entry, inout last_value bigint, inout is_called boolean)
 language plpgsql stable

@@ -1104,6 +1104,90 @@ test("a not null that a table has from two parents, one of which has lost it, is
   expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
 });
 
+describe("a sequence gives out no number that a kept row has", () => {
+  test.for(
+    [
+      [
+        "from the sequence that took its place",
+        "create table app.t (id serial primary key, a text)",
+        `create sequence app.ids start 4; alter table app.t alter id set default nextval('app.ids');
+         insert into app.t (a) select 'n' from generate_series(1, 3)`,
+        7,
+      ],
+      [
+        "from the identity that took the place of a sequence of no table",
+        "create sequence app.q; create table app.t (id int primary key default nextval('app.q'), a text)",
+        `alter table app.t alter id drop default; drop sequence app.q;
+         alter table app.t alter id add generated always as identity (start 4);
+         insert into app.t (a) select 'n' from generate_series(1, 3)`,
+        7,
+      ],
+      [
+        "that was said by whoever wrote it",
+        "create sequence app.q; create table app.t (id bigint primary key default nextval('app.q') * 1, a text)",
+        "alter table app.t alter id drop default; insert into app.t values (17, 'n')",
+        18,
+      ],
+      [
+        "under another name of its column, counted down",
+        `create sequence app.q increment -1;
+         create table app.t (id bigint primary key default nextval('app.q'), a text)`,
+        `alter table app.t rename id to ident; alter table app.t alter ident set default 0;
+         insert into app.t values (-9, 'n'), (12, 'n')`,
+        -10,
+      ],
+      [
+        "in one of several partitions",
+        `create sequence app.q;
+         create table app.t (id int not null default nextval('app.q'), a text) partition by hash (id);
+         create table app.t1 partition of app.t for values with (modulus 2, remainder 0);
+         create table app.t2 partition of app.t for values with (modulus 2, remainder 1)`,
+        `create sequence app.ids start 10; alter table app.t alter id set default nextval('app.ids');
+         alter table app.t1 alter id set default nextval('app.ids');
+         insert into app.t (a) select 'n' from generate_series(1, 9)`,
+        19,
+      ],
+      [
+        "when it was set back, and the table is filled again",
+        "create table app.t (id serial primary key, a text)",
+        `alter sequence app.t_id_seq owned by none; alter table app.t alter id drop default; drop table app.t;
+         select setval('app.t_id_seq', 2)`,
+        4,
+      ],
+      [
+        "when it was set back, nothing refers to it, and the table is filled again",
+        `create sequence app.q; create table app.t (id int primary key, a text);
+         create function app.next() returns trigger language plpgsql as $$
+           begin new.id := nextval('app.q'); return new; end $$;
+         create trigger next before insert on app.t for each row execute function app.next()`,
+        "drop table app.t; select setval('app.q', 2)",
+        4,
+      ],
+    ] as const,
+  )("%s", async ([, before, change, next]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`${before}; insert into app.t (a) select 'x' from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+    expect((await planRollback(sql, "v1", { data: "keep", drop_new: "all" })).statements).toEqual([]);
+    expect(await sql`insert into app.t (a) values ('next') returning id::int`).toEqual([{ id: next }]);
+  });
+
+  test("beyond what it could give out itself", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create sequence app.q maxvalue 100; create table app.t (id int primary key default nextval('app.q'));
+      insert into app.t select from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter table app.t alter id drop default; insert into app.t values (20), (1000)").simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 21 }]);
+  });
+});
+
 describe("a sequence that stands further back than in the backup", () => {
   test.for(
     [
