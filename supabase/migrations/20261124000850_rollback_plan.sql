@@ -347,13 +347,10 @@ begin
     from pg_temp.migration_guard_objects as o where o.kind = 'sequence' and o.was
   ),
   columns as materialized (
-    select c.*, (t.old).name as table_name, (t.old).signature -> 'parents' as parents
+    select c.id, c.old_parent_id, c.is, c.is_same, c.objid, c.objsubid, c.old_objid, c.old_objsubid, (c.old).name, (c.old).schema_name, (c.old).parent_name,
+      (c.old).signature ->> 'type' as type, (c.old).signature ->> 'default' as old_default, (c.new).signature ->> 'default' as new_default
     from pg_temp.migration_guard_objects as c
-    join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id and t.kind = 'table'
-    -- A sequence may belong to a column that holds no number.
-    where c.kind = 'column' and c.was and coalesce(
-        (select (d.old).signature ->> 'base' from pg_temp.migration_guard_objects as d where d.kind = 'domain' and d.old_objid::text = (c.old).signature ->> 'type'),
-        (c.old).signature ->> 'type') in (select x.type::oid::text from unnest('{int2,int4,int8,numeric}'::regtype[]) as x (type))
+    where c.kind = 'column' and c.was and (not c.is_same or exists (select from sequences as s where s.is_made))
   ),
   numbered as (
     select s.id as sequence_id, c.id as column_id, s.owned_by ->> 2 = 'i' as is_default
@@ -363,21 +360,24 @@ begin
     union all
     select s.id, c.id, true
     from columns as c
-    cross join lateral migration_guard.sequences_named((c.old).signature ->> 'default') as n (sequence)
+    cross join lateral migration_guard.sequences_named(c.old_default) as n (sequence)
     join sequences as s on s.old_objid = n.sequence
     where s.is_made or not c.is_same
   ),
   -- What has its numbers from elsewhere by now, or from where the sequence did not stay.
   kept as materialized (
-    select distinct n.sequence_id, (c.old).name as column_name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name,
-      c.old_objid::text as relation, c.parents
+    select distinct n.sequence_id, c.name as column_name, quote_ident(c.schema_name) || '.' || quote_ident(c.parent_name) as table_name,
+      c.old_objid::text as relation, (t.old).signature -> 'parents' as parents
     from numbered as n
     join sequences as s on s.id = n.sequence_id
     join columns as c on c.id = n.column_id
-    where s.is_made
-      or migration_guard.rollback_mode(options, c.table_name) = 'keep' and (not c.is or n.is_default
+    join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id and t.kind = 'table'
+    left join pg_temp.migration_guard_objects as d on d.kind = 'domain' and d.old_objid::text = c.type
+    -- A sequence may belong to a column that holds no number.
+    where coalesce((d.old).signature ->> 'base', c.type) in (select x.type::oid::text from unnest('{int2,int4,int8,numeric}'::regtype[]) as x (type))
+      and (s.is_made or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (not c.is or n.is_default
         and s.owned_now is distinct from jsonb_build_array(c.objid, c.objsubid, 'i')
-        and s.objid not in (select x from migration_guard.sequences_named((c.new).signature ->> 'default') as x))
+        and s.objid not in (select x from migration_guard.sequences_named(c.new_default) as x)))
   )
   select k.sequence_id, k.column_name, k.table_name
   from kept as k

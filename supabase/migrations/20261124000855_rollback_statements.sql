@@ -739,18 +739,24 @@ $$;
 comment on function migration_guard.not_null_statements() is
   'Gives columns of tables that stay the not null that they had, or none.';
 
+create function migration_guard.side_out_of_bounds(sequence migration_guard.catalog_entry, place bigint) returns int
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when place > (sequence.signature ->> 'seqmax')::bigint then 1 when place < (sequence.signature ->> 'seqmin')::bigint then -1 else 0 end
+$$;
+comment on function migration_guard.side_out_of_bounds(migration_guard.catalog_entry, bigint) is
+  'Whether a place is above the bounds of a sequence (1), below (-1), or within (0).';
+
 create function migration_guard.is_out_of_bounds(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  place bigint;
 begin
   if not has_sequence_privilege(new.objid, 'select') then
     return false;
   end if;
-  place := (migration_guard.sequence_position(new.objid)).last_value;
-  return place not between (old.signature ->> 'seqmin')::bigint and (old.signature ->> 'seqmax')::bigint;
+  return migration_guard.side_out_of_bounds(old, (migration_guard.sequence_position(new.objid)).last_value) <> 0;
 end
 $$;
 comment on function migration_guard.is_out_of_bounds(migration_guard.catalog_entry, migration_guard.catalog_entry) is
@@ -1342,31 +1348,36 @@ $$;
 comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
   'The statements that make the rows of a table without a key those of its copy, as a multiset.';
 
-create function migration_guard.stuck_sequences(options jsonb) returns table (id bigint, identity text, place bigint)
+create function migration_guard.stuck_sequences(options jsonb) returns table (identity text, why text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   sequence record;
+  live record;
 begin
   for sequence in
-    select o.id, o.old, o.new, o.objid
+    select o.old, o.new, o.objid, case when (o.old).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as direction,
+      case when (o.new).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as live_direction
     from pg_temp.migration_guard_objects as o
     where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select') end
       and not migration_guard.numbers_restored_rows(o.old, o.objid, options)
   loop
-    place := (migration_guard.sequence_position(sequence.objid)).last_value;
-    id := sequence.id;
+    live := migration_guard.sequence_position(sequence.objid);
     identity := (sequence.new).identity;
-    if (case when (sequence.old).signature ->> 'seqincrement' ~ '^-' then place < ((sequence.old).signature ->> 'seqmin')::bigint
-      else place > ((sequence.old).signature ->> 'seqmax')::bigint end) then
+    why := case
+      when migration_guard.side_out_of_bounds(sequence.old, live.last_value) = sequence.direction then
+        format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', live.last_value)
+      when live.is_called and sequence.live_direction <> sequence.direction then
+        format('it counts the other way than it did, and would come from %s to numbers that it has given to rows that stay: restore these, or let it count as it did, and set it to where no row has the numbers that come', live.last_value) end;
+    if why is not null then
       return next;
     end if;
   end loop;
 end
 $$;
 comment on function migration_guard.stuck_sequences(jsonb) is
-  'Sequences that have gone beyond the bounds that they had, and would give out again what kept rows have if they went back.';
+  'Sequences that have gone beyond the bounds that they had, or have turned round, and would give out again what kept rows have, and why.';
 
 create function migration_guard.departing_partitions() returns table (id bigint, identity text, root_id bigint, root text, objid oid, is_restored boolean)
 language plpgsql stable

@@ -379,7 +379,7 @@ begin
   from migration_guard.departing_partitions() as p
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
-  select migration_guard.target('sequence', s.identity), format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', s.place)
+  select migration_guard.target('sequence', s.identity), s.why
   from migration_guard.stuck_sequences(options) as s
   union all
   select h.object, h.why from migration_guard.held_rows() as h

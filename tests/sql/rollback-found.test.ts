@@ -1272,6 +1272,27 @@ describe("a sequence that stands further back than in the backup", () => {
     expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 51 }]);
   });
 
+  test("and one that counts the other way does not turn back while rows are kept, as the plan says", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create sequence app.s; create table app.t (id int primary key default nextval('app.s'));
+      insert into app.t select from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter sequence app.s increment -1 minvalue 1 maxvalue 100 start 100 restart").simple();
+    // Nobody has a number of it yet.
+    expect(await planRollback(sql, "v1", { data: "keep" })).toMatchObject({ possible: true });
+    await sql`insert into app.t select from generate_series(1, 2)`;
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "sequence app.s", why: expect.stringMatching(/^it counts the other way than it did/), blocks: true },
+    ]);
+    await sql.unsafe("alter sequence app.s increment 1; select setval('app.s', (select max(id) from app.t))").simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 101 }]);
+  });
+
   test("stays where it is while rows are kept", async () => {
     const { sql } = connections;
     await freshApp(connections);
