@@ -294,7 +294,10 @@ begin
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
         select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
-        where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean)
+        where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean
+          and (options -> 'drop_new' = '"all"' or options -> 'drop_new' @> to_jsonb((x.new).name)
+            -- Nothing that is as it was needs it out of the way.
+            or options -> 'drop_new' = '"blocking"' and exists (select from pg_temp.migration_guard_objects as o where o.was and (not o.is_same or o.aspects <> '{}'))))
   loop
     perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;

@@ -4,7 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { planRollback, rollBack, tryRollBack } from "../support/rollback.ts";
+import { planRollback, rollBack, type RollbackOptions, tryRollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
@@ -1009,6 +1009,31 @@ async function prepareParts() {
 }
 
 describe("a new partition of a table that stays", () => {
+  test.for([{ drop_new: [] }, { drop_new: "blocking" }] as RollbackOptions[])(
+    "and that is kept leaves nothing to do once rows are restored, %j",
+    async (kept) => {
+      const { sql } = connections;
+      await freshApp(connections);
+      await sql.unsafe(`
+      create table app.t (id int primary key) partition by range (id);
+      create table app.t1 partition of app.t for values from (0) to (10); insert into app.t values (1), (2)`).simple();
+      await backUp(sql, "v1", { schema: "app", tables: "*" });
+      await sql.unsafe(`create table app.t2 partition of app.t for values from (10) to (20);
+      insert into app.t values (3), (11)`).simple();
+      const options: RollbackOptions = { data: "restore", ...kept };
+      await rollBack(sql, "v1", options);
+      expect([...await sql`select id from app.t order by id`]).toEqual([{ id: 1 }, { id: 2 }]);
+      expect((await planRollback(sql, "v1", options)).statements).toEqual([]);
+      // It goes when that is wanted.
+      await sql`insert into app.t values (12)`;
+      await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+      expect(await sql`select to_regclass('app.t2') as partition, count(*)::int from app.t`).toEqual([{
+        partition: null,
+        count: 2,
+      }]);
+    },
+  );
+
   const split = `
     alter table app.t detach partition app.t_rest;
     create table app.t_high partition of app.t for values from (100) to (200);
