@@ -112,7 +112,7 @@ declare
 begin
   reached := altered || array(
     select d.objid from migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(restored)]), restored) as d);
-  -- Of a table whose owner may not use it the privileges are given back in any case.
+  -- Of a table whose owner may not use it the privileges are given back, whatever else is done.
   execute format($query$
     select array(
       select t.oid from (

@@ -624,10 +624,7 @@ begin
   perform migration_guard.assert_tables_named(options);
   perform migration_guard.choose_modes(options, differing);
   perform migration_guard.mark_lagging_sequences(backup_schema, options);
-  if not migration_guard.is_anything_to_do() then
-    perform migration_guard.mark_quieted();
-    if not migration_guard.is_anything_to_do() then return; end if;
-  end if;
+  if not migration_guard.is_anything_to_do() then return; end if;
   perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();

@@ -1129,6 +1129,25 @@ test("a not null that a table has from two parents, one of which has lost it, is
   expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
 });
 
+test.for(
+  [["keep", "revoke all", "u"], ["restore", "revoke all", "u"], ["restore", "revoke insert, delete", "*"]] as const,
+)(
+  "a table whose owner has taken his own rights leaves nothing to do once it is led back: %s, %s",
+  async ([data, revoke, tables]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.u (id int primary key);
+      create table app.t (id int primary key, a text); insert into app.t values (1, 'x');
+      ${revoke} on app.t from current_user`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: tables === "*" ? tables : [tables] });
+    expect((await planRollback(sql, "v1", { data })).statements).toEqual([]);
+    await sql`alter table app.t rename column a to b`;
+    await rollBack(sql, "v1", { data });
+    expect((await planRollback(sql, "v1", { data })).statements).toEqual([]);
+  },
+);
+
 describe("a sequence gives out no number that a kept row has", () => {
   test.for(
     [
