@@ -121,10 +121,14 @@ begin
       where pg_has_role(t.relowner, 'usage')
         and not (has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert') and has_table_privilege(t.oid, 'delete')))
   $query$, backup_schema) into others;
-  -- A sequence that no table owns may stand elsewhere, of which the catalog says nothing.
+  -- A sequence that no table owns may stand elsewhere, of which the catalog says nothing. One that does not has nothing to be done to it.
   if restored <> '{}' then
     execute format($query$
-      select $1 || array(select o.objid from %I.objects_backup as o where o.kind = 'sequence' and o.signature -> 'owned_by' ->> 0 is null)
+      select $1 || array(
+        select o.objid from %I.objects_backup as o
+        where o.kind = 'sequence' and o.signature -> 'owned_by' ->> 0 is null
+          and case when o.is_called and exists (select from pg_sequence as s where s.seqrelid = o.objid) and has_sequence_privilege(o.objid, 'select')
+            then pg_sequence_last_value(o.objid) end is distinct from o.last_value)
     $query$, backup_schema) into others using others;
   end if;
   if reached = '{}' then return; end if;
