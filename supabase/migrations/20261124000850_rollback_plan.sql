@@ -112,7 +112,7 @@ declare
 begin
   reached := altered || array(
     select d.objid from migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(restored)]), restored) as d);
-  -- Of a table whose owner may not use it the privileges are given back in any case.
+  -- Of a table whose owner may not use it the privileges are given back, whatever else is done.
   execute format($query$
     select array(
       select t.oid from (
@@ -121,10 +121,14 @@ begin
       where pg_has_role(t.relowner, 'usage')
         and not (has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert') and has_table_privilege(t.oid, 'delete')))
   $query$, backup_schema) into others;
-  -- A sequence that no table owns may stand elsewhere, of which the catalog says nothing.
+  -- A sequence that no table owns may stand elsewhere, of which the catalog says nothing. One that does not has nothing to be done to it.
   if restored <> '{}' then
     execute format($query$
-      select $1 || array(select o.objid from %I.objects_backup as o where o.kind = 'sequence' and o.signature -> 'owned_by' ->> 0 is null)
+      select $1 || array(
+        select o.objid from %I.objects_backup as o
+        where o.kind = 'sequence' and o.signature -> 'owned_by' ->> 0 is null
+          and case when o.is_called and exists (select from pg_sequence as s where s.seqrelid = o.objid) and has_sequence_privilege(o.objid, 'select')
+            then pg_sequence_last_value(o.objid) end is distinct from o.last_value)
     $query$, backup_schema) into others using others;
   end if;
   if reached = '{}' then return; end if;
@@ -294,7 +298,10 @@ begin
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
         select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
-        where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean)
+        where x.kind = 'table' and x.is and not x.was and ((x.new).signature ->> 'is_partition')::boolean
+          and (options -> 'drop_new' = '"all"' or options -> 'drop_new' @> to_jsonb((x.new).name)
+            -- Nothing that is as it was needs it out of the way.
+            or options -> 'drop_new' = '"blocking"' and exists (select from pg_temp.migration_guard_objects as o where o.was and (not o.is_same or o.aspects <> '{}'))))
   loop
     perform migration_guard.refuse_views(true);
     execute migration_guard.source_checksum_query(copied.objid) into rows, present;
@@ -306,14 +313,14 @@ $$;
 comment on function migration_guard.choose_modes(jsonb, oid[]) is
   'Tells of each copied table whether its rows are to be put back.';
 
-create function migration_guard.numbers_restored_rows(sequence migration_guard.catalog_entry, live oid, options jsonb) returns boolean
+create function migration_guard.numbers_restored_rows(sequence migration_guard.catalog_entry, live oid, options jsonb, with_refilled boolean default false) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return exists (
     select from pg_temp.migration_guard_objects as t
-    where t.kind = 'table' and t.was and migration_guard.rollback_mode(options, (t.old).name) = 'restore'
+    where t.kind = 'table' and t.was and (migration_guard.rollback_mode(options, (t.old).name) = 'restore' or with_refilled and not t.is)
       -- One that no table owns may number any.
       and (coalesce(sequence.signature -> 'owned_by' ->> 0, t.old_objid::text) = t.old_objid::text
         or exists (
@@ -321,8 +328,72 @@ begin
           where d.refclassid = 'pg_class'::regclass and d.refobjid = live and f.adrelid = t.objid)));
 end
 $$;
-comment on function migration_guard.numbers_restored_rows(migration_guard.catalog_entry, oid, jsonb) is
-  'Whether a sequence may have given its numbers to rows that are put back.';
+comment on function migration_guard.numbers_restored_rows(migration_guard.catalog_entry, oid, jsonb, boolean) is
+  'Whether a sequence may have given its numbers to rows that are put back; with those of tables that are gone, which are filled again in any case.';
+
+create function migration_guard.sequences_named(expression text) returns setof oid
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- In the tree of a default that calls nextval (1574), the OID in a constant of the type regclass (2205). Some machines print bytes with a sign.
+  select (b[1] + 256 * b[2] + 65536 * b[3] + 16777216 * b[4])::oid
+  from regexp_matches(expression, ':consttype 2205 [^{}]*:constvalue 4 \[ (-?\d+) (-?\d+) (-?\d+) (-?\d+) ', 'g') as m
+  cross join lateral (select array_agg((x.byte::bigint + 256) % 256 order by x.number) as b from unnest(m) with ordinality as x (byte, number)) as bytes
+  where expression ~ ':funcid 1574 '
+$$;
+comment on function migration_guard.sequences_named(text) is 'The sequences that give numbers to a column with a default.';
+
+create function migration_guard.kept_numbers(options jsonb) returns table (sequence_id bigint, column_name text, table_name text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with sequences as materialized (
+    select o.id, o.old_objid, o.objid, o.is_made, (o.old).signature -> 'owned_by' as owned_by, (o.new).signature -> 'owned_by' as owned_now
+    from pg_temp.migration_guard_objects as o where o.kind = 'sequence' and o.was
+  ),
+  columns as materialized (
+    select c.id, c.old_parent_id, c.is, c.is_same, c.objid, c.objsubid, c.old_objid, c.old_objsubid, (c.old).name, (c.old).schema_name, (c.old).parent_name,
+      (c.old).signature ->> 'type' as type, (c.old).signature ->> 'default' as old_default, (c.new).signature ->> 'default' as new_default
+    from pg_temp.migration_guard_objects as c
+    where c.kind = 'column' and c.was and (not c.is_same or exists (select from sequences as s where s.is_made))
+  ),
+  numbered as (
+    select s.id as sequence_id, c.id as column_id, s.owned_by ->> 2 = 'i' as is_default
+    from sequences as s
+    join columns as c on c.old_objid::text = s.owned_by ->> 0 and c.old_objsubid::text = s.owned_by ->> 1
+    where s.is_made or not c.is_same
+    union all
+    select s.id, c.id, true
+    from columns as c
+    cross join lateral migration_guard.sequences_named(c.old_default) as n (sequence)
+    join sequences as s on s.old_objid = n.sequence
+    where s.is_made or not c.is_same
+  ),
+  -- What has its numbers from elsewhere by now, or from where the sequence did not stay.
+  kept as materialized (
+    select distinct n.sequence_id, c.name as column_name, quote_ident(c.schema_name) || '.' || quote_ident(c.parent_name) as table_name,
+      c.old_objid::text as relation, (t.old).signature -> 'parents' as parents
+    from numbered as n
+    join sequences as s on s.id = n.sequence_id
+    join columns as c on c.id = n.column_id
+    join pg_temp.migration_guard_objects as t on t.id = c.old_parent_id and t.kind = 'table'
+    left join pg_temp.migration_guard_objects as d on d.kind = 'domain' and d.old_objid::text = c.type
+    -- A sequence may belong to a column that holds no number.
+    where coalesce((d.old).signature ->> 'base', c.type) in (select x.type::oid::text from unnest('{int2,int4,int8,numeric}'::regtype[]) as x (type))
+      and (s.is_made or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (not c.is or n.is_default
+        and s.owned_now is distinct from jsonb_build_array(c.objid, c.objsubid, 'i')
+        and s.objid not in (select x from migration_guard.sequences_named(c.new_default) as x)))
+  )
+  select k.sequence_id, k.column_name, k.table_name
+  from kept as k
+  -- Rows of a partition or an heir are its parent's, too.
+  where not exists (select from kept as p where p.sequence_id = k.sequence_id and p.column_name = k.column_name and k.parents @> to_jsonb(p.relation));
+end
+$$;
+comment on function migration_guard.kept_numbers(jsonb) is
+  'The columns that a sequence has numbered, is to number again, and may not have numbered in between: where it goes on, their rows tell.';
 
 create function migration_guard.sequence_position(relation oid, out last_value bigint, out is_called boolean)
 language plpgsql stable
@@ -350,7 +421,7 @@ begin
     from pg_temp.migration_guard_objects as o
     join %I.objects_backup as b on (b.classid, b.objid, b.objsubid) = (o.old_classid, o.old_objid, 0)
     where case when o.kind = 'sequence' and o.was and o.is and b.last_value is not null then has_sequence_privilege(o.objid, 'select') end
-      and migration_guard.numbers_restored_rows(o.old, o.objid, $1)
+      and migration_guard.numbers_restored_rows(o.old, o.objid, $1, true)
   $query$, backup_schema) using options
   loop
     live := migration_guard.sequence_position(recorded.objid);
@@ -358,10 +429,12 @@ begin
     where o.id = recorded.id and (live.last_value = recorded.last_value and recorded.is_called and not live.is_called
       or live.last_value <> recorded.last_value and (live.last_value > recorded.last_value) = recorded.descends);
   end loop;
+  update pg_temp.migration_guard_objects as o set aspects = o.aspects || '{position}'
+  where o.is and not ('position' = any (o.aspects)) and o.id in (select k.sequence_id from migration_guard.kept_numbers(options) as k);
 end
 $$;
 comment on function migration_guard.mark_lagging_sequences(text, jsonb) is
-  'Marks the sequences of tables whose rows are put back that stand where they would give out numbers of these rows again.';
+  'Marks the sequences that stand where they would give out numbers of rows again: of rows that are put back, or may, of rows that others have numbered since.';
 
 create function migration_guard.keep_new_objects(options jsonb) returns void
 language plpgsql volatile

@@ -739,18 +739,24 @@ $$;
 comment on function migration_guard.not_null_statements() is
   'Gives columns of tables that stay the not null that they had, or none.';
 
+create function migration_guard.side_out_of_bounds(sequence migration_guard.catalog_entry, place bigint) returns int
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when place > (sequence.signature ->> 'seqmax')::bigint then 1 when place < (sequence.signature ->> 'seqmin')::bigint then -1 else 0 end
+$$;
+comment on function migration_guard.side_out_of_bounds(migration_guard.catalog_entry, bigint) is
+  'Whether a place is above the bounds of a sequence (1), below (-1), or within (0).';
+
 create function migration_guard.is_out_of_bounds(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  place bigint;
 begin
   if not has_sequence_privilege(new.objid, 'select') then
     return false;
   end if;
-  place := (migration_guard.sequence_position(new.objid)).last_value;
-  return place not between (old.signature ->> 'seqmin')::bigint and (old.signature ->> 'seqmax')::bigint;
+  return migration_guard.side_out_of_bounds(old, (migration_guard.sequence_position(new.objid)).last_value) <> 0;
 end
 $$;
 comment on function migration_guard.is_out_of_bounds(migration_guard.catalog_entry, migration_guard.catalog_entry) is
@@ -1342,31 +1348,36 @@ $$;
 comment on function migration_guard.keyless_restore_statements(text, text, bigint) is
   'The statements that make the rows of a table without a key those of its copy, as a multiset.';
 
-create function migration_guard.stuck_sequences(options jsonb) returns table (id bigint, identity text, place bigint)
+create function migration_guard.stuck_sequences(options jsonb) returns table (identity text, why text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   sequence record;
+  live record;
 begin
   for sequence in
-    select o.id, o.old, o.new, o.objid
+    select o.old, o.new, o.objid, case when (o.old).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as direction,
+      case when (o.new).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as live_direction
     from pg_temp.migration_guard_objects as o
     where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select') end
       and not migration_guard.numbers_restored_rows(o.old, o.objid, options)
   loop
-    place := (migration_guard.sequence_position(sequence.objid)).last_value;
-    id := sequence.id;
+    live := migration_guard.sequence_position(sequence.objid);
     identity := (sequence.new).identity;
-    if (case when (sequence.old).signature ->> 'seqincrement' ~ '^-' then place < ((sequence.old).signature ->> 'seqmin')::bigint
-      else place > ((sequence.old).signature ->> 'seqmax')::bigint end) then
+    why := case
+      when migration_guard.side_out_of_bounds(sequence.old, live.last_value) = sequence.direction then
+        format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', live.last_value)
+      when live.is_called and sequence.live_direction <> sequence.direction then
+        format('it counts the other way than it did, and would come from %s to numbers that it has given to rows that stay: restore these, or let it count as it did, and set it to where no row has the numbers that come', live.last_value) end;
+    if why is not null then
       return next;
     end if;
   end loop;
 end
 $$;
 comment on function migration_guard.stuck_sequences(jsonb) is
-  'Sequences that have gone beyond the bounds that they had, and would give out again what kept rows have if they went back.';
+  'Sequences that have gone beyond the bounds that they had, or have turned round, and would give out again what kept rows have, and why.';
 
 create function migration_guard.departing_partitions() returns table (id bigint, identity text, root_id bigint, root text, objid oid, is_restored boolean)
 language plpgsql stable
@@ -1874,25 +1885,29 @@ $$;
 comment on function migration_guard.privilege_statements() is
   'Takes what default privileges or the migration have given, and gives what was given.';
 
-create function migration_guard.sequence_statements(backup_schema text) returns setof migration_guard.rollback_statement
+create function migration_guard.sequence_statements(backup_schema text, options jsonb) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Never backwards: what the live one has given out must not be given out again.
   return query execute format($query$
+    with kept as materialized (select * from migration_guard.kept_numbers($1))
     select 14, o.creation_order::numeric, o.id::numeric, migration_guard.target(o.kind, (o.old).identity), 'position',
       case
         -- Nor what rows have that another sequence gave them.
-        when o.is_made and w.name is not null and (o.old).signature ->> 'seqincrement' !~ '^-' then
-          format('select pg_catalog.setval(%%1$L, greatest(%%2$s, s.highest), s.highest >= %%2$s or %%3$L) from (select coalesce(max(t.%%4$I), %%2$s - 1)::bigint as highest from %%5$s as t) as s',
-            (o.old).identity, p.last_value, p.is_called, w.name, w.table_name)
+        when r.numbers is not null then
+          format('select pg_catalog.setval(%%L, p.last_value, p.is_called) from ', (o.old).identity) || case when o.is_made then '' else (o.old).identity || ' as s cross join ' end
+          || format('(select x.last_value, x.is_called from (values (%%s::bigint, %%L::boolean)%%s) as x (last_value, is_called) where x.last_value is not null order by x.last_value%%s, x.is_called desc limit 1) as p',
+            p.last_value, p.is_called, r.numbers, case when d.descends then '' else ' desc' end)
+          || case when o.is_made then '' else format(' where p.last_value %%s s.last_value or p.last_value = s.last_value and p.is_called and not s.is_called', case when d.descends then '<' else '>' end) end
         when o.is_made then format('select pg_catalog.setval(%%L, %%s, %%L)', (o.old).identity, p.last_value, p.is_called)
         else format('select pg_catalog.setval(%%L, %%s, %%L) from %%s as s where s.last_value %%s %%s', (o.old).identity, b.last_value, b.is_called, (o.old).identity,
-          case when (o.old).signature ->> 'seqincrement' ~ '^-' then '>' else '<' end, b.last_value)
+          case when d.descends then '>' else '<' end, b.last_value)
           || case when b.is_called then format(' or s.last_value = %%s and not s.is_called', b.last_value) else '' end end, null::text
     from pg_temp.migration_guard_objects as o
     join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, 0)
+    cross join lateral (select (o.old).signature ->> 'seqincrement' ~ '^-' as descends) as d
     -- Another may number the column today.
     left join lateral (
       select x.new as sequence
@@ -1902,19 +1917,18 @@ begin
       where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid::text = (o.old).signature -> 'owned_by' ->> 1
       order by x.id limit 1
     ) as s on not o.is
-    left join lateral migration_guard.furthest_position(o.old, case when o.is then o.new else s.sequence end, b.last_value, b.is_called) as p on true
+    cross join lateral migration_guard.furthest_position(o.old, case when not o.is_made then null when o.is then o.new else s.sequence end, b.last_value, b.is_called) as p
+    -- What it cannot give out does not matter. The column is nearly always a key, whose end this reads.
     left join lateral (
-      select (c.old).name as name, quote_ident((c.old).schema_name) || '.' || quote_ident((c.old).parent_name) as table_name
-      from pg_temp.migration_guard_objects as c
-      where c.kind = 'column' and (c.old).objid::text = (o.old).signature -> 'owned_by' ->> 0 and (c.old).objsubid = ((o.old).signature -> 'owned_by' ->> 1)::int
-        -- A sequence may belong to a column that holds no number.
-        and (c.old).signature ->> 'type' in ('int2'::regtype::oid::text, 'int4'::regtype::oid::text, 'int8'::regtype::oid::text)
-    ) as w on true
+      select string_agg(format(' union all select %%1$s(t.%%2$I)::bigint, true from %%3$s as t where t.%%2$I between %%4$L::bigint and %%5$L::bigint', case when d.descends then 'min' else 'max' end,
+        k.column_name, k.table_name, (o.old).signature ->> 'seqmin', (o.old).signature ->> 'seqmax'), '' order by k.table_name, k.column_name) as numbers
+      from kept as k where k.sequence_id = o.id
+    ) as r on true
     where o.kind = 'sequence' and o.was and b.last_value is not null and (o.is_made or o.aspects && '{definition,position}')
-  $query$, backup_schema);
+  $query$, backup_schema) using options;
 end
 $$;
-comment on function migration_guard.sequence_statements(text) is 'Puts sequences where they stood, or further where they have gone on.';
+comment on function migration_guard.sequence_statements(text, jsonb) is 'Puts sequences where they stood, or further where they or the rows that they number have gone on.';
 
 create function migration_guard.furthest_position(old migration_guard.catalog_entry, new migration_guard.catalog_entry, inout last_value bigint, inout is_called boolean)
 language plpgsql stable

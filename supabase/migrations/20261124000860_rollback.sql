@@ -379,7 +379,7 @@ begin
   from migration_guard.departing_partitions() as p
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
-  select migration_guard.target('sequence', s.identity), format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', s.place)
+  select migration_guard.target('sequence', s.identity), s.why
   from migration_guard.stuck_sequences(options) as s
   union all
   select h.object, h.why from migration_guard.held_rows() as h
@@ -615,7 +615,7 @@ begin
     union all select * from migration_guard.row_statements(backup_schema, options)
     union all select * from migration_guard.completing_statements()
     union all select * from migration_guard.privilege_statements()
-    union all select * from migration_guard.sequence_statements(backup_schema)
+    union all select * from migration_guard.sequence_statements(backup_schema, options)
   ),
   locks as (
     -- At first, and in one order, what is changed or read for the last time.
@@ -682,16 +682,16 @@ begin
   execute format('select coalesce(array_agg(t.source_oid), ''{}'') as oids, coalesce(array_agg(t.source_table::text), ''{}'') as names from %I.tables_backup as t', backup_schema) into copied;
   -- Where it is not known what was altered, all of it is looked at.
   select s.* into scope from migration_guard.rollback_scope(backup_schema, altered,
-    array(select t.id from unnest(copied.oids, copied.names) as t (id, name) where migration_guard.rollback_mode(options, t.name) = 'restore')) as s
+    array(
+      select t.id from unnest(copied.oids, copied.names) as t (id, name)
+      -- One that is gone gets its rows back in any case.
+      where migration_guard.rollback_mode(options, t.name) = 'restore' or not exists (select from pg_class as c where c.oid = t.id))) as s
   where altered is not null;
   perform migration_guard.collect_rollback_objects(backup_schema, altered, scope.others);
   perform migration_guard.assert_tables_named(options);
   perform migration_guard.choose_modes(options, differing);
   perform migration_guard.mark_lagging_sequences(backup_schema, options);
-  if not migration_guard.is_anything_to_do() then
-    perform migration_guard.mark_quieted();
-    if not migration_guard.is_anything_to_do() then return; end if;
-  end if;
+  if not migration_guard.is_anything_to_do() then return; end if;
   perform migration_guard.collect_rollback_links(scope.reached);
   perform migration_guard.keep_new_objects(options);
   perform migration_guard.mark_redefined();

@@ -4,7 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
-import { planRollback, rollBack, tryRollBack } from "../support/rollback.ts";
+import { planRollback, rollBack, type RollbackOptions, tryRollBack } from "../support/rollback.ts";
 import { type Connections, schemaState } from "../support/schema-state.ts";
 import { tableRows } from "../support/table-rows.ts";
 
@@ -1009,6 +1009,31 @@ async function prepareParts() {
 }
 
 describe("a new partition of a table that stays", () => {
+  test.for([{ drop_new: [] }, { drop_new: "blocking" }] as RollbackOptions[])(
+    "and that is kept leaves nothing to do once rows are restored, %j",
+    async (kept) => {
+      const { sql } = connections;
+      await freshApp(connections);
+      await sql.unsafe(`
+      create table app.t (id int primary key) partition by range (id);
+      create table app.t1 partition of app.t for values from (0) to (10); insert into app.t values (1), (2)`).simple();
+      await backUp(sql, "v1", { schema: "app", tables: "*" });
+      await sql.unsafe(`create table app.t2 partition of app.t for values from (10) to (20);
+      insert into app.t values (3), (11)`).simple();
+      const options: RollbackOptions = { data: "restore", ...kept };
+      await rollBack(sql, "v1", options);
+      expect([...await sql`select id from app.t order by id`]).toEqual([{ id: 1 }, { id: 2 }]);
+      expect((await planRollback(sql, "v1", options)).statements).toEqual([]);
+      // It goes when that is wanted.
+      await sql`insert into app.t values (12)`;
+      await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+      expect(await sql`select to_regclass('app.t2') as partition, count(*)::int from app.t`).toEqual([{
+        partition: null,
+        count: 2,
+      }]);
+    },
+  );
+
   const split = `
     alter table app.t detach partition app.t_rest;
     create table app.t_high partition of app.t for values from (100) to (200);
@@ -1104,6 +1129,109 @@ test("a not null that a table has from two parents, one of which has lost it, is
   expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
 });
 
+test.for(
+  [["keep", "revoke all", "u"], ["restore", "revoke all", "u"], ["restore", "revoke insert, delete", "*"]] as const,
+)(
+  "a table whose owner has taken his own rights leaves nothing to do once it is led back: %s, %s",
+  async ([data, revoke, tables]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.u (id int primary key);
+      create table app.t (id int primary key, a text); insert into app.t values (1, 'x');
+      ${revoke} on app.t from current_user`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: tables === "*" ? tables : [tables] });
+    expect((await planRollback(sql, "v1", { data })).statements).toEqual([]);
+    await sql`alter table app.t rename column a to b`;
+    await rollBack(sql, "v1", { data });
+    expect((await planRollback(sql, "v1", { data })).statements).toEqual([]);
+  },
+);
+
+describe("a sequence gives out no number that a kept row has", () => {
+  test.for(
+    [
+      [
+        "from the sequence that took its place",
+        "create table app.t (id serial primary key, a text)",
+        `create sequence app.ids start 4; alter table app.t alter id set default nextval('app.ids');
+         insert into app.t (a) select 'n' from generate_series(1, 3)`,
+        7,
+      ],
+      [
+        "from the identity that took the place of a sequence of no table",
+        "create sequence app.q; create table app.t (id int primary key default nextval('app.q'), a text)",
+        `alter table app.t alter id drop default; drop sequence app.q;
+         alter table app.t alter id add generated always as identity (start 4);
+         insert into app.t (a) select 'n' from generate_series(1, 3)`,
+        7,
+      ],
+      [
+        "that was said by whoever wrote it",
+        "create sequence app.q; create table app.t (id bigint primary key default nextval('app.q') * 1, a text)",
+        "alter table app.t alter id drop default; insert into app.t values (17, 'n')",
+        18,
+      ],
+      [
+        "under another name of its column, counted down",
+        `create sequence app.q increment -1;
+         create table app.t (id bigint primary key default nextval('app.q'), a text)`,
+        `alter table app.t rename id to ident; alter table app.t alter ident set default 0;
+         insert into app.t values (-9, 'n'), (12, 'n')`,
+        -10,
+      ],
+      [
+        "in one of several partitions",
+        `create sequence app.q;
+         create table app.t (id int not null default nextval('app.q'), a text) partition by hash (id);
+         create table app.t1 partition of app.t for values with (modulus 2, remainder 0);
+         create table app.t2 partition of app.t for values with (modulus 2, remainder 1)`,
+        `create sequence app.ids start 10; alter table app.t alter id set default nextval('app.ids');
+         alter table app.t1 alter id set default nextval('app.ids');
+         insert into app.t (a) select 'n' from generate_series(1, 9)`,
+        19,
+      ],
+      [
+        "when it was set back, and the table is filled again",
+        "create table app.t (id serial primary key, a text)",
+        `alter sequence app.t_id_seq owned by none; alter table app.t alter id drop default; drop table app.t;
+         select setval('app.t_id_seq', 2)`,
+        4,
+      ],
+      [
+        "when it was set back, nothing refers to it, and the table is filled again",
+        `create sequence app.q; create table app.t (id int primary key, a text);
+         create function app.next() returns trigger language plpgsql as $$
+           begin new.id := nextval('app.q'); return new; end $$;
+         create trigger next before insert on app.t for each row execute function app.next()`,
+        "drop table app.t; select setval('app.q', 2)",
+        4,
+      ],
+    ] as const,
+  )("%s", async ([, before, change, next]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`${before}; insert into app.t (a) select 'x' from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+    expect((await planRollback(sql, "v1", { data: "keep", drop_new: "all" })).statements).toEqual([]);
+    expect(await sql`insert into app.t (a) values ('next') returning id::int`).toEqual([{ id: next }]);
+  });
+
+  test("beyond what it could give out itself", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create sequence app.q maxvalue 100; create table app.t (id int primary key default nextval('app.q'));
+      insert into app.t select from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter table app.t alter id drop default; insert into app.t values (20), (1000)").simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 21 }]);
+  });
+});
+
 describe("a sequence that stands further back than in the backup", () => {
   test.for(
     [
@@ -1186,6 +1314,27 @@ describe("a sequence that stands further back than in the backup", () => {
     ]);
     await rollBack(sql, "v1", { data: "restore" });
     expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 51 }]);
+  });
+
+  test("and one that counts the other way does not turn back while rows are kept, as the plan says", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create sequence app.s; create table app.t (id int primary key default nextval('app.s'));
+      insert into app.t select from generate_series(1, 3)`).simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter sequence app.s increment -1 minvalue 1 maxvalue 100 start 100 restart").simple();
+    // Nobody has a number of it yet.
+    expect(await planRollback(sql, "v1", { data: "keep" })).toMatchObject({ possible: true });
+    await sql`insert into app.t select from generate_series(1, 2)`;
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "sequence app.s", why: expect.stringMatching(/^it counts the other way than it did/), blocks: true },
+    ]);
+    await sql.unsafe("alter sequence app.s increment 1; select setval('app.s', (select max(id) from app.t))").simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(await sql`insert into app.t default values returning id`).toEqual([{ id: 101 }]);
   });
 
   test("stays where it is while rows are kept", async () => {
