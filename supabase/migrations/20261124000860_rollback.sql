@@ -402,6 +402,23 @@ $$;
 comment on function migration_guard.immovable_objects(jsonb) is
   'What bars the way as it is now, whatever is kept or restored, and why: somebody has to move it first.';
 
+create function migration_guard.partition_obstacles() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select migration_guard.target(o.kind, (o.new).identity), format('it stays, but overlaps a partition of %s that comes back: drop_new must name it%s, or be blocking or all', (p.new).identity,
+    case (o.new).signature ->> 'kind' when 'p' then ' and its partitions' else '' end)
+  from pg_temp.migration_guard_bounds as b
+  join pg_temp.migration_guard_objects as o on o.id = b.id and not o.is_dropped
+  join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
+  where b.is_new and b.is_overlapping;
+end
+$$;
+comment on function migration_guard.partition_obstacles() is
+  'Partitions that stay and leave recorded ones no place.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -472,6 +489,8 @@ begin
   select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
   union all
   select u.object, u.why, true from migration_guard.unknown_keys() as u
+  union all
+  select p.object, p.why, true from migration_guard.partition_obstacles() as p
   union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
@@ -630,6 +649,7 @@ begin
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_attached_indexes();
   perform migration_guard.mark_rebuilt();
+  perform migration_guard.mark_overlapping(options);
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
   perform migration_guard.mark_unvalidated_checks(backup_schema);
