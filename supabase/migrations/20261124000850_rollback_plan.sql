@@ -99,7 +99,9 @@ begin
   create temporary table migration_guard_bounds (
     id bigint, parent_id bigint, bound text, is_new boolean, is_back boolean, is_default boolean,
     -- With one that comes back.
-    is_overlapping boolean not null default false
+    is_overlapping boolean not null default false,
+    -- What is true of the rows that it may hold.
+    fits text
   ) on commit drop;
 end
 $$;
@@ -293,10 +295,11 @@ begin
       and t.id not in (
         select unnest(array_remove(array[x.parent_id, x.old_parent_id], null)) from pg_temp.migration_guard_objects as x
         where x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
-      -- Nor has one that has lost a partition.
+      -- Nor has one that has lost a partition, or has one with other bounds.
       and t.id not in (
         select migration_guard.recorded_root(x.id) from pg_temp.migration_guard_objects as x
-        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
+        where x.kind = 'table' and x.was and ((x.old).signature ->> 'is_partition')::boolean
+          and (not x.is or (x.old).parts -> 'bound' is distinct from (x.new).parts -> 'bound'))
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
         select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
@@ -652,7 +655,11 @@ begin
       is_tried := is_tried and part.is_new;
     end;
   end loop;
-  if not is_tried then
+  if is_tried then
+    -- That of a hash says nothing without its table.
+    update pg_temp.migration_guard_bounds as b set fits = pg_get_partition_constraintdef(to_regclass('pg_temp.migration_guard_model_' || b.id))
+    where b.parent_id = table_id and (b.is_back or b.is_default) and (select p.partstrat <> 'h' from pg_partitioned_table as p where p.partrelid = parent);
+  else
     update pg_temp.migration_guard_bounds as b set is_overlapping = b.is_new and exists (
       select from pg_temp.migration_guard_bounds as r where r.parent_id = b.parent_id and r.is_back and r.is_default = b.is_default)
     where b.parent_id = table_id;
@@ -687,7 +694,9 @@ begin
   )
   insert into pg_temp.migration_guard_bounds (id, parent_id, bound, is_new, is_back, is_default)
   select b.* from bounds as b
-  where b.is_new or b.is_back;
+  -- Those that stay as they are say only what a default does not hold.
+  where b.is_new or b.is_back or b.is_default
+    or exists (select from bounds as d where d.parent_id = b.parent_id and d.is_back and d.is_default);
   perform migration_guard.try_bounds(p.parent_id) from (select distinct b.parent_id from pg_temp.migration_guard_bounds as b) as p;
   if options -> 'drop_new' <> '"blocking"' then return; end if;
   with recursive partitions as (
@@ -703,6 +712,34 @@ end
 $$;
 comment on function migration_guard.mark_overlapping(jsonb) is
   'Finds new partitions that recorded ones need the place of, and marks them where what bars the way goes.';
+
+create function migration_guard.unfit_rows() returns table (id bigint, objid oid, is_default boolean, root text, condition text, is_discarded boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select t.id, t.objid, b.is_default, (r.new).identity, format('(%s) is false', b.fits),
+    migration_guard.restores(r.old_objid)
+      -- A rule would put something else in the place of what is done, and how the triggers of a table stand is known of a recorded one.
+      and not exists (select from pg_rewrite as w where w.ev_class = t.objid)
+      and (t.was or not exists (select from pg_trigger as g where g.tgrelid = t.objid and not g.tgisinternal and g.tgenabled <> 'O'))
+  from pg_temp.migration_guard_bounds as b
+  join pg_temp.migration_guard_objects as t on t.id = b.id and t.kind = 'table' and t.is and not t.is_dropped and (t.new).signature ->> 'kind' = 'r'
+  join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(p.id) and r.is and not r.is_dropped
+  where b.fits is not null and not b.is_overlapping
+    -- By the names that it has itself.
+    and not exists (
+      select from pg_partitioned_table as k
+      join pg_attribute as a on a.attrelid = k.partrelid and a.attnum = any (k.partattrs)
+      where k.partrelid = p.objid and not exists (
+        select from pg_attribute as own
+        where own.attrelid = t.objid and own.attnum > 0 and not own.attisdropped and (own.attname, own.atttypid) = (a.attname, a.atttypid)));
+end
+$$;
+comment on function migration_guard.unfit_rows() is
+  'Partitions that may hold rows which do not fit the bounds that they have in the end, under a condition that is true of such rows, and whether these go.';
 
 create function migration_guard.mark_staying_keys(options jsonb) returns void
 language plpgsql volatile
@@ -823,6 +860,8 @@ begin
     from pg_temp.migration_guard_objects as t
     cross join lateral (select t.objid union select x.relid from pg_partition_tree(t.objid) as x) as p (relid)
     where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
+    union
+    select u.objid from migration_guard.unfit_rows() as u where u.is_discarded
   )
   update pg_temp.migration_guard_objects as o set is_reset = true
   where o.was and (o.new).parent in (select q.relid from quieted as q)

@@ -413,11 +413,17 @@ begin
   from pg_temp.migration_guard_bounds as b
   join pg_temp.migration_guard_objects as o on o.id = b.id and not o.is_dropped
   join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
-  where b.is_new and b.is_overlapping;
+  where b.is_new and b.is_overlapping
+  union all
+  select migration_guard.target('table', (t.new).identity),
+    format('it holds rows that another partition of %1$s is to have again: restore the rows of %1$s, or move them out of it first', u.root)
+  from migration_guard.unfit_rows() as u
+  join pg_temp.migration_guard_objects as t on t.id = u.id
+  where u.is_default and not u.is_discarded and migration_guard.has_rows(u.objid, u.condition);
 end
 $$;
 comment on function migration_guard.partition_obstacles() is
-  'Partitions that stay and leave recorded ones no place.';
+  'Partitions that stay and leave recorded ones no place, by their bounds or by the rows of a default.';
 
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
@@ -557,6 +563,7 @@ begin
     union all select * from migration_guard.loss_statements()
     union all select * from migration_guard.loosening_statements()
     union all select * from migration_guard.drop_statements()
+    union all select * from migration_guard.unfit_row_statements()
     union all select * from migration_guard.rename_statements()
     union all select * from migration_guard.make_statements(backup_schema)
     union all select * from migration_guard.part_name_statements()

@@ -1265,6 +1265,97 @@ describe("new partitions where recorded ones come back", () => {
         select migration_guard.is_plain_bound(${bound}, false) as plain, migration_guard.is_plain_bound(${bound}, true) as enum`,
     ]).toEqual([{ plain: isPlain, enum: ofEnum }]);
   });
+
+  describe("and rows that do not fit the bounds that come back", () => {
+    const discarded = (name: string) =>
+      connections.sql.unsafe(
+        `select discarded_because as because, id from migration_backup_v1.${name}_discarded order by id`,
+      );
+
+    test("are discarded from a partition whose bounds were wider", async () => {
+      const { sql } = connections;
+      const expectLedBack = await change(
+        `create table app.p (id int primary key) partition by range (id);
+        create table app.p1 partition of app.p for values from (0) to (100); insert into app.p values (1);
+        create table app.f (p int references app.p on delete cascade);
+        create function app.refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
+        create trigger refuse before delete on app.p1 for each row execute function app.refuse();
+        create trigger silent before delete on app.p1 for each row execute function app.refuse();
+        alter table app.p1 disable trigger silent`,
+        `alter table app.f drop constraint f_p_fkey; alter table app.p detach partition app.p1;
+        alter table app.p attach partition app.p1 for values from (0) to (200);
+        alter table app.f add foreign key (p) references app.p on delete cascade;
+        insert into app.p values (2), (150); insert into app.f values (150)`,
+      );
+      await rollBack(sql, "v1", { data: "restore" });
+      await expectLedBack();
+      expect(await discarded("p1")).toEqual([{ because: "out of bounds", id: 150 }]);
+      expect(await discarded("p")).toEqual([{ because: "inserted", id: 2 }]);
+    });
+
+    test.for([["stays", []], ["does not block", "blocking"]] as const)(
+      "are discarded from a new default, which %s",
+      async ([, drop]) => {
+        const { sql } = connections;
+        await change(
+          ranges,
+          `alter table app.p detach partition app.p2; create table app.pd partition of app.p default;
+          insert into app.p select * from app.p2; insert into app.p values (102), (300)`,
+        );
+        await rollBack(sql, "v1", { data: "restore", drop_new: drop as "blocking" | [] });
+        expect(await rows()).toEqual([{ part: "app.p1", id: 1 }, { part: "app.p2", id: 101 }]);
+        expect(await discarded("pd")).toEqual([101, 102].map((id) => ({ because: "out of bounds", id })));
+        expect(await discarded("p")).toEqual([{ because: "inserted", id: 300 }]);
+      },
+    );
+
+    test("are discarded from a recorded default, where the rows are the same, too", async () => {
+      const { sql } = connections;
+      const expectLedBack = await change(
+        `${ranges}; create table app.pd partition of app.p default`,
+        "alter table app.p detach partition app.p2; insert into app.p select * from app.p2; truncate app.p2",
+      );
+      await rollBack(sql, "v1", { data: "restore" });
+      await expectLedBack();
+      expect(await discarded("pd")).toEqual([{ because: "out of bounds", id: 101 }]);
+    });
+
+    test("bar the way in a default where rows are kept", async () => {
+      const { sql } = connections;
+      await change(
+        ranges,
+        `alter table app.p detach partition app.p2; create table app.pd partition of app.p default;
+        insert into app.p select * from app.p2; truncate app.p2; insert into app.p values (300)`,
+      );
+      const { cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+      expect(cannot_undo).toEqual([{
+        object: "table app.pd",
+        why:
+          "it holds rows that another partition of app.p is to have again: restore the rows of app.p, or move them out of it first",
+        blocks: true,
+      }]);
+      await sql.unsafe("insert into app.p2 select * from app.pd where id < 200; delete from app.pd where id < 200")
+        .simple();
+      await rollBack(sql, "v1", { data: "keep" });
+      expect(await rows()).toEqual([
+        { part: "app.p1", id: 1 },
+        { part: "app.p2", id: 101 },
+        { part: "app.pd", id: 300 },
+      ]);
+    });
+
+    test("do not take along what a new table refers to them by", async () => {
+      const { sql } = connections;
+      await change(
+        `create table app.p (id int) partition by range (id);
+        create table app.p1 partition of app.p for values from (0) to (100); insert into app.p values (1)`,
+        `alter table app.p detach partition app.p1; alter table app.p1 add primary key (id); insert into app.p1 values (150);
+        create table app.f (p int references app.p1 on delete cascade); insert into app.f values (150)`,
+      );
+      expect((await planRollback(sql, "v1", { data: "restore" })).possible).toBe(false);
+      expect(await sql`select p from app.f`).toEqual([{ p: 150 }]);
+    });
+  });
 });
 
 test("a not null that a table has from two parents, one of which has lost it, is led back", async () => {
