@@ -36,7 +36,8 @@ set client_min_messages = 'error'
 set work_mem = '64MB' set jit = off
 as $$
 begin
-  drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order;
+  drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order,
+    pg_temp.migration_guard_bounds;
   create temporary table migration_guard_objects (
     id bigint, old migration_guard.catalog_entry, new migration_guard.catalog_entry, kind text, in_plan boolean, creation_order int,
     matched_by text, is_renamed boolean, aspects text[],
@@ -95,6 +96,13 @@ begin
   execute format('insert into pg_temp.migration_guard_copies select t.source_oid, t.backup_table, t.columns, t.row_count, t.backup_checksum, ''keep'' from %I.tables_backup as t', backup_schema);
   create index on pg_temp.migration_guard_copies (source_oid);
   analyze pg_temp.migration_guard_copies;
+  create temporary table migration_guard_bounds (
+    id bigint, parent_id bigint, bound text, is_new boolean, is_back boolean, is_default boolean,
+    -- With one that comes back.
+    is_overlapping boolean not null default false,
+    -- What is true of the rows that it may hold.
+    fits text
+  ) on commit drop;
 end
 $$;
 comment on function migration_guard.collect_rollback_objects(text, oid[], oid[]) is
@@ -291,10 +299,11 @@ begin
       and t.id not in (
         select unnest(array_remove(array[x.parent_id, x.old_parent_id], null)) from pg_temp.migration_guard_objects as x
         where x.kind = 'column' and (not x.is or not x.was or x.aspects && '{definition,place}'))
-      -- Nor has one that has lost a partition.
+      -- Nor has one that has lost a partition, or has one with other bounds.
       and t.id not in (
         select migration_guard.recorded_root(x.id) from pg_temp.migration_guard_objects as x
-        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
+        where x.kind = 'table' and x.was and ((x.old).signature ->> 'is_partition')::boolean
+          and (not x.is or (x.old).parts -> 'bound' is distinct from (x.new).parts -> 'bound'))
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
         select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
@@ -627,6 +636,184 @@ $$;
 comment on function migration_guard.mark_rebuilt() is
   'Marks tables and types that are made anew, since ALTER does not lead back: a column that is gone, an enum value too many.';
 
+create function migration_guard.returning_partitions() returns table (id bigint, parent_id bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select o.id, p.id
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as p on p.kind = 'table' and p.is and p.was and not p.is_dropped and p.old_objid::text = (o.old).signature -> 'parents' ->> 0
+  where migration_guard.is_table(o.kind) and o.was and ((o.old).signature ->> 'is_partition')::boolean
+    and not coalesce(o.is and ((o.new).signature ->> 'is_partition')::boolean and (o.new).signature -> 'parents' ->> 0 = p.objid::text
+      and ((o.old).signature -> 'bound' = (o.new).signature -> 'bound' or (o.old).parts -> 'bound' = (o.new).parts -> 'bound'), false);
+end
+$$;
+comment on function migration_guard.returning_partitions() is
+  'Recorded partitions that are made or attached again, or get their bounds back, below a table that stays.';
+
+create function migration_guard.is_plain_bound(bound text, of_enum boolean) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(bound ~* format('^(default|for values (in \(%1$s\)|from \(%1$s\) to \(%1$s\)|with \(modulus \d+, remainder \d+\)))$', format('%1$s(, %1$s)*',
+    -- To an enum a number would be cast, by a function that somebody may have made.
+    $value$(null|minvalue|maxvalue|'[^'\\]*'('[^'\\]*')*$value$ || case when of_enum then '' else '|true|false|-?[0-9.]+(e[+-]?[0-9]+)?' end || ')')), false)
+$$;
+comment on function migration_guard.is_plain_bound(text, boolean) is
+  'Whether the bounds of a partition are nothing but values, so that they can be tried before anybody has agreed to a plan.';
+
+create function migration_guard.bounds_model(relation oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with keys as (
+    select p.partstrat, k.place, quote_ident(a.attname) as name, format_type(a.atttypid, a.atttypmod) as type, format('%I.%I', os.nspname, oc.opcname) as opclass,
+      coalesce(' collate ' || quote_ident(cs.nspname) || '.' || quote_ident(co.collname), '') as collation_clause,
+      coalesce(oc.oid < 16384 and (t.oid < 16384 and t.typtype in ('b', 'r', 'm') or t.typtype = 'e'), false) as is_plain
+    from pg_partitioned_table as p
+    cross join lateral unnest(p.partattrs::int2[], p.partclass::oid[], p.partcollation::oid[]) with ordinality as k (number, class_id, collation_id, place)
+    left join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = k.number
+    left join pg_type as t on t.oid = a.atttypid
+    left join pg_opclass as oc on oc.oid = k.class_id
+    left join pg_namespace as os on os.oid = oc.opcnamespace
+    left join pg_collation as co on co.oid = k.collation_id
+    left join pg_namespace as cs on cs.oid = co.collnamespace
+    where p.partrelid = relation
+  )
+  select format('(%s) partition by %s (%s)',
+    (select string_agg(distinct concat_ws(' ', k.name, k.type), ', ') from keys as k),
+    case min(k.partstrat) when 'l' then 'list' when 'h' then 'hash' else 'range' end,
+    string_agg(k.name || k.collation_clause || ' ' || k.opclass, ', ' order by k.place))
+  from keys as k
+  having bool_and(k.is_plain)
+$$;
+comment on function migration_guard.bounds_model(oid) is
+  'How a partitioned table divides its rows: a table of the columns that say so, and of no others. Null where functions of somebody''s own would be called for that.';
+
+create function migration_guard.try_bounds(table_id bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  parent constant oid := (select o.objid from pg_temp.migration_guard_objects as o where o.id = table_id);
+  model constant text := migration_guard.bounds_model(parent);
+  of_enum constant boolean := exists (
+    select from pg_partitioned_table as p join pg_attribute as a on a.attrelid = p.partrelid and a.attnum = any (p.partattrs) join pg_type as t on t.oid = a.atttypid
+    where p.partrelid = parent and t.typtype = 'e');
+  is_tried boolean := model is not null and not exists (
+    select from pg_temp.migration_guard_bounds as b where b.parent_id = table_id and not migration_guard.is_plain_bound(b.bound, of_enum));
+  part record;
+begin
+  drop table if exists pg_temp.migration_guard_model;
+  if is_tried then
+    begin
+      execute 'create temporary table migration_guard_model ' || model;
+    exception when insufficient_privilege then
+      -- Of a schema that a type is in.
+      is_tried := false;
+    end;
+  end if;
+  for part in
+    select b.id, b.is_new, format('create temporary table migration_guard_model_%s partition of pg_temp.migration_guard_model %s', b.id, b.bound) as statement
+    from pg_temp.migration_guard_bounds as b
+    where is_tried and b.parent_id = table_id
+    order by b.is_new, b.id
+  loop
+    begin
+      execute part.statement;
+    exception when others then
+      update pg_temp.migration_guard_bounds as b set is_overlapping = true where b.id = part.id;
+      is_tried := is_tried and part.is_new;
+    end;
+  end loop;
+  if is_tried then
+    -- That of a hash says nothing without its table.
+    update pg_temp.migration_guard_bounds as b set fits = pg_get_partition_constraintdef(to_regclass('pg_temp.migration_guard_model_' || b.id))
+    where b.parent_id = table_id and (b.is_back or b.is_default) and (select p.partstrat <> 'h' from pg_partitioned_table as p where p.partrelid = parent);
+  else
+    update pg_temp.migration_guard_bounds as b set is_overlapping = b.is_new and exists (
+      select from pg_temp.migration_guard_bounds as r where r.parent_id = b.parent_id and r.is_back and r.is_default = b.is_default)
+    where b.parent_id = table_id;
+  end if;
+  drop table if exists pg_temp.migration_guard_model;
+end
+$$;
+comment on function migration_guard.try_bounds(bigint) is
+  'Finds the new partitions of a table whose bounds leave no place for recorded ones that come back, by making them all without their rows. Where that cannot be
+tried, all new ones are held to be in the way.';
+
+create function migration_guard.mark_overlapping(options jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with back as materialized (
+    select r.id, r.parent_id from migration_guard.returning_partitions() as r
+  ),
+  partitions as (
+    select o.id, p.id as parent_id, case when o.was then o.old else o.new end as entry, not o.was as is_new
+    from pg_temp.migration_guard_objects as p
+    join pg_temp.migration_guard_objects as o on migration_guard.is_table(o.kind)
+      and case when o.was then (o.old).signature -> 'parents' ->> 0 = p.old_objid::text else (o.new).signature -> 'parents' ->> 0 = p.objid::text end
+    where p.id in (select b.parent_id from back as b) and (o.was or not o.is_dropped)
+  ),
+  bounds as (
+    select p.id, p.parent_id, (p.entry).parts ->> 'bound' as bound, p.is_new, p.id in (select b.id from back as b) as is_back,
+      (p.entry).parts ->> 'bound' = 'DEFAULT' as is_default
+    from partitions as p
+    where ((p.entry).signature ->> 'is_partition')::boolean
+  )
+  insert into pg_temp.migration_guard_bounds (id, parent_id, bound, is_new, is_back, is_default)
+  select b.* from bounds as b
+  -- Those that stay as they are say only what a default does not hold.
+  where b.is_new or b.is_back or b.is_default
+    or exists (select from bounds as d where d.parent_id = b.parent_id and d.is_back and d.is_default);
+  perform migration_guard.try_bounds(p.parent_id) from (select distinct b.parent_id from pg_temp.migration_guard_bounds as b) as p;
+  if options -> 'drop_new' <> '"blocking"' then return; end if;
+  with recursive partitions as (
+    select b.id from pg_temp.migration_guard_bounds as b where b.is_new and b.is_overlapping
+    union
+    select l.id from partitions as r
+    join pg_temp.migration_guard_links as l on l.ref_id = r.id
+    join pg_temp.migration_guard_objects as p on p.id = l.id and migration_guard.is_table(p.kind) and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+  )
+  update pg_temp.migration_guard_objects as o set is_kept = false, is_dropped = true, reason = coalesce(o.reason, 'in the way of partitions')
+  where not o.was and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
+end
+$$;
+comment on function migration_guard.mark_overlapping(jsonb) is
+  'Finds new partitions that recorded ones need the place of, and marks them where what bars the way goes.';
+
+create function migration_guard.unfit_rows() returns table (id bigint, objid oid, is_default boolean, root text, condition text, is_discarded boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select t.id, t.objid, b.is_default, (r.new).identity, format('(%s) is false', b.fits),
+    migration_guard.restores(r.old_objid)
+      -- A rule would put something else in the place of what is done, and how the triggers of a table stand is known of a recorded one.
+      and not exists (select from pg_rewrite as w where w.ev_class = t.objid)
+      and (t.was or not exists (select from pg_trigger as g where g.tgrelid = t.objid and not g.tgisinternal and g.tgenabled <> 'O'))
+  from pg_temp.migration_guard_bounds as b
+  join pg_temp.migration_guard_objects as t on t.id = b.id and t.kind = 'table' and t.is and not t.is_dropped and (t.new).signature ->> 'kind' = 'r'
+  join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(p.id) and r.is and not r.is_dropped
+  where b.fits is not null and not b.is_overlapping
+    -- By the names that it has itself.
+    and not exists (
+      select from pg_partitioned_table as k
+      join pg_attribute as a on a.attrelid = k.partrelid and a.attnum = any (k.partattrs)
+      where k.partrelid = p.objid and not exists (
+        select from pg_attribute as own
+        where own.attrelid = t.objid and own.attnum > 0 and not own.attisdropped and (own.attname, own.atttypid) = (a.attname, a.atttypid)));
+end
+$$;
+comment on function migration_guard.unfit_rows() is
+  'Partitions that may hold rows which do not fit the bounds that they have in the end, under a condition that is true of such rows, and whether these go.';
+
 create function migration_guard.mark_staying_keys(options jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -746,6 +933,8 @@ begin
     from pg_temp.migration_guard_objects as t
     cross join lateral (select t.objid union select x.relid from pg_partition_tree(t.objid) as x) as p (relid)
     where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
+    union
+    select u.objid from migration_guard.unfit_rows() as u where u.is_discarded
   )
   update pg_temp.migration_guard_objects as o set is_reset = true
   where o.was and (o.new).parent in (select q.relid from quieted as q)

@@ -296,12 +296,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select case when o.is_late then 8 else 3 end, o.level::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
+  select d.phase, case d.phase when 2 then -1 else o.level end::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
     migration_guard.drop_statement(o.new,
       case when o.is_late then migration_guard.final_schema((o.new).schema_name) else (o.new).schema_name end, coalesce(o.waiting_name, (o.new).name)),
     coalesce((t.old).identity, (t.new).identity)
   from pg_temp.migration_guard_objects as o
   left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
+  cross join lateral (
+    -- No partition is detached while a key refers to rows of it.
+    select case when o.is_late then 8
+      when o.kind = 'constraint' and exists (select from pg_class as c where c.oid::text = (o.new).signature ->> 'confrelid' and c.relkind = 'p') then 2
+      else 3 end as phase
+  ) as d
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
     -- An heir loses a column with its parent.
@@ -1418,7 +1424,7 @@ $$;
 comment on function migration_guard.assert_no_rows(regclass, text) is
   'Raises plan_changed when a partition that is to be dropped has rows, which belong to a table that stays.';
 
-create function migration_guard.has_rows(relation oid) returns boolean
+create function migration_guard.has_rows(relation oid, condition text default 'true') returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set row_security = off
@@ -1427,14 +1433,14 @@ declare
   found boolean;
 begin
   perform migration_guard.refuse_views(true);
-  execute format('select exists (select from %s)', relation::regclass) into found;
+  execute format('select exists (select from %s where %s)', relation::regclass, condition) into found;
   perform migration_guard.refuse_views(false);
   return found;
 exception when insufficient_privilege then
   return true;
 end
 $$;
-comment on function migration_guard.has_rows(oid) is 'Whether a table has rows, or may have what is not to be seen.';
+comment on function migration_guard.has_rows(oid, text) is 'Whether a table has rows of which a condition is true, or may have what is not to be seen.';
 
 create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
@@ -1442,14 +1448,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  with discarding as (
+  with unfit as materialized (select u.id, u.condition from migration_guard.unfit_rows() as u where u.is_discarded),
+  discarding as (
     -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column its values.
     select t.id, t.objid, (t.new).identity as live_identity, (t.new).signature ->> 'kind' as relation_kind,
       coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
       -- What came under the name of a table that has another now has a place of its own.
       case when not t.was and exists (select from pg_temp.migration_guard_objects as x where x.kind = 'table' and x.was and (x.old).name = (t.new).name)
         then migration_guard.backup_object_name((t.new).name, '_new', '{}') else coalesce((t.old).name, (t.new).name) end as name,
-      case when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
+      case when u.id is not null then 'out of bounds' when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
+      u.condition,
       array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
       array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
         where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
@@ -1457,10 +1465,12 @@ begin
     cross join lateral (
       select t.was and t.is_dropped and migration_guard.restores((t.old).objid) as is_replaced
     ) as r
+    left join (select null::bigint as id, null::text as condition union all select x.id, x.condition from unfit as x) as u on coalesce(u.id, t.id) = t.id
     where t.kind = 'table' and t.is
-      and (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
-      and (not t.was and t.is_dropped or r.is_replaced
-        or t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped))
+      and (u.id is not null
+        or (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
+        and (not t.was and t.is_dropped or r.is_replaced
+          or t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped)))
   ),
   parts as (
     select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,
@@ -1477,7 +1487,7 @@ begin
           where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
         then migration_guard.backup_object_name(s.name, '_dropped', '{}') else s.name end, s.stored_type) as a (name)
     where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
-    group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key
+    group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.condition, d.new_columns, d.key
   )
   select 1, p.id::numeric, n.place::numeric, p.object, p.why, n.statement, p.on_table
   from parts as p
@@ -1486,7 +1496,7 @@ begin
     (2, format('alter table %s %s', p.discarded, p.columns)),
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
       case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity || ' as t')
-      || case when p.why = 'column dropped' then ' where ' || p.has_values else '' end)
+      || case p.why when 'column dropped' then ' where ' || p.has_values when 'out of bounds' then ' where ' || p.condition else '' end)
   ) as n (place, statement)
   union all
   -- Where rows are kept it has none, or the plan would not be possible.
@@ -1497,6 +1507,29 @@ end
 $$;
 comment on function migration_guard.discard_statements(text) is
   'Keeps, in the backup schema, the rows and values that go with what is dropped.';
+
+create function migration_guard.unfit_row_statements() returns setof migration_guard.rollback_statement
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  -- When what would cascade from them is gone, and everything still has the name of today.
+  select 3, 1000000::numeric, t.id + n.place / 10.0, migration_guard.target('table', (t.new).identity), 'rows', format(n.statement, (t.new).identity, u.condition),
+    coalesce((t.old).identity, (t.new).identity)
+  from migration_guard.unfit_rows() as u
+  join pg_temp.migration_guard_objects as t on t.id = u.id
+  cross join (values
+    (1, 'select migration_guard.refuse_unknown_keys(%1$L, ''{}'', ''{}'')'),
+    (2, 'alter table %1$s disable trigger user'),
+    (3, 'delete from only %1$s as t where %2$s'),
+    (4, 'alter table %1$s enable trigger user')
+  ) as n (place, statement)
+  where u.is_discarded;
+end
+$$;
+comment on function migration_guard.unfit_row_statements() is
+  'Deletes rows that would keep a partition from coming back, and are kept as discarded by then.';
 
 create function migration_guard.create_discarded_statement(discarded text) returns text
 language sql immutable

@@ -465,6 +465,29 @@ $$;
 comment on function migration_guard.moved_objects(text) is
   'What a plan takes for new, and was somewhere else before: no definition of it is left when it is dropped.';
 
+create function migration_guard.partition_obstacles() returns table (object text, why text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select migration_guard.target(o.kind, (o.new).identity), format('it stays, but overlaps a partition of %s that comes back: drop_new must name it%s, or be blocking or all', (p.new).identity,
+    case (o.new).signature ->> 'kind' when 'p' then ' and its partitions' else '' end)
+  from pg_temp.migration_guard_bounds as b
+  join pg_temp.migration_guard_objects as o on o.id = b.id and not o.is_dropped
+  join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
+  where b.is_new and b.is_overlapping
+  union all
+  select migration_guard.target('table', (t.new).identity),
+    format('it holds rows that another partition of %1$s is to have again: restore the rows of %1$s, or move them out of it first', u.root)
+  from migration_guard.unfit_rows() as u
+  join pg_temp.migration_guard_objects as t on t.id = u.id
+  where u.is_default and not u.is_discarded and migration_guard.has_rows(u.objid, u.condition);
+end
+$$;
+comment on function migration_guard.partition_obstacles() is
+  'Partitions that stay and leave recorded ones no place, by their bounds or by the rows of a default.';
+
 create function migration_guard.rollback_obstacles(backup_schema text, options jsonb) returns table (object text, why text, blocks boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -540,6 +563,8 @@ begin
   union all
   select m.object, m.why, true from migration_guard.moved_objects(backup_schema) as m
   union all
+  select p.object, p.why, true from migration_guard.partition_obstacles() as p
+  union all
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
   from pg_temp.migration_guard_objects as o where o.is_kept and o.is_dropped and (options -> 'drop_new' <> '"blocking"' or o.kind in ('table', 'column'))
@@ -605,6 +630,7 @@ begin
     union all select * from migration_guard.loss_statements()
     union all select * from migration_guard.loosening_statements()
     union all select * from migration_guard.drop_statements()
+    union all select * from migration_guard.unfit_row_statements()
     union all select * from migration_guard.rename_statements()
     union all select * from migration_guard.make_statements(backup_schema)
     union all select * from migration_guard.part_name_statements()
@@ -697,6 +723,7 @@ begin
   perform migration_guard.mark_redefined();
   perform migration_guard.mark_attached_indexes();
   perform migration_guard.mark_rebuilt();
+  perform migration_guard.mark_overlapping(options);
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
   perform migration_guard.mark_unvalidated_checks(backup_schema);

@@ -1116,6 +1116,273 @@ describe("a new partition of a table that stays", () => {
   });
 });
 
+describe("new partitions where recorded ones come back", () => {
+  const ranges = `create table app.p (id int) partition by range (id);
+    create table app.p1 partition of app.p for values from (0) to (100);
+    create table app.p2 partition of app.p for values from (100) to (200); insert into app.p values (1), (101)`;
+  const rows = () => connections.sql`select tableoid::regclass::text as part, id from app.p order by id`;
+
+  async function change(before: string, after: string) {
+    const { sql, admin } = connections;
+    const first = await freshApp(connections);
+    await sql.unsafe(before).simple();
+    const catalog = await schemaState(connections, "app", first);
+    const rows = await tableRows(admin, "app");
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(after).simple();
+    return async () => {
+      expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
+      expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+    };
+  }
+
+  const inTheWay = (name: string, parts = "") => ({
+    object: `table app.${name}`,
+    why:
+      `it stays, but overlaps a partition of app.p that comes back: drop_new must name it${parts}, or be blocking or all`,
+    blocks: true,
+  });
+
+  test.for(
+    [
+      [
+        "of a partition that was split",
+        "restore",
+        ranges,
+        `drop table app.p1; create table app.pa partition of app.p for values from (0) to (50);
+        create table app.pb partition of app.p for values from (50) to (100); insert into app.p values (2)`,
+        ["pa", "pb"],
+      ],
+      [
+        "of partitions that were merged",
+        "restore",
+        ranges,
+        "drop table app.p1, app.p2; create table app.pa partition of app.p for values from (0) to (200)",
+        ["pa"],
+      ],
+      [
+        "of a partition whose bounds have become narrower",
+        "restore",
+        ranges,
+        `alter table app.p detach partition app.p1; alter table app.p attach partition app.p1 for values from (0) to (50);
+        create table app.pb partition of app.p for values from (50) to (100)`,
+        ["pb"],
+      ],
+      [
+        "of a hash",
+        "restore",
+        `create table app.p (id int) partition by hash (id);
+        create table app.p0 partition of app.p for values with (modulus 2, remainder 0);
+        create table app.p1 partition of app.p for values with (modulus 2, remainder 1); insert into app.p values (1), (2)`,
+        `drop table app.p0; create table app.pa partition of app.p for values with (modulus 4, remainder 0);
+        create table app.pb partition of app.p for values with (modulus 4, remainder 2)`,
+        ["pa", "pb"],
+      ],
+      [
+        "of a default that was replaced",
+        "restore",
+        `create table app.p (id int) partition by list (id); create table app.p0 partition of app.p default;
+        insert into app.p values (1)`,
+        "drop table app.p0; create table app.pa partition of app.p default",
+        ["pa"],
+      ],
+      [
+        "of an enum",
+        "restore",
+        `create type app.e as enum ('it''s', 'b'); create table app.p (id app.e) partition by list (id);
+        create table app.p0 partition of app.p for values in ('it''s', 'b'); insert into app.p values ('b')`,
+        `drop table app.p0; create table app.pa partition of app.p for values in ('it''s', null);
+        create table app.pb partition of app.p for values in ('b')`,
+        ["pa", "pb"],
+      ],
+      [
+        "of an expression, where it cannot be tried",
+        "restore",
+        `create table app.p (id int) partition by range ((id + 1));
+        create table app.p0 partition of app.p for values from (0) to (10); insert into app.p values (1)`,
+        "drop table app.p0; create table app.pa partition of app.p for values from (20) to (30)",
+        ["pa"],
+      ],
+      [
+        "of one that was detached",
+        "keep",
+        ranges,
+        `alter table app.p detach partition app.p1;
+        create table app.pa partition of app.p for values from (0) to (100)`,
+        ["pa"],
+      ],
+    ] as const,
+  )("%s, %s, are named, and go where what blocks does", async ([, data, before, after, named]) => {
+    const { sql } = connections;
+    const expectLedBack = await change(before, after);
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual(named.map((name) => inTheWay(name)));
+    const some = await planRollback(sql, "v1", { data, drop_new: named.slice(1) });
+    expect(some.cannot_undo).toEqual([inTheWay(named[0])]);
+    await rollBack(sql, "v1", { data, drop_new: "blocking" });
+    await expectLedBack();
+  });
+
+  test("that have partitions of their own go with these", async () => {
+    const { sql } = connections;
+    const expectLedBack = await change(
+      ranges,
+      `drop table app.p1; create table app.pa partition of app.p for values from (0) to (100) partition by hash (id);
+      create table app.pa0 partition of app.pa for values with (modulus 1, remainder 0); insert into app.p values (1)`,
+    );
+    expect((await planRollback(sql, "v1", { data: "restore" })).cannot_undo).toEqual([
+      inTheWay("pa", " and its partitions"),
+    ]);
+    expect((await planRollback(sql, "v1", { data: "restore", drop_new: ["pa", "pa0"] })).cannot_undo).toEqual([]);
+    await rollBack(sql, "v1", { data: "restore", drop_new: "blocking" });
+    await expectLedBack();
+  });
+
+  test("are not dropped with rows where those are kept", async () => {
+    const { sql } = connections;
+    await change(
+      ranges,
+      `alter table app.p detach partition app.p1; create table app.pa partition of app.p for values from (0) to (50);
+      insert into app.p values (2)`,
+    );
+    expect((await planRollback(sql, "v1", { data: "keep" })).cannot_undo).toEqual([inTheWay("pa")]);
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "blocking" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "table app.pa", why: expect.stringMatching(/^it holds rows of app\.p, /), blocks: true },
+    ]);
+  });
+
+  test.for([[], "blocking"] as const)("stay where they have a place of their own (drop_new: %j)", async (drop) => {
+    const { sql } = connections;
+    await change(
+      ranges,
+      `alter table app.p detach partition app.p1; create table app.p3 partition of app.p for values from (200) to (300);
+      create table app.pd partition of app.p default; insert into app.p values (201), (301)`,
+    );
+    await rollBack(sql, "v1", { data: "keep", drop_new: drop as "blocking" | [] });
+    expect(await rows()).toEqual([
+      { part: "app.p1", id: 1 },
+      { part: "app.p2", id: 101 },
+      { part: "app.p3", id: 201 },
+      { part: "app.pd", id: 301 },
+    ]);
+  });
+
+  test.for(
+    [
+      ["default", true, true],
+      ["FOR VALUES FROM (MINVALUE, '-1') TO (1.5e+3, 'it''s; (x')", true, false],
+      ["FOR VALUES IN ('a', NULL)", true, true],
+      ["FOR VALUES IN (1)", true, false],
+      ["FOR VALUES WITH (modulus 2, remainder 0)", true, true],
+      ["FOR VALUES IN (app.f())", false, false],
+      ["FOR VALUES IN ('a'::app.e)", false, false],
+      ["FOR VALUES IN ('a'); drop table app.p", false, false],
+      ["FOR VALUES IN (E'\\'', 'app.f())')", false, false],
+      ["default partition by list (app.f(id))", false, false],
+    ] as const,
+  )("are tried only where their bounds are nothing but values: %s", async ([bound, isPlain, ofEnum]) => {
+    const { admin } = connections;
+    expect([
+      ...await admin`
+        select migration_guard.is_plain_bound(${bound}, false) as plain, migration_guard.is_plain_bound(${bound}, true) as enum`,
+    ]).toEqual([{ plain: isPlain, enum: ofEnum }]);
+  });
+
+  describe("and rows that do not fit the bounds that come back", () => {
+    const discarded = (name: string) =>
+      connections.sql.unsafe(
+        `select discarded_because as because, id from migration_backup_v1.${name}_discarded order by id`,
+      );
+
+    test("are discarded from a partition whose bounds were wider", async () => {
+      const { sql } = connections;
+      const expectLedBack = await change(
+        `create table app.p (id int primary key) partition by range (id);
+        create table app.p1 partition of app.p for values from (0) to (100); insert into app.p values (1);
+        create table app.f (p int references app.p on delete cascade);
+        create function app.refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
+        create trigger refuse before delete on app.p1 for each row execute function app.refuse();
+        create trigger silent before delete on app.p1 for each row execute function app.refuse();
+        alter table app.p1 disable trigger silent`,
+        `alter table app.f drop constraint f_p_fkey; alter table app.p detach partition app.p1;
+        alter table app.p attach partition app.p1 for values from (0) to (200);
+        alter table app.f add foreign key (p) references app.p on delete cascade;
+        insert into app.p values (2), (150); insert into app.f values (150)`,
+      );
+      await rollBack(sql, "v1", { data: "restore" });
+      await expectLedBack();
+      expect(await discarded("p1")).toEqual([{ because: "out of bounds", id: 150 }]);
+      expect(await discarded("p")).toEqual([{ because: "inserted", id: 2 }]);
+    });
+
+    test.for([["stays", []], ["does not block", "blocking"]] as const)(
+      "are discarded from a new default, which %s",
+      async ([, drop]) => {
+        const { sql } = connections;
+        await change(
+          ranges,
+          `alter table app.p detach partition app.p2; create table app.pd partition of app.p default;
+          insert into app.p select * from app.p2; insert into app.p values (102), (300)`,
+        );
+        await rollBack(sql, "v1", { data: "restore", drop_new: drop as "blocking" | [] });
+        expect(await rows()).toEqual([{ part: "app.p1", id: 1 }, { part: "app.p2", id: 101 }]);
+        expect(await discarded("pd")).toEqual([101, 102].map((id) => ({ because: "out of bounds", id })));
+        expect(await discarded("p")).toEqual([{ because: "inserted", id: 300 }]);
+      },
+    );
+
+    test("are discarded from a recorded default, where the rows are the same, too", async () => {
+      const { sql } = connections;
+      const expectLedBack = await change(
+        `${ranges}; create table app.pd partition of app.p default`,
+        "alter table app.p detach partition app.p2; insert into app.p select * from app.p2; truncate app.p2",
+      );
+      await rollBack(sql, "v1", { data: "restore" });
+      await expectLedBack();
+      expect(await discarded("pd")).toEqual([{ because: "out of bounds", id: 101 }]);
+    });
+
+    test("bar the way in a default where rows are kept", async () => {
+      const { sql } = connections;
+      await change(
+        ranges,
+        `alter table app.p detach partition app.p2; create table app.pd partition of app.p default;
+        insert into app.p select * from app.p2; truncate app.p2; insert into app.p values (300)`,
+      );
+      const { cannot_undo } = await planRollback(sql, "v1", { data: "keep" });
+      expect(cannot_undo).toEqual([{
+        object: "table app.pd",
+        why:
+          "it holds rows that another partition of app.p is to have again: restore the rows of app.p, or move them out of it first",
+        blocks: true,
+      }]);
+      await sql.unsafe("insert into app.p2 select * from app.pd where id < 200; delete from app.pd where id < 200")
+        .simple();
+      await rollBack(sql, "v1", { data: "keep" });
+      expect(await rows()).toEqual([
+        { part: "app.p1", id: 1 },
+        { part: "app.p2", id: 101 },
+        { part: "app.pd", id: 300 },
+      ]);
+    });
+
+    test("do not take along what a new table refers to them by", async () => {
+      const { sql } = connections;
+      await change(
+        `create table app.p (id int) partition by range (id);
+        create table app.p1 partition of app.p for values from (0) to (100); insert into app.p values (1)`,
+        `alter table app.p detach partition app.p1; alter table app.p1 add primary key (id); insert into app.p1 values (150);
+        create table app.f (p int references app.p1 on delete cascade); insert into app.f values (150)`,
+      );
+      expect((await planRollback(sql, "v1", { data: "restore" })).possible).toBe(false);
+      expect(await sql`select p from app.f`).toEqual([{ p: 150 }]);
+    });
+  });
+});
+
 test("a not null that a table has from two parents, one of which has lost it, is led back", async () => {
   const { sql } = connections;
   await freshApp(connections);
