@@ -320,6 +320,39 @@ test("a plan that is being replaced is waited for by whoever asks for its backup
   await sql`select migration_guard.enqueue_backup('v10', 'test')`;
 });
 
+test("a plan whose backup was asked for by who stored it first is not replaced by who has waited for that", async ({ database }) => {
+  const { sql } = database;
+  await sql`create table public.wanted (id int); create table public.other (id int)`.simple();
+  const first = database.connect();
+  await first`begin`;
+  await put(first, "v1", { tables: ["wanted"] });
+  await first`select migration_guard.enqueue_backup('v1', 'test')`;
+  const replacing = expect(put(database.connect(), "v1", { tables: ["other"] })).rejects.toMatchObject({
+    code: "MG008",
+  });
+  await blocked(database);
+  await first`commit`;
+  await replacing;
+  await work(sql);
+  expect(await copied(sql, "migration_backup_v1")).toEqual(["wanted"]);
+});
+
+test("of two who store a plan at once the second replaces what the first has stored, or stores it anew when that was removed", async ({ database }) => {
+  const { sql } = database;
+  await createTable(sql);
+  const first = database.connect();
+  for (const [title, change] of [["stored", put], ["removed", remove]] as const) {
+    await first`begin`;
+    await change(first, "v1", { tables: ["kept"], title });
+    const second = put(database.connect(), "v1", { tables: ["kept"], title: `after one was ${title}` }, "bob")
+      .execute();
+    await blocked(database);
+    await first`commit`;
+    expect([...await second]).toMatchObject([{ title: `after one was ${title}`, actor: "bob" }]);
+    expect(await get(sql, "v1")).toMatchObject([{ title: `after one was ${title}`, actor: "bob" }]);
+  }
+});
+
 test("a plan stays whose backup is taken while its removal waits for who replaces it", async ({ database }) => {
   const { sql } = database;
   await createTable(sql);
