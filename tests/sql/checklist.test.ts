@@ -131,6 +131,24 @@ const tampering: { title: string; change: string; fails: string[]; says: RegExp 
     says: /found 0/,
   },
   {
+    title: "the lost order of the objects",
+    change: `drop table migration_backup_v10.dependencies_backup`,
+    fails: allItems,
+    says: /catalog: .*migration_backup_v10\.dependencies_backup/,
+  },
+  {
+    title: "lost objects",
+    change: `drop table migration_backup_v10.objects_backup cascade`,
+    fails: allItems,
+    says: /verification: /,
+  },
+  {
+    title: "a column of the recorded objects that is gone",
+    change: `alter table migration_backup_v10.objects_backup drop column in_plan cascade`,
+    fails: allItems,
+    says: /catalog: .*in_plan/,
+  },
+  {
     title: "a verification that was made to say OK",
     change:
       `create or replace function migration_backup_v10.verify_backup_integrity() returns table (check_name text, status text, details text) language sql as $$ values ('metadata', 'OK', 'fine') $$`,
