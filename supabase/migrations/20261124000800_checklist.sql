@@ -94,23 +94,21 @@ begin
   )
   select i.item, i.title, true,
     -- Where a plan names no function, say, there is nothing to check, and the metadata must agree with that.
-    coalesce(bool_and(c.ok), true) and (
-      coalesce(bool_or(c.check_name !~ '^live '), false)
-      or coalesce((select bool_and(m.ok) from checks as m where m.check_name = 'metadata'), false)),
+    coalesce(bool_and(c.ok), true) and (coalesce(bool_or(c.check_name !~ '^live '), false) or m.ok),
     coalesce(
       string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name) filter (where not c.ok),
       case
-        when count(c.check_name) = 0 and (select bool_and(m.ok) from checks as m where m.check_name = 'metadata')
-          then 'there is none, and the metadata says so'
-        when count(c.check_name) = 0 then (
-          select 'nothing was found to check; ' || string_agg(f.check_name || ': ' || f.details, E'\n' order by f.check_name)
+        when not (coalesce(bool_or(c.check_name !~ '^live '), false) or m.ok) then (
+          select 'nothing of the backup could be checked; ' || string_agg(f.check_name || ': ' || f.details, E'\n' order by f.check_name)
           from checks as f where not f.ok)
+        when count(c.check_name) = 0 then 'there is none, and the metadata says so'
         when i.item = 'integrity_passes' then format('%s checks, all OK', count(*))
         else string_agg(c.check_name || ': ' || c.details, E'\n' order by c.check_name)
       end)
   from items as i
+  cross join (select coalesce(bool_and(c.ok), false) as ok from checks as c where c.check_name = 'metadata') as m
   left join checks as c on c.check_name ~ i.pattern
-  group by i.position, i.item, i.title
+  group by i.position, i.item, i.title, m.ok
   order by i.position;
 end
 $$;

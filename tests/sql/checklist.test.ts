@@ -131,6 +131,12 @@ const tampering: { title: string; change: string; fails: string[]; says: RegExp 
     says: /found 0/,
   },
   {
+    title: "a lost manifest",
+    change: `alter table migration_backup_v10.backup_metadata drop column manifest`,
+    fails: allItems,
+    says: /^nothing of the backup could be checked; catalog: .*manifest/,
+  },
+  {
     title: "the lost order of the objects",
     change: `drop table migration_backup_v10.dependencies_backup`,
     fails: allItems,
@@ -172,6 +178,7 @@ test.for(tampering.map((tamper) => [tamper.title, tamper] as const))(
     expect(failed.map(({ item }) => item)).toEqual(fails);
     expect(failed.map(({ details }) => details).join("\n")).toMatch(says);
     expect(failed.map(({ details }) => details)).not.toContainEqual(expect.stringContaining("metadata says so"));
+    for (const { details } of failed) expect(details).not.toMatch(/^live .*: as saved$/);
     const rejection = await assertReady(sql).catch((error) => error);
     expect(rejection).toMatchObject({ code: "MG012" });
     for (const { details } of failed) expect(rejection.message).toContain(details);
