@@ -578,22 +578,22 @@ begin
       jsonb_build_object('errors', missing));
   end if;
   perform migration_guard.assert_children_named(parsed);
-  -- Whoever queues a backup holds it until the job can be seen.
-  perform from migration_guard.plans as p where p.version = parsed.version for update;
+  -- Whoever queues a backup holds the row until the job can be seen, and one that is being stored for the first time is waited for, too.
+  insert into migration_guard.plans as p select parsed.* on conflict on constraint plans_pkey do update set version = p.version;
   perform migration_guard.assert_backup_agrees(parsed);
-  insert into migration_guard.plans as p select parsed.*
-  on conflict on constraint plans_pkey do update set
-    title = excluded.title, description = excluded.description, schema_name = excluded.schema_name,
-    tables = excluded.tables, all_tables = excluded.all_tables, enums = excluded.enums, functions = excluded.functions,
-    match = excluded.match, retention_days = excluded.retention_days, trash_hours = excluded.trash_hours,
-    two_keys = excluded.two_keys, require_export = excluded.require_export, contacts = excluded.contacts,
-    notify_url = excluded.notify_url, actor = excluded.actor, updated_at = excluded.updated_at
+  update migration_guard.plans as p set
+    title = parsed.title, description = parsed.description, schema_name = parsed.schema_name,
+    tables = parsed.tables, all_tables = parsed.all_tables, enums = parsed.enums, functions = parsed.functions,
+    match = parsed.match, retention_days = parsed.retention_days, trash_hours = parsed.trash_hours,
+    two_keys = parsed.two_keys, require_export = parsed.require_export, contacts = parsed.contacts,
+    notify_url = parsed.notify_url, actor = parsed.actor, updated_at = parsed.updated_at
+  where p.version = parsed.version
   returning p.* into stored;
   return stored;
 end
 $$;
 comment on function migration_guard.put_plan(text, jsonb, text) is
-  'Stores a plan, replacing one of the same version. Raises invalid_plan, or objects_not_found with every missing name.';
+  'Stores a plan, replacing one of the same version. Raises invalid_plan, objects_not_found with every missing name, or plan_in_use.';
 
 create function migration_guard.get_plan(version text) returns migration_guard.plans
 language plpgsql stable

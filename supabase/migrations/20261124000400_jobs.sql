@@ -743,17 +743,21 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted constant text := migration_guard.normalize_version(version);
-  backup constant migration_guard.backups := migration_guard.find_backup(wanted);
-  is_dropped constant boolean := backup.id is not null and to_regnamespace(quote_ident(backup.schema_name)) is null;
+  is_busy boolean;
+  backup migration_guard.backups;
+  is_dropped boolean;
 begin
   -- Whoever queues a backup holds it until the job can be seen.
   perform from migration_guard.plans as p where p.version = wanted for update;
+  -- The jobs first: one that ends after the look at them leaves a backup to be seen.
+  is_busy := exists (select from migration_guard.jobs as j where j.version = wanted and j.status in ('queued', 'running'));
+  backup := migration_guard.find_backup(wanted);
+  is_dropped := backup.id is not null and to_regnamespace(quote_ident(backup.schema_name)) is null;
   -- Without a plan a backup may be left that somebody dropped.
   if not is_dropped then
     perform migration_guard.get_plan(wanted);
   end if;
-  if backup.id is not null and not is_dropped
-    or exists (select from migration_guard.jobs as j where j.version = wanted and j.status in ('queued', 'running')) then
+  if is_busy or backup.id is not null and not is_dropped then
     perform migration_guard.fail(
       'plan_in_use', format('The plan of %s has a backup or a job under way: clean that up first.', wanted));
   end if;

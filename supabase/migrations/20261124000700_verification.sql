@@ -399,6 +399,53 @@ comment on function migration_guard.integrity_checks(migration_guard.backups, bo
   'Every integrity check of a backup: its own, that its functions are unchanged, that its manifest is the registered
 one, and that it depends on nothing outside. By versions: that nobody has written the copies since, where no value of theirs needs to be read.';
 
+create function migration_guard.is_as_recorded(backup migration_guard.backups) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  manifest text;
+begin
+  execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
+  return manifest is not distinct from backup.manifest;
+exception
+  when lock_not_available or deadlock_detected then raise;
+  when others then return false;
+end
+$$;
+comment on function migration_guard.is_as_recorded(migration_guard.backups) is
+  'Whether what a backup recorded is what was registered, without the rows of its copies. What cannot be read is not.';
+
+create function migration_guard.refuse_damaged(backup migration_guard.backups) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  altered text;
+begin
+  if not migration_guard.is_as_recorded(backup) then
+    perform migration_guard.fail('backup_damaged', format(
+      'What the backup of %s recorded is not what was registered, and cannot be used: verify it, and read which check failed.', backup.version));
+  end if;
+  execute format($query$
+    select string_agg(t.name, ', ' order by t.name)
+    from %1$I.backup_metadata as m
+    cross join jsonb_each(m.tables) as e
+    cross join lateral (select format('%%I.%%I', %1$L, e.value ->> 'backup_table') as name) as t
+    where ((e.value -> 'columns', e.value -> 'types') = (
+      select jsonb_agg(a.attname order by a.attnum),
+        jsonb_agg(format_type(a.atttypid, a.atttypmod) || case when a.attgenerated <> '' then ' generated' else '' end order by a.attnum)
+      from pg_attribute as a where a.attrelid = to_regclass(t.name) and a.attnum > 0 and not a.attisdropped)) is not true
+  $query$, backup.schema_name) into altered;
+  if altered is not null then
+    perform migration_guard.fail('backup_damaged', format('%s is gone, or was altered: verify the backup of %s.', altered, backup.version));
+  end if;
+end
+$$;
+comment on function migration_guard.refuse_damaged(migration_guard.backups) is
+  'Raises backup_damaged where what a backup recorded, or a column of its copies, is another than it was: for who has met an error
+that this may be the cause of. Reads no row of the copies.';
+
 create function migration_guard.enqueue_verification(
   version text, actor text default session_user, request_id text default null, expected_manifest text default null
 ) returns migration_guard.jobs

@@ -830,14 +830,21 @@ create function migration_guard.assert_backup_schema(backup migration_guard.back
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  missing constant text := (
+    select string_agg(k.name, ', ' order by k.name)
+    from unnest('{objects_backup,dependencies_backup,tables_backup,backup_metadata}'::text[]) as k (name)
+    where to_regclass(format('%I.%I', backup.schema_name, k.name)) is null);
 begin
-  if to_regclass(format('%I.tables_backup', backup.schema_name)) is null or to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
-    perform migration_guard.fail('backup_damaged', format('The schema %I is gone, or what it had recorded.', backup.schema_name));
+  if missing is not null then
+    perform migration_guard.fail('backup_damaged', case when to_regnamespace(quote_ident(backup.schema_name)) is null
+      then format('The schema %I is gone.', backup.schema_name)
+      else format('The schema %I has lost what it had recorded: %s.', backup.schema_name, missing) end);
   end if;
 end
 $$;
 comment on function migration_guard.assert_backup_schema(migration_guard.backups) is
-  'Raises backup_damaged where the schema of a registered backup is not there to be compared.';
+  'Raises backup_damaged where the schema of a registered backup, or a table of what it recorded, is not there to be compared.';
 
 create function migration_guard.enqueue_diff(
   version text, actor text default session_user, request_id text default null, sample_keys int default 0, include_values boolean default false,
@@ -904,7 +911,10 @@ begin
   update migration_guard.backups as b set last_diff = outline, last_diff_at = clock_timestamp() where b.id = backup.id;
   return outline || jsonb_build_object('objects', objects, 'tables', tables,
     'catalog', jsonb_build_object('read', case when reason is null then 'row versions' else 'definitions' end, 'definitions_read_because', nullif(reason, 'exact')));
+exception when syntax_error_or_access_rule_violation or data_exception then
+  perform migration_guard.refuse_damaged(backup);
+  raise;
 end
 $$;
 comment on function migration_guard.run_diff(migration_guard.jobs) is
-  'Does a diff job. Result: {is_clean, summary, objects, tables, catalog}; the backup keeps the first two.';
+  'Does a diff job. Result: {is_clean, summary, objects, tables, catalog}; the backup keeps the first two. Raises backup_damaged.';

@@ -747,9 +747,7 @@ declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
   parsed constant jsonb := migration_guard.parse_rollback_options(options);
 begin
-  if to_regclass(format('%I.objects_backup', backup.schema_name)) is null then
-    perform migration_guard.fail('backup_damaged', format('The schema %s is not there, or not whole.', backup.schema_name));
-  end if;
+  perform migration_guard.assert_backup_schema(backup);
   perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
   select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
       'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
@@ -776,6 +774,9 @@ begin
   values (plan_rollback.plan_hash, backup.id, parsed, case when plan_rollback.actor is null then '{}' else jsonb_build_object(plan_rollback.actor, now()) end, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
   on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), drawn_by = p.drawn_by || excluded.drawn_by;
   return next;
+exception when syntax_error_or_access_rule_violation or data_exception then
+  perform migration_guard.refuse_damaged(backup);
+  raise;
 end
 $$;
 comment on function migration_guard.plan_rollback(text, jsonb, text, oid[]) is
@@ -938,20 +939,13 @@ create function migration_guard.assert_recorded(backup migration_guard.backups) 
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  manifest text;
 begin
   if not backup.verified_ok then
     perform migration_guard.fail('backup_damaged', format(
       'The last verification of the backup of %s failed: nothing is rolled back to it. Verify it again, and read which check failed.', backup.version));
   end if;
   -- What was recorded, without the rows: those are read by the job.
-  begin
-    execute format('select %I.compute_manifest()', backup.schema_name) into manifest;
-  exception when others then
-    manifest := null;
-  end;
-  if manifest is distinct from backup.manifest then
+  if not migration_guard.is_as_recorded(backup) then
     perform migration_guard.fail('backup_damaged', format(
       'What the backup of %s recorded is not what was registered: nothing is rolled back to it. Verify it, and read which check failed.', backup.version));
   end if;

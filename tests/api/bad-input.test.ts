@@ -251,6 +251,19 @@ for (const [name, method, path, options, status, code] of cases) {
   });
 }
 
+test("a list of too many names is refused with how many there may be", async ({ api }) => {
+  const names = Array.from({ length: 1001 }, (_, i) => `table_${i}`);
+  for (const list of ["tables", "enums", "functions"]) {
+    const { status, json } = await api.call("PUT", "/v1/plans/v10", { json: { [list]: names } });
+    expect({ status, code: json.code, detail: json.detail })
+      .toMatchObject({
+        status: 400,
+        code: "invalid_request",
+        detail: expect.stringMatching(new RegExp(`^${list}: .*1000`)),
+      });
+  }
+});
+
 test("a 422 lists every name that does not exist, with the nearest that do", async ({ api }) => {
   const plan = {
     tables: ["profiles", "profile", "Notes", "public.invite_codes", "warehouse"],

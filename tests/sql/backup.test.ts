@@ -458,6 +458,28 @@ test("a schema that took a backup's name while its job was queued is not touched
   expect([...left]).toEqual([{ relname: "mine" }]);
 });
 
+test("a schema that is no registered backup any more says so, and a backup is taken when it is out of the way", async ({ example: { sql } }) => {
+  await backUp(sql, "v10", examplePlan);
+  const enqueue = () => sql`select migration_guard.enqueue_backup('v10', 'test')`;
+  await expect(enqueue()).rejects.toMatchObject({
+    code: "MG009",
+    message: expect.stringContaining("go on with that backup"),
+  });
+  await sql`alter schema migration_backup_v10 rename to elsewhere`;
+  await sql`select migration_guard.delete_plan('v10')`;
+  await sql`alter schema elsewhere rename to migration_backup_v10`;
+  await sql`select migration_guard.put_plan('v10', ${sql.json(examplePlan)}, 'test')`;
+  await expect(enqueue()).rejects.toMatchObject({
+    code: "MG009",
+    message: expect.stringMatching(
+      /^The schema migration_backup_v10 is there, and is no registered backup: .* drop it or rename it/,
+    ),
+  });
+  await sql`alter schema migration_backup_v10 rename to elsewhere`;
+  await backUp(sql, "v10", examplePlan);
+  await expectOk(sql, "v10");
+});
+
 test("a migration whose objects are gone is refused, by name of what is missing", async ({ example: { sql } }) => {
   await sql`select migration_guard.put_plan('v10.0', ${sql.json(examplePlan)}, 'test')`;
   await sql`alter table public.coordinator_notes rename to curator_notes`;

@@ -131,6 +131,30 @@ const tampering: { title: string; change: string; fails: string[]; says: RegExp 
     says: /found 0/,
   },
   {
+    title: "a lost manifest",
+    change: `alter table migration_backup_v10.backup_metadata drop column manifest`,
+    fails: allItems,
+    says: /^nothing of the backup could be checked; catalog: .*manifest/,
+  },
+  {
+    title: "the lost order of the objects",
+    change: `drop table migration_backup_v10.dependencies_backup`,
+    fails: allItems,
+    says: /catalog: .*migration_backup_v10\.dependencies_backup/,
+  },
+  {
+    title: "lost objects",
+    change: `drop table migration_backup_v10.objects_backup cascade`,
+    fails: allItems,
+    says: /verification: /,
+  },
+  {
+    title: "a column of the recorded objects that is gone",
+    change: `alter table migration_backup_v10.objects_backup drop column in_plan cascade`,
+    fails: allItems,
+    says: /catalog: .*in_plan/,
+  },
+  {
     title: "a verification that was made to say OK",
     change:
       `create or replace function migration_backup_v10.verify_backup_integrity() returns table (check_name text, status text, details text) language sql as $$ values ('metadata', 'OK', 'fine') $$`,
@@ -154,6 +178,7 @@ test.for(tampering.map((tamper) => [tamper.title, tamper] as const))(
     expect(failed.map(({ item }) => item)).toEqual(fails);
     expect(failed.map(({ details }) => details).join("\n")).toMatch(says);
     expect(failed.map(({ details }) => details)).not.toContainEqual(expect.stringContaining("metadata says so"));
+    for (const { details } of failed) expect(details).not.toMatch(/^live .*: as saved$/);
     const rejection = await assertReady(sql).catch((error) => error);
     expect(rejection).toMatchObject({ code: "MG012" });
     for (const { details } of failed) expect(rejection.message).toContain(details);

@@ -4,6 +4,7 @@ import { backUp, lastJob, work } from "../support/backup.ts";
 import { makeColumnTypes } from "../support/column-types.ts";
 import { test } from "../support/database.ts";
 import { exampleFile, examplePlan } from "../support/example.ts";
+import { readPlan } from "../support/rollback.ts";
 import { untilOld } from "../support/until-old.ts";
 import { superuser } from "../../local/postgres.ts";
 
@@ -185,6 +186,56 @@ describe("a job", () => {
     await backUp(sql, "v10.0", examplePlan);
     await sql`drop table migration_backup_v10.profiles_backup`;
     expect((await diff(sql)).error).toMatchObject({ code: "backup_damaged" });
+  });
+
+  test.for(["objects_backup", "dependencies_backup", "tables_backup", "backup_metadata"])(
+    "is refused without %s, and fails where that goes while it waits, and no rollback is planned then",
+    async (table, { example: { sql } }) => {
+      await backUp(sql, "v10.0", examplePlan);
+      await sql`select migration_guard.enqueue_diff('v10')`;
+      await sql`drop table ${sql("migration_backup_v10")}.${sql(table)} cascade`;
+      await work(sql);
+      const message = expect.stringContaining(table);
+      expect((await lastJob(sql)).error).toMatchObject({ code: "backup_damaged", message });
+      await expect(sql`select migration_guard.enqueue_diff('v10')`).rejects.toMatchObject({ code: "MG019", message });
+      await expect(readPlan(sql, "v10")).rejects.toMatchObject({ code: "MG019", message });
+    },
+  );
+
+  test.for([
+    ["a column of another type", "alter table migration_backup_v10.tables_backup alter row_count type text"],
+    ["a column less", "alter table migration_backup_v10.tables_backup drop column columns"],
+    ["a value that is none of its kind", "update migration_backup_v10.tables_backup set columns = '1'"],
+  ])(
+    "fails where what was recorded has %s, and no rollback is planned then",
+    async ([, change], { example: { sql } }) => {
+      await backUp(sql, "v10.0", examplePlan);
+      await sql`alter table public.coordinator_notes rename to curator_notes`;
+      await sql.unsafe(change!);
+      expect((await diff(sql)).error).toMatchObject({ code: "backup_damaged" });
+      for (const data of ["keep", "restore"] as const) {
+        await expect(readPlan(sql, "v10", { data })).rejects.toMatchObject({ code: "MG019" });
+      }
+    },
+  );
+
+  test("fails where a copy has lost a column, and says which copy", async ({ example: { sql } }) => {
+    await backUp(sql, "v10.0", examplePlan);
+    await sql`update public.profiles set name = 'another'`;
+    await sql`alter table migration_backup_v10.profiles_backup drop column email`;
+    expect((await diff(sql)).error).toMatchObject({
+      code: "backup_damaged",
+      message: expect.stringMatching(/^migration_backup_v10\.profiles_backup is gone, or was altered/),
+    });
+  });
+
+  test("that fails while the backup is whole says what it has failed with", async ({ example: { sql } }) => {
+    await backUp(sql, "v10.0", examplePlan);
+    await sql`drop function migration_guard.object_drift(migration_guard.compared_object[])`;
+    expect((await diff(sql)).error).toMatchObject({
+      code: "database_error",
+      message: expect.stringContaining("42883"),
+    });
   });
 
   test("holds nothing stronger than a reader's lock on a table", async ({ example }) => {

@@ -1,13 +1,22 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
+import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, tryBackUp, work } from "../support/backup.ts";
-import { test } from "../support/database.ts";
+import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { until } from "../support/until.ts";
 
 const put = (sql: postgres.Sql, version: string, plan: postgres.JSONValue, actor = "test") =>
   sql`select * from migration_guard_api.put_plan(${version}, ${sql.json(plan)}, ${actor})`;
 const get = (sql: postgres.Sql, version: string) => sql`select * from migration_guard_api.get_plan(${version})`;
 const remove = (sql: postgres.Sql, version: string) => sql`select migration_guard_api.delete_plan(${version}, 'test')`;
+/** Waits until another session of the database waits for a lock. */
+const blocked = ({ name, connect }: TestDatabase) => {
+  const admin = connect(superuser);
+  return until(async () =>
+    (await admin`select from pg_stat_activity where datname = ${name} and wait_event_type = 'Lock'`).length > 0
+  );
+};
 const createTable = (sql: postgres.Sql) => sql`create table public.kept (id int)`;
 
 /** Names of the functions, with their argument types, that the backup of a plan holds. */
@@ -309,6 +318,56 @@ test("a plan that is being replaced is waited for by whoever asks for its backup
   await replacing`commit`;
   replacing.release();
   await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+});
+
+test("a plan whose backup was asked for by who stored it first is not replaced by who has waited for that", async ({ database }) => {
+  const { sql } = database;
+  await sql`create table public.wanted (id int); create table public.other (id int)`.simple();
+  const first = database.connect();
+  await first`begin`;
+  await put(first, "v1", { tables: ["wanted"] });
+  await first`select migration_guard.enqueue_backup('v1', 'test')`;
+  const replacing = expect(put(database.connect(), "v1", { tables: ["other"] })).rejects.toMatchObject({
+    code: "MG008",
+  });
+  await blocked(database);
+  await first`commit`;
+  await replacing;
+  await work(sql);
+  expect(await copied(sql, "migration_backup_v1")).toEqual(["wanted"]);
+});
+
+test("of two who store a plan at once the second replaces what the first has stored, or stores it anew when that was removed", async ({ database }) => {
+  const { sql } = database;
+  await createTable(sql);
+  const first = database.connect();
+  for (const [title, change] of [["stored", put], ["removed", remove]] as const) {
+    await first`begin`;
+    await change(first, "v1", { tables: ["kept"], title });
+    const second = put(database.connect(), "v1", { tables: ["kept"], title: `after one was ${title}` }, "bob")
+      .execute();
+    await blocked(database);
+    await first`commit`;
+    expect([...await second]).toMatchObject([{ title: `after one was ${title}`, actor: "bob" }]);
+    expect(await get(sql, "v1")).toMatchObject([{ title: `after one was ${title}`, actor: "bob" }]);
+  }
+});
+
+test("a plan stays whose backup is taken while its removal waits for who replaces it", async ({ database }) => {
+  const { sql } = database;
+  await createTable(sql);
+  await put(sql, "v1", { tables: ["kept"] });
+  await sql`select migration_guard.enqueue_backup('v1', 'test')`;
+  const replacing = database.connect();
+  await replacing`begin`;
+  await put(replacing, "v1", { tables: ["kept"], title: "another" });
+  const removing = expect(remove(database.connect(), "v1")).rejects.toMatchObject({ code: "MG008" });
+  await blocked(database);
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({ status: "succeeded" });
+  await replacing`commit`;
+  await removing;
+  expect((await get(sql, "v1"))[0]).toMatchObject({ title: "another" });
 });
 
 test("a plan stays while it has a job, and goes when the job has failed", async ({ example: { sql } }) => {

@@ -33,7 +33,7 @@ const PlanBody = z.strictObject({
   schema: Name.max(63).default("public").openapi({ description: "Schema that holds everything named below." }),
   tables: z.union(
     [allTables, names("Tables, as the catalog spells them, without quotes.")],
-    'is a list of names, or "*"',
+    `is a list of up to ${maxNames} names, or "*"`,
   )
     .default([]),
   enums: names("Enum types.").default([]),
