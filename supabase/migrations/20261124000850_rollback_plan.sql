@@ -290,7 +290,8 @@ begin
       -- Nor has one that has lost a partition.
       and t.id not in (
         select migration_guard.recorded_root(x.id) from pg_temp.migration_guard_objects as x
-        where x.kind = 'table' and x.was and not x.is and ((x.old).signature ->> 'is_partition')::boolean)
+        where x.kind = 'table' and x.was and ((x.old).signature ->> 'is_partition')::boolean
+          and (not x.is or not ((x.new).signature ->> 'is_partition')::boolean))
       -- Nor one that may lose a new partition, and its rows with that.
       and t.objid not in (
         select a.relid from pg_temp.migration_guard_objects as x cross join lateral pg_partition_ancestors(x.objid) as a (relid)
@@ -687,6 +688,33 @@ $$;
 comment on function migration_guard.mark_quieted() is
   'Marks what gets its state back after rows have been put back: triggers, replica identities, the owner''s privileges.';
 
+create function migration_guard.mark_returning_partitions() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  marked bigint;
+begin
+  -- With a table that is made anew all its rows are put in: none must be there before.
+  update pg_temp.migration_guard_objects as t set is_dropped = true, is_late = true, is_made = true, reason = coalesce(t.reason, 'needs ' || (p.old).identity)
+  from pg_temp.migration_guard_objects as p
+  where t.kind = 'table' and t.is and t.was and not t.is_dropped and ((t.old).signature ->> 'is_partition')::boolean
+    and p.kind = 'table' and p.was and p.old_objid::text = (t.old).signature -> 'parents' ->> 0
+    -- Where nothing is put in, its own rows come back with it.
+    and (p.is_made and (p.is or exists (
+        select from pg_temp.migration_guard_copies as m join pg_temp.migration_guard_objects as r on r.old_objid = m.source_oid
+        where r.id = migration_guard.recorded_root(t.id)))
+      -- Nor is anything converted that is put back anyway.
+      or not ((t.new).signature ->> 'is_partition')::boolean
+        and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and c.is_retyped)
+        and migration_guard.restores((select r.old_objid from pg_temp.migration_guard_objects as r where r.id = migration_guard.recorded_root(t.id))));
+  get diagnostics marked = row_count;
+  return marked;
+end
+$$;
+comment on function migration_guard.mark_returning_partitions() is
+  'Marks the partitions that have left a table which is made anew, or whose rows come back with its own, and tells how many these are.';
+
 create function migration_guard.mark_dependents() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -755,7 +783,7 @@ begin
     where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
       and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and c.is_retyped);
     get diagnostics changed_again = row_count;
-    changed := changed + changed_again;
+    changed := changed + changed_again + migration_guard.mark_returning_partitions();
   end loop;
 end
 $$;

@@ -379,6 +379,18 @@ begin
   from migration_guard.departing_partitions() as p
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
+  select migration_guard.target('table', b.identity), case
+      when b.now_in is not null then format('it is made anew with %s, which it was in, and is a partition of %s now: detach it', b.root, b.now_in)
+      else format('it has rows, and %1$s, which it was in, is gone: restore those of %1$s, so that these are kept as discarded; or drop it, if they are not wanted', b.root) end
+  from migration_guard.returning_partitions() as b
+  join pg_temp.migration_guard_objects as r on r.id = b.root_id
+  where b.now_in is not null or not b.is_root_there and b.is_restored and migration_guard.rollback_mode(options, (r.old).name) = 'keep' and migration_guard.has_rows(b.objid)
+  union all
+  select migration_guard.target(c.kind, (c.old).identity), format('its values are gone: restore the rows of %s', b.root)
+  from migration_guard.returning_partitions() as b
+  join pg_temp.migration_guard_objects as c on c.old_parent_id = b.id and c.kind = 'column' and not c.is and (c.old).signature ->> 'generated' = ''
+  where not b.is_restored and migration_guard.has_rows(b.objid)
+  union all
   select migration_guard.target('sequence', s.identity), format('it stands at %s, beyond the bounds that it had, and does not go back while rows stay: restore these, or set it back within the bounds where no row has these numbers', s.place)
   from migration_guard.stuck_sequences(options) as s
   union all
@@ -1583,11 +1595,18 @@ begin
     select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind from pg_temp.migration_guard_objects as t
     where t.kind = 'table' and t.is and t.was and t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
       and has_table_privilege(t.objid, 'select')
+    union all
+    -- What comes back to it has rows of it, too.
+    select b.root, b.objid, (t.new).signature ->> 'kind'
+    from migration_guard.returning_partitions() as b
+    join pg_temp.migration_guard_objects as t on t.id = b.id
+    join pg_temp.migration_guard_objects as r on r.id = b.root_id and r.is and r.is_dropped
+    where not b.is_restored and has_table_privilege(b.objid, 'select')
   loop
     perform migration_guard.refuse_views(true);
     execute format('select count(*) from %s%s', case rebuilt.kind when 'p' then '' else 'only ' end, rebuilt.objid::regclass) into rows;
     perform migration_guard.refuse_views(false);
-    counts := counts || jsonb_build_object(rebuilt.name, rows);
+    counts := counts || jsonb_build_object(rebuilt.name, rows + coalesce((counts ->> rebuilt.name)::bigint, 0));
   end loop;
   return counts;
 end
