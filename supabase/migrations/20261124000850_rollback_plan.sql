@@ -528,8 +528,8 @@ begin
     join pg_temp.migration_guard_links as l on l.ref_id = r.id
     join pg_temp.migration_guard_objects as p on p.id = l.id and p.kind = 'table' and not p.was and ((p.new).signature ->> 'is_partition')::boolean
   )
-  update pg_temp.migration_guard_objects as o set is_kept = false, is_dropped = true, reason = coalesce(o.reason, 'new')
-  where not o.was and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
+  update pg_temp.migration_guard_objects as o set is_dropped = true, reason = coalesce(o.reason, 'new')
+  where not o.was and not o.is_kept and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_late = true, is_made = true, reason = case o.kind when 'enum' then 'values cannot be put right in place' else 'redefined' end
   where migration_guard.is_type(o.kind) and o.is and o.was
     and (

@@ -1390,6 +1390,30 @@ $$;
 comment on function migration_guard.departing_partitions() is
   'New partitions that go while the table that they are a part of stays, and the root of that, whose rows they hold.';
 
+create function migration_guard.displaced_partitions() returns table (id bigint, identity text, root text, objid oid)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select p.id, (p.new).identity, (r.old).identity, p.objid
+  from pg_temp.migration_guard_objects as p
+  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and t.was and t.is_dropped and (p.new).signature -> 'parents' @> to_jsonb(t.objid::text)
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
+  where migration_guard.is_table(p.kind) and p.is and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+    and not migration_guard.restores(r.old_objid)
+    and ((t.old).signature -> 'kind', (t.old).signature -> 'partitioning') = ((t.new).signature -> 'kind', (t.new).signature -> 'partitioning')
+    -- Beside those that were there, and are, each with its bounds: none of them takes its rows, unless it takes any.
+    and not exists (
+      select from pg_temp.migration_guard_objects as x
+      where migration_guard.is_table(x.kind) and x.was and (x.old).signature -> 'parents' ->> 0 = t.old_objid::text
+        and (not x.is or (x.old).parts ->> 'bound' = 'DEFAULT' or (x.new).signature -> 'bound' <> (x.old).signature -> 'bound'
+          or not (x.new).signature -> 'parents' @> to_jsonb(t.objid::text)));
+end
+$$;
+comment on function migration_guard.displaced_partitions() is
+  'New partitions of a table that is made anew with its rows, and has no other partition for those that they hold.';
+
 create function migration_guard.returning_partitions()
 returns table (id bigint, identity text, objid oid, root_id bigint, root text, is_root_there boolean, is_restored boolean, now_in text)
 language plpgsql stable
@@ -1506,7 +1530,10 @@ begin
   -- Where rows are kept it has none, or the plan would not be possible.
   select 1, p.id::numeric, 0::numeric, migration_guard.target('table', p.identity), 'rows',
     format('select migration_guard.assert_no_rows(%L, %L)', p.identity, p.root), p.identity
-  from migration_guard.departing_partitions() as p where not p.is_restored;
+  from migration_guard.departing_partitions() as p where not p.is_restored
+  union all
+  select 1, p.id, 0, migration_guard.target('table', p.identity), 'rows', format('select migration_guard.assert_no_rows(%L, %L)', p.identity, p.root), p.identity
+  from migration_guard.displaced_partitions() as p;
 end
 $$;
 comment on function migration_guard.discard_statements(text) is

@@ -379,6 +379,11 @@ begin
   from migration_guard.departing_partitions() as p
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
+  select migration_guard.target('table', p.identity),
+    format('it holds rows of %1$s, which has to be made anew and had no partition for them: detach it, leave it out of drop_new, and attach it again after the rollback; or restore the rows of %1$s', p.root)
+  from migration_guard.displaced_partitions() as p
+  where migration_guard.has_rows(p.objid)
+  union all
   select migration_guard.target('table', b.identity), case
       when b.now_in is not null then format('it is made anew with %s, which it was in, and is a partition of %s now: detach it', b.root, b.now_in)
       else format('it has rows, and %1$s, which it was in, is gone: restore those of %1$s, so that these are kept as discarded; or drop it, if they are not wanted', b.root) end
@@ -488,6 +493,10 @@ begin
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
   from pg_temp.migration_guard_objects as o where o.is_kept and o.is_dropped and (options -> 'drop_new' <> '"blocking"' or o.kind in ('table', 'column'))
+    -- Parts of a table go with it, which says so.
+    and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.kind = 'table' and p.is_kept and p.is_dropped)
+    -- An index of a key is none of the table's.
+    and not (o.kind = 'index' and (o.new).is_internal)
   union all
   select distinct migration_guard.target(o.kind, (o.new).identity), format('it stays, but has the name of %s: drop_new must name its table, or be all', migration_guard.target(w.kind, (w.old).identity)), true
   from pg_temp.migration_guard_objects as o

@@ -1105,6 +1105,64 @@ describe("a new partition of a table that stays", () => {
   });
 });
 
+describe("a new partition of a table that is made anew", () => {
+  /** A table with a partition for small numbers, which then loses a column and gets another partition. */
+  async function addPartition(then = "") {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.t (id int primary key, a text) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      insert into app.t values (1, 'low')`).simple();
+    const state = await schemaState(connections, "app");
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(`
+      alter table app.t drop column a; create table app.t_high partition of app.t for values from (10) to (20); ${then}`)
+      .simple();
+    return state;
+  }
+
+  test("bars the way while it holds rows that no other has a place for, and says what to do", async () => {
+    const { sql } = connections;
+    await addPartition("insert into app.t values (12)");
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "table app.t_high", why: expect.stringMatching(/^it holds rows of app\.t, .*detach it/), blocks: true },
+    ]);
+    await sql`alter table app.t detach partition app.t_high`;
+    await rollBack(sql, "v1", { data: "keep" });
+    await sql.unsafe(`
+      alter table app.t_high add column a text;
+      alter table app.t attach partition app.t_high for values from (10) to (20)`).simple();
+    expect([...await sql`select id, a from app.t order by id`]).toEqual([{ id: 1, a: "low" }, { id: 12, a: null }]);
+  });
+
+  test.for(["keep", "restore"] as const)("is not dropped where drop_new does not name it, %s", async (data) => {
+    const { sql } = connections;
+    const state = await addPartition();
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "table app.t_high", why: expect.stringMatching(/^it stays, .*drop_new must name/), blocks: true },
+    ]);
+    await rollBack(sql, "v1", { data, drop_new: ["t_high"] });
+    expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
+  });
+
+  test("hands its rows to the partition that took any before", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe(`
+      alter table app.t drop column a; create table app.t_high partition of app.t for values from (10) to (20);
+      insert into app.t values (12)`).simple();
+    await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(await sql`select tableoid::regclass::text as part, id from app.t where a is null`).toEqual([
+      { part: "app.t_rest", id: 12 },
+    ]);
+  });
+});
+
 describe("a partition that was detached from a table that is made anew", () => {
   const rows = () => connections.sql`select tableoid::regclass::text as part, id, a from app.t order by id`;
   const change = `
