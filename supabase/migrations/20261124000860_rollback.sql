@@ -1178,6 +1178,39 @@ $$;
 comment on function migration_guard.is_planned_table(text, oid, text) is
   'Whether what has a name, and was locked by it, is the table that the planner has looked at, and a table still.';
 
+create function migration_guard.unplanned_parts(relation oid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Others wait meanwhile, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return (
+    with recursive parts (parent, oid) as (
+      select i.inhparent, i.inhrelid from pg_inherits as i where i.inhparent = relation
+      union
+      select i.inhparent, i.inhrelid from parts as p join pg_inherits as i on i.inhparent = p.oid
+    )
+    select string_agg(u.oid::regclass::text, ', ' order by u.oid)
+    from (
+      select p.oid
+      from parts as p join pg_class as c on c.oid = p.oid
+      -- Of those in other schemas the planner need not know.
+      where exists (select from pg_temp.migration_guard_objects as s where s.kind = 'schema' and s.objid = c.relnamespace)
+        and not exists (
+          select from pg_temp.migration_guard_objects as o
+          where migration_guard.is_table(o.kind) and o.objid = p.oid and (o.new).signature -> 'parents' @> to_jsonb(p.parent::text))
+      union
+      select o.objid
+      from pg_temp.migration_guard_objects as o
+      where migration_guard.is_table(o.kind) and o.is and (o.new).signature -> 'parents' @> to_jsonb(relation::text)
+        and not exists (select from parts as p where p.oid = o.objid and p.parent = relation)
+    ) as u);
+end
+$$;
+comment on function migration_guard.unplanned_parts(oid) is
+  'The partitions and heirs that a locked table has got or lost since the planner looked at it; null where there are none.';
+
 create function migration_guard.lock_referenced(entry migration_guard.catalog_entry) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1443,6 +1476,7 @@ declare
   rows bigint;
   ran jsonb[] := '{}';
   counts jsonb;
+  unplanned text;
   s record;
 begin
   -- Rows are joined with their copies in as much memory as an index is built in.
@@ -1464,6 +1498,10 @@ begin
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
     if s.locked_oid is not null and not migration_guard.is_planned_table(s.locked_name, s.locked_oid, s.locked_kind) then
       perform migration_guard.fail('plan_changed', format('%s is not the table any more that the plan was drawn for. Read the plan again.', s.locked_name));
+    end if;
+    unplanned := case when s.locked_oid is not null then migration_guard.unplanned_parts(s.locked_oid) end;
+    if unplanned is not null then
+      perform migration_guard.fail('plan_changed', format('%s has not the partitions or heirs any more that the plan was drawn for: %s. Read the plan again.', s.locked_name, unplanned));
     end if;
     if s.units > 1 then
       -- What was told of an index that was being built is kept before anything else can wait; and what comes next is shown.
@@ -1714,6 +1752,7 @@ begin
   perform migration_guard.prove_catalog(recorded, migration_guard.live_words(plan_schema, recorded, '{}'));
   perform migration_guard.rollback_checklist('{}');
   perform migration_guard.discarded_tables(backup.schema_name);
+  perform migration_guard.unplanned_parts(0);
   perform from migration_guard.taken_locks(now(), '{}');
   perform migration_guard.run_rollback_statement('select', null, null, 0);
   ran := migration_guard.run_rollback_statements(backup.schema_name, options, plan.statements);
