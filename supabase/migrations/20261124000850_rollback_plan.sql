@@ -609,8 +609,8 @@ begin
     join pg_temp.migration_guard_links as l on l.ref_id = r.id
     join pg_temp.migration_guard_objects as p on p.id = l.id and p.kind = 'table' and not p.was and ((p.new).signature ->> 'is_partition')::boolean
   )
-  update pg_temp.migration_guard_objects as o set is_kept = false, is_dropped = true, reason = coalesce(o.reason, 'new')
-  where not o.was and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
+  update pg_temp.migration_guard_objects as o set is_dropped = true, reason = coalesce(o.reason, 'new')
+  where not o.was and not o.is_kept and (o.id in (select p.id from partitions as p) or o.parent_id in (select p.id from partitions as p));
   update pg_temp.migration_guard_objects as o set is_dropped = true, is_late = true, is_made = true, reason = case o.kind when 'enum' then 'values cannot be put right in place' else 'redefined' end
   where migration_guard.is_type(o.kind) and o.is and o.was
     and (
@@ -949,6 +949,33 @@ $$;
 comment on function migration_guard.mark_quieted() is
   'Marks what gets its state back after rows have been put back: triggers, replica identities, the owner''s privileges.';
 
+create function migration_guard.mark_returning_partitions() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  marked bigint;
+begin
+  -- With a table that is made anew all its rows are put in: none must be there before.
+  update pg_temp.migration_guard_objects as t set is_dropped = true, is_late = true, is_made = true, reason = coalesce(t.reason, 'needs ' || (p.old).identity)
+  from pg_temp.migration_guard_objects as p
+  where t.kind = 'table' and t.is and t.was and not t.is_dropped and ((t.old).signature ->> 'is_partition')::boolean
+    and p.kind = 'table' and p.was and p.old_objid::text = (t.old).signature -> 'parents' ->> 0
+    -- Where nothing is put in, its own rows come back with it.
+    and (p.is_made and (p.is or exists (
+        select from pg_temp.migration_guard_copies as m join pg_temp.migration_guard_objects as r on r.old_objid = m.source_oid
+        where r.id = migration_guard.recorded_root(t.id)))
+      -- Nor is anything converted that is put back anyway.
+      or not ((t.new).signature ->> 'is_partition')::boolean
+        and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and c.is_retyped)
+        and migration_guard.restores((select r.old_objid from pg_temp.migration_guard_objects as r where r.id = migration_guard.recorded_root(t.id))));
+  get diagnostics marked = row_count;
+  return marked;
+end
+$$;
+comment on function migration_guard.mark_returning_partitions() is
+  'Marks the partitions that have left a table which is made anew, or whose rows come back with its own, and tells how many these are.';
+
 create function migration_guard.mark_dependents() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1017,7 +1044,7 @@ begin
     where t.kind = 'table' and t.is and t.was and not t.is_dropped and migration_guard.restores((t.old).objid)
       and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and c.is_retyped);
     get diagnostics changed_again = row_count;
-    changed := changed + changed_again;
+    changed := changed + changed_again + migration_guard.mark_returning_partitions();
   end loop;
 end
 $$;

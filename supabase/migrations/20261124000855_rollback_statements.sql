@@ -1407,6 +1407,54 @@ $$;
 comment on function migration_guard.departing_partitions() is
   'New partitions that go while the table that they are a part of stays, and the root of that, whose rows they hold.';
 
+create function migration_guard.displaced_partitions() returns table (id bigint, identity text, root text, objid oid)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select p.id, (p.new).identity, (r.old).identity, p.objid
+  from pg_temp.migration_guard_objects as p
+  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and t.was and t.is_dropped and (p.new).signature -> 'parents' @> to_jsonb(t.objid::text)
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
+  where migration_guard.is_table(p.kind) and p.is and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+    and not migration_guard.restores(r.old_objid)
+    and ((t.old).signature -> 'kind', (t.old).signature -> 'partitioning') = ((t.new).signature -> 'kind', (t.new).signature -> 'partitioning')
+    -- Beside those that were there, and are, each with its bounds: none of them takes its rows, unless it takes any.
+    and not exists (
+      select from pg_temp.migration_guard_objects as x
+      where migration_guard.is_table(x.kind) and x.was and (x.old).signature -> 'parents' ->> 0 = t.old_objid::text
+        and (not x.is or (x.old).parts ->> 'bound' = 'DEFAULT' or (x.new).signature -> 'bound' <> (x.old).signature -> 'bound'
+          or not (x.new).signature -> 'parents' @> to_jsonb(t.objid::text)));
+end
+$$;
+comment on function migration_guard.displaced_partitions() is
+  'New partitions of a table that is made anew with its rows, and has no other partition for those that they hold.';
+
+create function migration_guard.returning_partitions()
+returns table (id bigint, identity text, objid oid, root_id bigint, root text, is_root_there boolean, is_restored boolean, now_in text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select t.id, (t.new).identity, t.objid, r.id, (r.old).identity, r.is,
+    migration_guard.restores(r.old_objid) or not r.is and exists (select from pg_temp.migration_guard_copies as m where m.source_oid = r.old_objid),
+    case when ((t.new).signature ->> 'is_partition')::boolean then pg_partition_root(t.objid)::regclass::text end
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
+  where t.kind = 'table' and t.is and t.was and t.is_dropped and ((t.old).signature ->> 'is_partition')::boolean
+    and not exists (select from pg_partition_ancestors(t.objid) as a (relid) where a.relid = r.objid)
+    -- What it has left the table with has its rows.
+    and not (((t.new).signature ->> 'is_partition')::boolean and exists (
+      select from pg_temp.migration_guard_objects as w
+      where w.kind = 'table' and w.was and w.objid = pg_partition_root(t.objid) and migration_guard.recorded_root(w.id) = r.id));
+end
+$$;
+comment on function migration_guard.returning_partitions() is
+  'Partitions that are made anew and are not in the table any more that they were in, so that this does not have their rows; is_restored where it gets those of
+its copy, and now_in for one that is a partition of another table.';
+
 create function migration_guard.assert_no_rows(partition regclass, root text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1463,7 +1511,8 @@ begin
         where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
     from pg_temp.migration_guard_objects as t
     cross join lateral (
-      select t.was and t.is_dropped and migration_guard.restores((t.old).objid) as is_replaced
+      select t.was and t.is_dropped and (migration_guard.restores((t.old).objid)
+        or t.id in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)) as is_replaced
     ) as r
     left join (select null::bigint as id, null::text as condition union all select x.id, x.condition from unfit as x) as u on coalesce(u.id, t.id) = t.id
     where t.kind = 'table' and t.is
@@ -1502,7 +1551,10 @@ begin
   -- Where rows are kept it has none, or the plan would not be possible.
   select 1, p.id::numeric, 0::numeric, migration_guard.target('table', p.identity), 'rows',
     format('select migration_guard.assert_no_rows(%L, %L)', p.identity, p.root), p.identity
-  from migration_guard.departing_partitions() as p where not p.is_restored;
+  from migration_guard.departing_partitions() as p where not p.is_restored
+  union all
+  select 1, p.id, 0, migration_guard.target('table', p.identity), 'rows', format('select migration_guard.assert_no_rows(%L, %L)', p.identity, p.root), p.identity
+  from migration_guard.displaced_partitions() as p;
 end
 $$;
 comment on function migration_guard.discard_statements(text) is
@@ -1553,7 +1605,8 @@ begin
         || format('%I.%I', migration_guard.final_schema((t.new).schema_name), coalesce(t.waiting_name, (t.new).name)) end as source
     from pg_temp.migration_guard_objects as t
     left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-    where t.kind = 'table' and t.was and (t.is_made or m.source_oid is not null) and not ((t.old).signature ->> 'is_partition')::boolean
+    where t.kind = 'table' and t.was and (t.is_made or m.source_oid is not null)
+      and (not ((t.old).signature ->> 'is_partition')::boolean or t.id in (select b.id from migration_guard.returning_partitions() as b where not b.is_restored))
   ),
   restored as materialized (
     select t.* from tables as t where t.is and not t.is_dropped and t.mode = 'restore' and t.backup_table is not null
@@ -1721,6 +1774,7 @@ begin
     from pg_temp.migration_guard_objects as c
     join pg_temp.migration_guard_objects as t on t.id = c.parent_id
     where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
+      and t.id not in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)
       and not ((t.new).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
       and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
       and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')

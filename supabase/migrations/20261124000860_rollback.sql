@@ -379,6 +379,23 @@ begin
   from migration_guard.departing_partitions() as p
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
+  select migration_guard.target('table', p.identity),
+    format('it holds rows of %1$s, which has to be made anew and had no partition for them: detach it, leave it out of drop_new, and attach it again after the rollback; or restore the rows of %1$s', p.root)
+  from migration_guard.displaced_partitions() as p
+  where migration_guard.has_rows(p.objid)
+  union all
+  select migration_guard.target('table', b.identity), case
+      when b.now_in is not null then format('it is made anew with %s, which it was in, and is a partition of %s now: detach it', b.root, b.now_in)
+      else format('it has rows, and %1$s, which it was in, is gone: restore those of %1$s, so that these are kept as discarded; or drop it, if they are not wanted', b.root) end
+  from migration_guard.returning_partitions() as b
+  join pg_temp.migration_guard_objects as r on r.id = b.root_id
+  where b.now_in is not null or not b.is_root_there and b.is_restored and migration_guard.rollback_mode(options, (r.old).name) = 'keep' and migration_guard.has_rows(b.objid)
+  union all
+  select migration_guard.target(c.kind, (c.old).identity), format('its values are gone: restore the rows of %s', b.root)
+  from migration_guard.returning_partitions() as b
+  join pg_temp.migration_guard_objects as c on c.old_parent_id = b.id and c.kind = 'column' and not c.is and (c.old).signature ->> 'generated' = ''
+  where not b.is_restored and migration_guard.has_rows(b.objid)
+  union all
   select migration_guard.target('sequence', s.identity), s.why
   from migration_guard.stuck_sequences(options) as s
   union all
@@ -568,6 +585,10 @@ begin
   -- What stays and cannot
   select migration_guard.target(o.kind, (o.new).identity), format('it stays, but %s: drop_new must name its table, or be all', o.reason), true
   from pg_temp.migration_guard_objects as o where o.is_kept and o.is_dropped and (options -> 'drop_new' <> '"blocking"' or o.kind in ('table', 'column'))
+    -- Parts of a table go with it, which says so.
+    and not exists (select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and p.kind = 'table' and p.is_kept and p.is_dropped)
+    -- An index of a key is none of the table's.
+    and not (o.kind = 'index' and (o.new).is_internal)
   union all
   select distinct migration_guard.target(o.kind, (o.new).identity), format('it stays, but has the name of %s: drop_new must name its table, or be all', migration_guard.target(w.kind, (w.old).identity)), true
   from pg_temp.migration_guard_objects as o
@@ -1245,6 +1266,39 @@ $$;
 comment on function migration_guard.is_planned_table(text, oid, text) is
   'Whether what has a name, and was locked by it, is the table that the planner has looked at, and a table still.';
 
+create function migration_guard.unplanned_parts(relation oid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Others wait meanwhile, and to plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan' set jit = off
+as $$
+begin
+  return (
+    with recursive parts (parent, oid) as (
+      select i.inhparent, i.inhrelid from pg_inherits as i where i.inhparent = relation
+      union
+      select i.inhparent, i.inhrelid from parts as p join pg_inherits as i on i.inhparent = p.oid
+    )
+    select string_agg(u.oid::regclass::text, ', ' order by u.oid)
+    from (
+      select p.oid
+      from parts as p join pg_class as c on c.oid = p.oid
+      -- Of those in other schemas the planner need not know.
+      where exists (select from pg_temp.migration_guard_objects as s where s.kind = 'schema' and s.objid = c.relnamespace)
+        and not exists (
+          select from pg_temp.migration_guard_objects as o
+          where migration_guard.is_table(o.kind) and o.objid = p.oid and (o.new).signature -> 'parents' @> to_jsonb(p.parent::text))
+      union
+      select o.objid
+      from pg_temp.migration_guard_objects as o
+      where migration_guard.is_table(o.kind) and o.is and (o.new).signature -> 'parents' @> to_jsonb(relation::text)
+        and not exists (select from parts as p where p.oid = o.objid and p.parent = relation)
+    ) as u);
+end
+$$;
+comment on function migration_guard.unplanned_parts(oid) is
+  'The partitions and heirs that a locked table has got or lost since the planner looked at it; null where there are none.';
+
 create function migration_guard.lock_referenced(entry migration_guard.catalog_entry) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1510,6 +1564,7 @@ declare
   rows bigint;
   ran jsonb[] := '{}';
   counts jsonb;
+  unplanned text;
   s record;
 begin
   -- Rows are joined with their copies in as much memory as an index is built in.
@@ -1531,6 +1586,10 @@ begin
     rows := migration_guard.run_rollback_statement(s.statement, s."on", s.table_id, s.units);
     if s.locked_oid is not null and not migration_guard.is_planned_table(s.locked_name, s.locked_oid, s.locked_kind) then
       perform migration_guard.fail('plan_changed', format('%s is not the table any more that the plan was drawn for. Read the plan again.', s.locked_name));
+    end if;
+    unplanned := case when s.locked_oid is not null then migration_guard.unplanned_parts(s.locked_oid) end;
+    if unplanned is not null then
+      perform migration_guard.fail('plan_changed', format('%s has not the partitions or heirs any more that the plan was drawn for: %s. Read the plan again.', s.locked_name, unplanned));
     end if;
     if s.units > 1 then
       -- What was told of an index that was being built is kept before anything else can wait; and what comes next is shown.
@@ -1671,11 +1730,18 @@ begin
     select (t.old).identity as name, t.objid, (t.new).signature ->> 'kind' as kind from pg_temp.migration_guard_objects as t
     where t.kind = 'table' and t.is and t.was and t.is_dropped and not ((t.old).signature ->> 'is_partition')::boolean
       and has_table_privilege(t.objid, 'select')
+    union all
+    -- What comes back to it has rows of it, too.
+    select b.root, b.objid, (t.new).signature ->> 'kind'
+    from migration_guard.returning_partitions() as b
+    join pg_temp.migration_guard_objects as t on t.id = b.id
+    join pg_temp.migration_guard_objects as r on r.id = b.root_id and r.is and r.is_dropped
+    where not b.is_restored and has_table_privilege(b.objid, 'select')
   loop
     perform migration_guard.refuse_views(true);
     execute format('select count(*) from %s%s', case rebuilt.kind when 'p' then '' else 'only ' end, rebuilt.objid::regclass) into rows;
     perform migration_guard.refuse_views(false);
-    counts := counts || jsonb_build_object(rebuilt.name, rows);
+    counts := counts || jsonb_build_object(rebuilt.name, rows + coalesce((counts ->> rebuilt.name)::bigint, 0));
   end loop;
   return counts;
 end
@@ -1774,6 +1840,7 @@ begin
   perform migration_guard.prove_catalog(recorded, migration_guard.live_words(plan_schema, recorded, '{}'));
   perform migration_guard.rollback_checklist('{}');
   perform migration_guard.discarded_tables(backup.schema_name);
+  perform migration_guard.unplanned_parts(0);
   perform from migration_guard.taken_locks(now(), '{}');
   perform migration_guard.run_rollback_statement('select', null, null, 0);
   ran := migration_guard.run_rollback_statements(backup.schema_name, options, plan.statements);

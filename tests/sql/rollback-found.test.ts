@@ -286,6 +286,20 @@ const found: {
     change: "alter table app.t detach partition app.t1",
   },
   {
+    name: "a partition that was detached from a table that has lost a column",
+    before: `create table app.t (id int primary key, a text) partition by range (id);
+      create table app.t1 partition of app.t for values from (1) to (2); create index on app.t1 (a);
+      create table app.t2 partition of app.t for values from (2) to (3); insert into app.t values (1, 'x'), (2, 'y')`,
+    change: "alter table app.t detach partition app.t1; alter table app.t drop column a",
+  },
+  {
+    name: "a partition with its own that was detached from a table without a key, of which a column has another type",
+    before: `create table app.t (id int, a varchar(3)) partition by range (id);
+      create table app.t1 partition of app.t for values from (1) to (3) partition by range (id);
+      create table app.t11 partition of app.t1 for values from (1) to (2); insert into app.t values (1, 'x')`,
+    change: "alter table app.t detach partition app.t1; alter table app.t alter a type text",
+  },
+  {
     name: "a table that was made a partition",
     before: `create table app.t (id int primary key, a int) partition by range (id); create index i on app.t (a);
       create table app.t1 (id int primary key, a int); create index j on app.t1 (a); insert into app.t1 values (1, 1)`,
@@ -1381,6 +1395,146 @@ describe("new partitions where recorded ones come back", () => {
       expect(await sql`select p from app.f`).toEqual([{ p: 150 }]);
     });
   });
+});
+
+describe("a new partition of a table that is made anew", () => {
+  /** A table with a partition for small numbers, which then loses a column and gets another partition. */
+  async function addPartition(then = "") {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create table app.t (id int primary key, a text) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      insert into app.t values (1, 'low')`).simple();
+    const state = await schemaState(connections, "app");
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(`
+      alter table app.t drop column a; create table app.t_high partition of app.t for values from (10) to (20); ${then}`)
+      .simple();
+    return state;
+  }
+
+  test("bars the way while it holds rows that no other has a place for, and says what to do", async () => {
+    const { sql } = connections;
+    await addPartition("insert into app.t values (12)");
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "table app.t_high", why: expect.stringMatching(/^it holds rows of app\.t, .*detach it/), blocks: true },
+    ]);
+    await sql`alter table app.t detach partition app.t_high`;
+    await rollBack(sql, "v1", { data: "keep" });
+    await sql.unsafe(`
+      alter table app.t_high add column a text;
+      alter table app.t attach partition app.t_high for values from (10) to (20)`).simple();
+    expect([...await sql`select id, a from app.t order by id`]).toEqual([{ id: 1, a: "low" }, { id: 12, a: null }]);
+  });
+
+  test.for(["keep", "restore"] as const)("is not dropped where drop_new does not name it, %s", async (data) => {
+    const { sql } = connections;
+    const state = await addPartition();
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([
+      { object: "table app.t_high", why: expect.stringMatching(/^it stays, .*drop_new must name/), blocks: true },
+    ]);
+    await rollBack(sql, "v1", { data, drop_new: ["t_high"] });
+    expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
+  });
+
+  test("hands its rows to the partition that took any before", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe(`
+      alter table app.t drop column a; create table app.t_high partition of app.t for values from (10) to (20);
+      insert into app.t values (12)`).simple();
+    await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(await sql`select tableoid::regclass::text as part, id from app.t where a is null`).toEqual([
+      { part: "app.t_rest", id: 12 },
+    ]);
+  });
+});
+
+describe("a partition that was detached from a table that is made anew", () => {
+  const rows = () => connections.sql`select tableoid::regclass::text as part, id, a from app.t order by id`;
+  const change = `
+    alter table app.t detach partition app.t_low; alter table app.t drop column a;
+    insert into app.t_low values (2, 'later'); insert into app.t values (101)`;
+
+  test("comes back with the rows that it has, where these are kept", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    const state = await schemaState(connections, "app");
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data: "keep" });
+    expect(difference(state, await schemaState(connections, "app"))).toEqual([]);
+    expect(await rows()).toEqual([
+      { part: "app.t_low", id: 1, a: "low" },
+      { part: "app.t_low", id: 2, a: "later" },
+      { part: "app.t_rest", id: 100, a: "rest" },
+      { part: "app.t_rest", id: 101, a: null },
+    ]);
+  });
+
+  test("leaves what it has in a table of discarded rows, where those of the backup come back", async () => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data: "restore" });
+    expect(await rows()).toEqual([
+      { part: "app.t_low", id: 1, a: "low" },
+      { part: "app.t_rest", id: 100, a: "rest" },
+    ]);
+    expect(await sql`select id, a from migration_backup_v1.t_low_discarded order by id`).toEqual([
+      { id: 1, a: "low" },
+      { id: 2, a: "later" },
+    ]);
+  });
+
+  test.for(
+    [
+      [
+        "a column that it has lost itself is named",
+        "alter table app.t detach partition app.t_low; alter table app.t_low drop column a",
+        "column app.t_low.a",
+        /restore the rows of app\.t/,
+      ],
+      [
+        "a table that is gone is named",
+        "alter table app.t detach partition app.t_low; drop table app.t",
+        "table app.t_low",
+        /app\.t, which it was in, is gone/,
+      ],
+      [
+        "another table that it is in now is named",
+        `alter table app.t detach partition app.t_low; alter table app.t drop column a;
+        create table app.n (id int primary key, a text) partition by range (id);
+        alter table app.n attach partition app.t_low for values from (0) to (10)`,
+        "table app.t_low",
+        /is a partition of app\.n now: detach it/,
+      ],
+    ] as const,
+  )("bars the way to its rows: %s", async ([, change, object, why]) => {
+    const { sql } = connections;
+    await prepareParts();
+    await sql.unsafe(change).simple();
+    const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+    expect(possible).toBe(false);
+    expect(cannot_undo).toEqual([{ object, why: expect.stringMatching(why), blocks: true }]);
+  });
+});
+
+test("rows that came into a detached partition go when the rows of its table are restored", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key) partition by range (id);
+    create table app.t_low partition of app.t for values from (0) to (10)`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe("alter table app.t detach partition app.t_low; insert into app.t_low values (2)").simple();
+  await rollBack(sql, "v1", { data: "restore" });
+  expect([...await sql`select id from app.t`]).toEqual([]);
+  expect([...await sql`select id from migration_backup_v1.t_discarded`]).toEqual([{ id: 2 }]);
 });
 
 test("a not null that a table has from two parents, one of which has lost it, is led back", async () => {

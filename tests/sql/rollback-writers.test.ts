@@ -54,6 +54,50 @@ describe("a rollback while others write", () => {
   });
 });
 
+test.for(
+  [
+    ["has come", "create table app.t_high partition of app.t for values from (10) to (20)"],
+    ["has left", "alter table app.t detach partition app.t_low"],
+    ["has come to a part of it", "create table app.t_mid_high partition of app.t_mid for values from (25) to (30)"],
+  ] as const,
+)("a rollback that has waited for a table of which a partition %s wants the plan to be read again", async (
+  [, change],
+  { database },
+) => {
+  const { sql } = database;
+  await freshApp({ sql, admin: database.connect(superuser) });
+  await sql.unsafe(`
+    create table app.t (id int primary key) partition by range (id);
+    create table app.t_low partition of app.t for values from (0) to (10);
+    create table app.t_mid partition of app.t for values from (20) to (30) partition by range (id);
+    create table app.t_mid_low partition of app.t_mid for values from (20) to (25);
+    insert into app.t values (1)`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`insert into app.t values (2)`;
+  const { plan_hash } = await readPlan(sql, "v1", { data: "restore" });
+  await sql`select migration_guard.enqueue_rollback('v1', ${plan_hash}, '{"data": "restore"}', false, 'test')`;
+  const other = database.connect();
+  const watcher = database.connect();
+  let job: Promise<void>;
+  await other.begin(async (transaction) => {
+    await transaction.unsafe(change);
+    job = work(sql);
+    await until(async () => {
+      const [{ waits }] = await watcher<[{ waits: boolean }]>`
+        select exists (select from pg_locks where not granted and relation::regclass::text ~ '^app[.]t') as waits`;
+      return waits || undefined;
+    });
+  });
+  await job!;
+  expect(await lastJob(sql)).toMatchObject({
+    status: "failed",
+    error: {
+      code: "plan_changed",
+      message: expect.stringMatching(/^app\.t has not the partitions .*Read the plan again\.$/),
+    },
+  });
+});
+
 test("who uses a table that a rollback wants for long is told, and nobody else", async ({ database }) => {
   const { sql } = database;
   const admin = database.connect(superuser);
