@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { superuser } from "../../local/postgres.ts";
-import { backUp, lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
@@ -910,6 +910,43 @@ test.for(["app.t", "app.t[]"])(
     expect([...await sql`select * from app.t`]).toEqual([{ id: 1, v: "x" }]);
   },
 );
+
+describe("columns and attributes that are called as what a query may call its own", () => {
+  const names = "r k t s b x c d f l m n o p q u v w y value key part place copy change whole name".split(" ");
+  const list = (type: string) => names.map((name) => `"${name}" ${type}`).join(", ");
+  test.for(["keep", "restore"] as const)("are copied, verified, compared and led back, %s", async (data) => {
+    const { sql, admin } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create type app.c as (${list("int")});
+      create table app.t (${list("int")}, one app.c, several app.c[], primary key (k, t));
+      create table app.u (${list("int")}, one app.c, held app.t);
+      insert into app.t (k, t, s) values (1, 1, 1), (2, 2, 2);
+      insert into app.u (k, one) values (1, row(${names.map((_, n) => n)}))`).simple();
+    const rows = await tableRows(admin, "app");
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    expect([...(await verify(sql, "v1")).values()].filter(({ status }) => status !== "OK")).toEqual([]);
+    await sql.unsafe(
+      "alter table app.t add added int; alter table app.u rename s to ss; alter table app.u add added int",
+    )
+      .simple();
+    if (data === "restore") {
+      await sql.unsafe(`
+        update app.t set s = 5 where k = 1; delete from app.t where k = 2; insert into app.t (k, t) values (3, 3);
+        update app.u set ss = 5; insert into app.u (t) values (3)`).simple();
+      for (const exact of [false, true]) {
+        await sql`select migration_guard.enqueue_diff('v1', 'test', null, 5, true, ${exact})`;
+        await work(sql);
+        expect(await lastJob(sql)).toMatchObject({
+          error: null,
+          result: { summary: { rows: { inserted: 3, updated: 1, deleted: 2 } } },
+        });
+      }
+    }
+    await rollBack(sql, "v1", { data, drop_new: "all" });
+    expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+  });
+});
 
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
