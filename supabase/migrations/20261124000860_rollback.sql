@@ -384,6 +384,22 @@ begin
   union all
   select h.object, h.why from migration_guard.held_rows() as h
   union all
+  -- Which are told apart by their order alone.
+  select migration_guard.target(y.kind, (y.new).identity), format('its attributes are in another order than they were, so that values cannot become what they were of: restore the rows of %s', string_agg(distinct (t.new).identity, ', '))
+  from pg_temp.migration_guard_objects as y
+  cross join lateral migration_guard.columns_holding(y.objid, false) as h
+  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and t.objid = h.relation
+  where y.kind = 'composite_type' and y.was and y.is_dropped and not ((t.new).signature ->> 'is_partition')::boolean
+    and exists (select from pg_temp.migration_guard_objects as c where c.kind = 'attribute' and c.parent_id = y.id and 'place' = any (c.aspects))
+    and not (not t.was and t.is_dropped) and not migration_guard.restores(t.old_objid) and migration_guard.has_rows(t.objid)
+  group by y.kind, y.new
+  union all
+  select migration_guard.target('column', format('%s.%I', e.identity, e.column_name)),
+    'its values have an attribute that goes, and the backup does not hold the table: empty that attribute first'
+  from migration_guard.departing_columns_elsewhere() as e
+  where case when has_table_privilege(e.relation, 'select') and has_table_privilege(e.relation, 'update, delete, truncate') and migration_guard.may_be_read(e.relation)
+    then migration_guard.holds_any(e.relation, e.held) else true end
+  union all
   select c.object, format('its not null is called %s, and cannot be renamed while its parent has one: drop that of the parent', (c.new).parts ->> 'not_null_name')
   from migration_guard.not_null_columns() as c where c.is_misnamed
   union all
@@ -448,7 +464,8 @@ begin
   join pg_temp.migration_guard_objects as u on u.id = l.id and u.kind = 'column' and u.was
   join pg_temp.migration_guard_objects as t on t.id = u.parent_id and t.kind = 'table'
   left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-  where c.kind = 'attribute' and c.was and not c.is and not migration_guard.restores((t.old).objid)
+  -- Dropped and added again, it has the values of what came since.
+  where c.kind = 'attribute' and c.was and (not c.is or c.matched_by = 'name' and y.matched_by = 'identity') and not migration_guard.restores((t.old).objid)
     -- The rows of a partition are in the copy of its root.
     and not exists (
       select from pg_temp.migration_guard_objects as r

@@ -948,6 +948,110 @@ describe("columns and attributes that are called as what a query may call its ow
   });
 });
 
+describe("values of an attribute that was added to a composite type are kept where they go with it", () => {
+  const cases: { name: string; before: string; change: string; discarded: string[] }[] = [
+    {
+      name: "of a column",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1)), (2, null)`,
+      change:
+        `alter type app.c add attribute z text cascade; insert into app.t values (3, row(3, 'new')), (4, row(4, null));
+        update app.t set c = row(1, 'more') where id = 1`,
+      discarded: ["1 (1,more)", "3 (3,new)"],
+    },
+    {
+      name: "of a type that has taken the place of the one that was",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1))`,
+      change: `create type app.c2 as (x int, z text);
+        alter table app.t alter c type app.c2 using row((c).x, 'more')::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "of a type that has to be made anew",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1))`,
+      change: `create type app.c2 as (x bigint, z text);
+        alter table app.t alter c type app.c2 using row((c).x, 'more')::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "of rows of a table",
+      before: `create table app.c (x int); create table app.t (id int primary key, c app.c)`,
+      change: `alter table app.c add z text; insert into app.t values (1, row(1, 'more')), (2, row(2, null))`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "in arrays, domains and other types",
+      before: `create type app.a as (x int); create domain app.d as app.a; create type app.c as (d app.d, a app.a[]);
+        create table app.t (id int primary key, c app.c[])`,
+      change: `alter type app.a add attribute z text; insert into app.t values
+        (1, array[row(row(1, 'more')::app.a, null)::app.c]), (2, array[null, row(null, array[null, row(1, 'new')::app.a])::app.c]),
+        (3, array[row(row(1, null)::app.a, array[row(1, null)::app.a])::app.c])`,
+      discarded: [`1 {"(\\"(1,more)\\",)"}`, `2 {NULL,"(,\\"{NULL,\\"\\"(1,new)\\"\\"}\\")"}`],
+    },
+  ];
+  const list = cases.flatMap((one) => (["keep", "restore"] as const).map((data) => ({ ...one, data })));
+  test.for(list)("$name, $data", async ({ before, change, discarded, data }) => {
+    const { sql, admin } = connections;
+    const first = await freshApp(connections);
+    await sql.unsafe(before).simple();
+    const catalog = await schemaState(connections, "app", first);
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data, drop_new: "all" });
+    expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
+    const kept = await admin`
+      select format('%s %s', id, c) as value from migration_backup_v1.t_discarded
+      where discarded_because in ('attribute dropped', 'replaced') order by id`;
+    expect(kept.map(({ value }) => value)).toEqual(discarded);
+  });
+
+  test("and where a table has them that is in no backup they bar the way", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe("create type app.c as (x int); create table archive.t (id int primary key, c app.c)").simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter type app.c add attribute z text; insert into archive.t values (1, row(1, 'more'))")
+      .simple();
+    const options = { data: "restore", drop_new: "all" } as const;
+    expect(await planRollback(sql, "v1", options)).toMatchObject({
+      possible: false,
+      cannot_undo: [{ object: "column archive.t.c", blocks: true }],
+    });
+    await sql`update archive.t set c.z = null`;
+    await rollBack(sql, "v1", options);
+  });
+});
+
+test.for(
+  [
+    ["alter type app.c drop attribute x cascade; alter type app.c add attribute x int cascade", [
+      "column app.c.x",
+      "type app.c",
+    ]],
+    [
+      `create type app.c2 as (y int, x int); alter table app.t alter c type app.c2 using row((c).y, (c).x)::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      ["type app.c"],
+    ],
+  ] as const,
+)("attributes in another order than they were bar the way of rows that are kept: %s", async ([change, objects]) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`create type app.c as (x int, y int); create table app.t (id int primary key, c app.c);
+    insert into app.t values (1, row(1, 2))`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(change).simple();
+  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+  expect(possible).toBe(false);
+  expect(cannot_undo.map(({ object }) => object)).toEqual(objects);
+  await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+  expect([...await sql`select (c).x, (c).y from app.t`]).toEqual([{ x: 1, y: 2 }]);
+});
+
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
   await freshApp(connections);
