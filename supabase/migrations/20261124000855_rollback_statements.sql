@@ -1425,6 +1425,15 @@ end
 $$;
 comment on function migration_guard.has_rows(oid) is 'Whether a table has rows, or may have what is not to be seen.';
 
+create function migration_guard.is_computed_again(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(old.signature ->> 'generated' <> '' and new.signature ->> 'generated' = '', false)
+$$;
+comment on function migration_guard.is_computed_again(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'Whether a column that anything can be written to was generated, so that what was written goes.';
+
 create function migration_guard.departing_values(type oid, value text, departing text[]) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1552,20 +1561,21 @@ begin
       -- What came under the name of a table that has another now has a place of its own.
       case when not t.was and exists (select from pg_temp.migration_guard_objects as x where x.kind = 'table' and x.was and (x.old).name = (t.new).name)
         then migration_guard.backup_object_name((t.new).name, '_new', '{}') else coalesce((t.old).name, (t.new).name) end as name,
-      case when not t.was and t.is_dropped then 'table dropped' when r.is_replaced then 'replaced' when r.loses_column then 'column dropped' else 'attribute dropped' end as why,
+      case when not t.was and t.is_dropped then 'table dropped' when r.is_replaced then 'replaced' when r.loses_column then 'column dropped' when r.loses_values then 'column generated' else 'attribute dropped' end as why,
       h.numbers, h.held,
-      array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
+      array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and (not c.was or migration_guard.is_computed_again(c.old, c.new))) as new_columns,
       array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
         where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
     from pg_temp.migration_guard_objects as t
     cross join lateral (
       select t.was and t.is_dropped and migration_guard.restores((t.old).objid) as is_replaced,
-        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped) as loses_column
+        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped) as loses_column,
+        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and migration_guard.is_computed_again(c.old, c.new)) as loses_values
     ) as r
     left join holding as h on h.relation = t.objid
     where t.kind = 'table' and t.is
       and (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
-      and (not t.was and t.is_dropped or r.is_replaced or r.loses_column or h.relation is not null)
+      and (not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null)
   ),
   parts as (
     select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,
@@ -1581,7 +1591,7 @@ begin
           select from pg_temp.migration_guard_objects as c
           where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
         then migration_guard.backup_object_name(s.name, '_dropped', '{}') else s.name end, s.stored_type) as a (name)
-    where d.why not in ('column dropped', 'attribute dropped') or d.key = '{}' or s.attnum = any (d.key || d.new_columns || d.numbers)
+    where d.why not in ('column dropped', 'column generated', 'attribute dropped') or d.key = '{}' or s.attnum = any (d.key || d.new_columns || d.numbers)
     group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.new_columns, d.key, d.numbers, d.held
   )
   select 1, p.id::numeric, n.place::numeric, p.object, p.why, n.statement, p.on_table
@@ -1591,7 +1601,7 @@ begin
     (2, format('alter table %s %s', p.discarded, p.columns)),
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
       case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity || ' as t')
-      || case when p.why in ('column dropped', 'attribute dropped') then ' where ' || p.has_values else '' end)
+      || case when p.why in ('column dropped', 'column generated', 'attribute dropped') then ' where ' || p.has_values else '' end)
   ) as n (place, statement)
   union all
   select 1, 0::numeric, e.relation::bigint::numeric, migration_guard.target('table', e.identity), 'rows',

@@ -1052,6 +1052,21 @@ test.for(
   expect([...await sql`select (c).x, (c).y from app.t`]).toEqual([{ x: 1, y: 2 }]);
 });
 
+test("what was written to a column that is generated again is kept", async () => {
+  const { sql, admin } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key, a int, b int generated always as (a * 2) stored);
+    insert into app.t (id, a) values (1, 5)`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter table app.t alter b drop expression`;
+  await sql`update app.t set b = 99`;
+  await rollBack(sql, "v1", { data: "keep" });
+  expect([...await sql`select * from app.t`]).toEqual([{ id: 1, a: 5, b: 10 }]);
+  expect([...await admin`select discarded_because as because, id, b from migration_backup_v1.t_discarded`])
+    .toEqual([{ because: "column generated", id: 1, b: 99 }]);
+});
+
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
   await freshApp(connections);
