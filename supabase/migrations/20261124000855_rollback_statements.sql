@@ -220,6 +220,19 @@ comment on function migration_guard.rename_statements() is
 
 -- Drops, and what comes before ----------------------------------------------------------------------------------------
 
+create function migration_guard.has_other_type(old migration_guard.catalog_entry, new migration_guard.catalog_entry, aspects text[]) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return 'definition' = any (aspects) and new.signature ->> 'of_type' <> coalesce(
+    (select y.objid::text from pg_temp.migration_guard_objects as y where y.kind = 'composite_type' and y.is and y.old_objid::text = old.signature ->> 'of_type'),
+    old.signature ->> 'of_type');
+end
+$$;
+comment on function migration_guard.has_other_type(migration_guard.catalog_entry, migration_guard.catalog_entry, text[]) is
+  'Whether a table is of another composite type than it was, or is of one and was of none, or the other way round.';
+
 create function migration_guard.loosening_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -276,6 +289,11 @@ begin
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
       or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'))
   union all
+  -- A column of a typed table goes with the attribute of its type, but not where the table has become one since.
+  select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), 'redefined', format('alter table %s not of', (o.new).identity), (o.new).identity
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'table' and o.is and o.was and not o.is_dropped and migration_guard.has_other_type(o.old, o.new, o.aspects) and (o.new).signature ->> 'of_type' <> '0'
+  union all
   -- What waits to be read would follow the columns of a parent that stays, and cannot lose a check that it shares with one.
   select 2, o.id, 5, migration_guard.target(o.kind, (o.new).identity), o.reason, format('alter table %s no inherit %s', (o.new).identity, (p.new).identity), (o.old).identity
   from pg_temp.migration_guard_objects as o
@@ -296,7 +314,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select case when o.is_late then 8 else 3 end, o.level::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
+  select case when o.is_late then 8 else 3 end,
+    -- An attribute goes when nothing needs the columns that go with it.
+    greatest(o.level, case when o.kind = 'attribute' then (
+      select max(c.level) from pg_temp.migration_guard_objects as c join pg_class as r on r.oid = c.objid and r.reloftype = (o.new).parent
+      where c.kind = 'column' and c.is_dropped and (c.new).name = (o.new).name) end)::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
     migration_guard.drop_statement(o.new,
       case when o.is_late then migration_guard.final_schema((o.new).schema_name) else (o.new).schema_name end, coalesce(o.waiting_name, (o.new).name)),
     coalesce((t.old).identity, (t.new).identity)
@@ -304,8 +326,8 @@ begin
   left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
-    -- An heir loses a column with its parent.
-    and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
+    -- An heir loses a column with its parent, and a typed table with its type.
+    and not (o.kind = 'column' and (((o.new).parts ->> 'is_inherited')::boolean or coalesce((t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects), false)))
     -- What goes with its table, view, type or column has no statement of its own.
     -- But a part that needs something else that goes must not keep that, and values get another type without an attribute that it does not have.
     and not exists (
@@ -795,6 +817,9 @@ begin
       select from pg_temp.migration_guard_objects as x
       where x.is and not x.is_dropped and (x.old).objid::text = (a.old).signature -> 'parents' ->> (p.number - 1)::int and (x.old).objsubid = 0
         and (a.new).signature -> 'parents' @> to_jsonb(x.objid::text) and (a.old).signature -> 'bound' = (a.new).signature -> 'bound')
+  union all
+  select 6, a.creation_order, 7, a.object, 'redefined', format('alter table %s of %s', a.identity, (a.old).parts ->> 'of_type'), a.identity
+  from altered as a where a.kind = 'table' and (a.old).signature ->> 'of_type' <> '0' and migration_guard.has_other_type(a.old, a.new, a.aspects)
   union all
   select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence')
     || case when migration_guard.is_out_of_bounds(a.old, a.new) then ' restart' else '' end, null

@@ -384,6 +384,15 @@ begin
   union all
   select h.object, h.why from migration_guard.held_rows() as h
   union all
+  select migration_guard.target(c.kind, (c.new).identity), format('it goes with the attribute of the type that %s is of, and the backup does not hold that type: drop the attribute', (t.new).identity)
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as t on t.id = c.parent_id and t.kind = 'table' and t.was and not t.is_dropped
+  where c.kind = 'column' and not c.was and c.is_dropped
+    and (t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects)
+    and not exists (
+      select from pg_temp.migration_guard_objects as a
+      where a.kind = 'attribute' and a.is_dropped and (a.new).parent::text = (t.new).signature ->> 'of_type' and (a.new).name = (c.new).name)
+  union all
   -- Which are told apart by their order alone.
   select migration_guard.target(y.kind, (y.new).identity), format('its attributes are in another order than they were, so that values cannot become what they were of: restore the rows of %s', string_agg(distinct (t.new).identity, ', '))
   from pg_temp.migration_guard_objects as y

@@ -726,6 +726,26 @@ const found: {
       "alter table app.t_high add constraint high unique using index high; alter index app.k attach partition app.high",
   },
   {
+    name: "a typed table with an attribute more, and a check of that",
+    before: "create type app.c as (x int); create table app.t of app.c (x primary key)",
+    change: "alter type app.c add attribute z int cascade; alter table app.t add check (z > 0)",
+  },
+  {
+    name: "a table that is not typed any more, and has a column more",
+    before: "create type app.c as (x int); create table app.t of app.c; insert into app.t values (1)",
+    change: "alter table app.t not of; alter table app.t add z int",
+  },
+  {
+    name: "a table that became typed, of a type that has an attribute more besides",
+    before: "create type app.c as (x int); create table app.t (x int); insert into app.t values (1)",
+    change: "alter table app.t of app.c; alter type app.c add attribute z int cascade",
+  },
+  {
+    name: "a typed table of another type, while the one that it was of has another name",
+    before: "create type app.c as (x int); create type app.d as (x int); create table app.t of app.c",
+    change: "alter table app.t of app.d; alter type app.c rename to e",
+  },
+  {
     name: "a sequence that stands before the bounds that it had",
     before: "create table app.t (id int); create sequence app.s minvalue 10; select nextval('app.s'), nextval('app.s')",
     change: "alter sequence app.s minvalue 1 start 1 restart",
@@ -1065,6 +1085,34 @@ test("what was written to a column that is generated again is kept", async () =>
   expect([...await sql`select * from app.t`]).toEqual([{ id: 1, a: 5, b: 10 }]);
   expect([...await admin`select discarded_because as because, id, b from migration_backup_v1.t_discarded`])
     .toEqual([{ because: "column generated", id: 1, b: 99 }]);
+});
+
+test("a new attribute goes after what needs it", async () => {
+  const { sql } = connections;
+  const first = await freshApp(connections);
+  await sql.unsafe(`
+    create type app.c as (x int); create table app.t (id int primary key, c app.c);
+    create table app.typed of app.c; create view app.v as select (c).x from app.t`).simple();
+  const catalog = await schemaState(connections, "app", first);
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`
+    alter type app.c add attribute z int cascade;
+    create index on app.t (((c).z)); create index on app.typed (z); create view app.w as select z from app.typed;
+    create or replace view app.v as select (c).z as x from app.t`).simple();
+  await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+  expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
+});
+
+test("a column that a typed table has from a type in no backup bars the way", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe("create type archive.c as (x int); create table app.t of archive.c").simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter type archive.c add attribute z int cascade`;
+  expect(await planRollback(sql, "v1", { data: "keep", drop_new: "all" })).toMatchObject({
+    possible: false,
+    cannot_undo: [{ object: "column app.t.z", blocks: true }],
+  });
 });
 
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
