@@ -1131,13 +1131,13 @@ $$;
 comment on function migration_guard.altered_column(text, bigint) is
   'The column whose type a statement alters, and the value that it then has; nulls where a statement does something else.';
 
-create function migration_guard.unfit_keys(statement text, table_id bigint) returns jsonb
+create function migration_guard.unfit_keys(statement text, table_id bigint, converted text default null) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- A column that is altered has its old name again by then; a table that is made anew is read under its names of today.
-  altered constant text := (migration_guard.altered_column(statement, table_id)).value;
+  altered constant text := coalesce(converted, (migration_guard.altered_column(statement, table_id)).value);
   relation regclass;
   key text;
   expression text;
@@ -1167,8 +1167,8 @@ exception when syntax_error_or_access_rule_violation then
   return '[]';
 end
 $$;
-comment on function migration_guard.unfit_keys(text, bigint) is
-  'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one for ten seconds; none where they
+comment on function migration_guard.unfit_keys(text, bigint, text) is
+  'Keys of the first 20 rows with a value that a statement cannot convert, or for which an expression fails, tried one by one for ten seconds; none where they
 cannot be told.';
 
 create function migration_guard.is_planned_table(table_name text, relation oid, kind text) returns boolean
@@ -1274,6 +1274,72 @@ $$;
 comment on function migration_guard.placed_sequence(text) is
   'The sequence that a statement gives bounds or a place; null where it does something else.';
 
+create function migration_guard.keys_outside_domain(statement text, domain text, table_id bigint, column_name text, state text) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  value constant text := format('t.%I', column_name);
+  keys jsonb;
+begin
+  if state = '23502' then
+    execute format('select jsonb_agg(x.key) from (select %s as key from %s as t where num_nulls(%s) = 1 limit 20) as x',
+      coalesce(migration_guard.row_key(table_id, false, true), migration_guard.row_key(table_id, false, false)),
+      (select t.objid::regclass from pg_temp.migration_guard_objects as t where t.id = table_id), value) into keys;
+  else
+    -- Values that are there already are not asked, and so are cast anew.
+    execute statement || ' not valid';
+    keys := migration_guard.unfit_keys(statement, table_id, format('(%s)::%s', migration_guard.stored_form(value, '', 'text'), domain));
+  end if;
+  raise exception using errcode = 'MG998', message = 'found';
+exception
+  when sqlstate 'MG998' then
+    return coalesce(keys, '[]');
+  when syntax_error_or_access_rule_violation then
+    return '[]';
+end
+$$;
+comment on function migration_guard.keys_outside_domain(text, text, bigint, text, text) is
+  'Keys of the first 20 rows of a table with a value in a column of a domain for which a statement that adds a constraint to that has failed.';
+
+create function migration_guard.refuse_domain(statement text, relation_schema text, relation_name text, attribute_name text, state text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  domain migration_guard.catalog_entry;
+  constraint_name text;
+  relation oid := to_regclass(format('%I.%I', relation_schema, relation_name));
+  table_name text;
+  column_name text;
+  table_id bigint;
+  keys jsonb := '[]';
+begin
+  select (o.old).* into domain from pg_temp.migration_guard_objects as o
+  where o.kind = 'domain' and o.was and starts_with(statement, format('alter domain %s ', (o.old).identity)) order by o.id limit 1;
+  if domain.objid is null then return; end if;
+  constraint_name := coalesce((select (k.old).name from pg_temp.migration_guard_objects as k where k.kind = 'domain_constraint' and k.was and (k.old).definition = statement limit 1),
+    domain.parts ->> 'not_null_name');
+  -- A function in a check can raise what it likes.
+  select a.attname into column_name from pg_attribute as a where a.attrelid = relation and a.attname = attribute_name;
+  if column_name is not null then
+    table_name := format('%I.%I', relation_schema, relation_name);
+    select t.id into table_id from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.is and t.was and t.objid = relation;
+  end if;
+  if table_id is not null then
+    keys := migration_guard.keys_outside_domain(statement, domain.identity, table_id, column_name, state);
+  end if;
+  perform migration_guard.fail('rows_violate_constraint',
+    format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), concat_ws(' ',
+      case state when '23502' then format('the domain %s must not be null', domain.identity) else format('%s of the domain %s does not hold', constraint_name, domain.identity) end,
+      'for ' || column_name)),
+    jsonb_build_object('table', table_name, 'constraint', constraint_name, 'domain', domain.identity, 'column', column_name, 'sqlstate', state, 'keys', keys)
+      || case when migration_guard.are_values(keys, table_id) then '{"keys_hold_values": true}'::jsonb else '{}' end);
+end
+$$;
+comment on function migration_guard.refuse_domain(text, text, text, text, text) is
+  'Raises rows_violate_constraint where what has failed is a statement that adds a constraint to a domain.';
+
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1283,6 +1349,8 @@ declare
   state text;
   constraint_name text;
   column_name text;
+  relation_schema text;
+  relation_name text;
   sequence_name text;
   keys jsonb := '[]';
 begin
@@ -1293,9 +1361,13 @@ begin
     get diagnostics affected = row_count;
     return affected;
   exception when integrity_constraint_violation or data_exception then
-    get stacked diagnostics state = returned_sqlstate, constraint_name = constraint_name, column_name = column_name;
+    get stacked diagnostics state = returned_sqlstate, constraint_name = constraint_name, column_name = column_name,
+      relation_schema = schema_name, relation_name = table_name;
     perform migration_guard.show_progress();
   end;
+  if starts_with(statement, 'alter domain ') then
+    perform migration_guard.refuse_domain(statement, relation_schema, relation_name, column_name, state);
+  end if;
   -- Whoever raises an error can call anything its constraint and its column.
   if strpos(statement, format('%I', constraint_name)) = 0
     and not exists (select from pg_constraint as c where c.conname = constraint_name union all select from pg_class as c where c.relname = constraint_name) then
@@ -1316,7 +1388,7 @@ begin
   perform migration_guard.fail('rows_violate_constraint',
     format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), case
       when constraint_name <> '' then constraint_name
-      when state = '23502' then format('%s must not be null', column_name)
+      when state = '23502' then format('%s must not be null', coalesce(column_name, 'a value'))
       when state = '23514' then 'a row does not fit the bounds of the partitions'
       else 'a value does not fit the type of ' || coalesce(column_name, 'its column') end),
     jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys)

@@ -1115,6 +1115,42 @@ test("a column that a typed table has from a type in no backup bars the way", as
   });
 });
 
+test.for(
+  [
+    [
+      "check (value <> '')",
+      "alter domain app.d drop constraint d_check",
+      "''",
+      "23514",
+      "d_check of the domain app.d does not hold for a",
+    ],
+    ["not null", "alter domain app.d drop not null", "null", "23502", "the domain app.d must not be null for a"],
+  ] as const,
+)("rows that a domain does not allow are named with the domain: %s", async ([bound, change, value, sqlstate, why]) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create domain app.d as text ${bound}; create table app.t (id int primary key, a app.d);
+    insert into app.t values (9, 'fits')`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`${change}; insert into app.t values (1, ${value})`).simple();
+  const { status, error } = await tryRollBack(sql, "v1", { data: "keep" });
+  expect({ status, error }).toMatchObject({
+    status: "failed",
+    error: {
+      code: "rows_violate_constraint",
+      message: `Rows of app.t cannot live under what is restored: ${why}.`,
+      table: "app.t",
+      column: "a",
+      domain: "app.d",
+      sqlstate,
+      keys: [{ id: 1 }],
+    },
+  });
+  await sql.unsafe("delete from app.t where id = 1");
+  await rollBack(sql, "v1", { data: "keep" });
+});
+
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
   await freshApp(connections);
