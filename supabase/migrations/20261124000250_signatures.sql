@@ -50,6 +50,7 @@ select
   coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner)),
   jsonb_build_object('options', migration_guard.option_list(nullif(c.reloptions || array(select 'toast.' || unnest(x.reloptions)), '{}')),
     'bound', pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+    'of_type', case when c.reloftype <> 0 then pg_catalog.format_type(c.reloftype, null) end,
     'parents', array(
       select format('%I.%I', pn.nspname, pc.relname)
       from pg_catalog.pg_inherits as i

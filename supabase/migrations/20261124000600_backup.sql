@@ -706,7 +706,7 @@ begin
     elsif used.typtype = 'e' then
       execute format('select array(select format(''%%s'', v) from unnest(enum_range(null::%s)) as v)', used.name) into labels;
     else
-      execute format('select array(select k from (select (null::%s).*) as r cross join lateral jsonb_object_keys(to_jsonb(r.*)) as k order by k collate "C")', used.name)
+      execute format('select array(select k.name from (select (null::%s).*) as r cross join lateral jsonb_object_keys(to_jsonb(r.*)) as k (name) order by k.name collate "C")', used.name)
         into labels;
     end if;
     if changed is not null or labels is distinct from used.labels then

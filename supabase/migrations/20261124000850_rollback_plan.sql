@@ -213,7 +213,7 @@ begin
         when q.seqrelid is not null and d.deptype in ('a', 'i') and d.refobjsubid > 0 then 'owned'
         when d.classid = 'pg_class'::regclass and d.objsubid > 0 then 'type'
         else 'use' end as via,
-      d.deptype
+      d.deptype, case when r.owner_objid is not null and d.refclassid = 'pg_class'::regclass and d.refobjsubid > 0 then d.refobjid end as composite, d.refobjsubid as attribute
     from pg_depend as d
     left join migration_guard.catalog_owners as s on s.classid = d.classid and s.objid = d.objid
     left join migration_guard.catalog_owners as r on r.classid = d.refclassid and r.objid = d.refobjid
@@ -236,6 +236,14 @@ begin
     left join objects as s on (s.classid, s.objid, s.objsubid) = (e.refclassid, e.refobjid, e.refobjsubid)
     -- Of what is not compared, only what stands by itself can bar the way.
     where coalesce(s.id, r.id) is not null and (coalesce(p.id, o.id) is not null or e.deptype = 'n')
+    union
+    -- What needs an attribute goes before it.
+    select coalesce(p.id, o.id), e.classid, e.objid, a.id, e.via
+    from edges as e
+    join objects as a on (a.classid, a.objid, a.objsubid) = ('pg_class'::regclass, e.composite, e.attribute)
+    left join objects as o on (o.classid, o.objid, o.objsubid) = (e.classid, e.objid, 0)
+    left join objects as p on (p.classid, p.objid, p.objsubid) = (e.classid, e.objid, e.objsubid)
+    where coalesce(p.id, o.id) is not null or e.deptype = 'n'
   )
   select e.id, e.classid, e.objid, e.ref_id, e.via from ends as e
   -- A table does not need its columns, whatever its constraints on them say.
@@ -544,7 +552,7 @@ $$;
 comment on function migration_guard.mark_attached_indexes() is
   'Marks partitioned indexes, and keys that have one, to which an index was attached that was not.';
 
-create function migration_guard.columns_holding(type oid) returns table (relation oid, number int)
+create function migration_guard.columns_holding(type oid, is_within boolean default true) returns table (relation oid, number int)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -566,10 +574,10 @@ as $$
   from holders as h
   join pg_attribute as a on a.atttypid = h.oid and a.attnum > 0 and not a.attisdropped
   join pg_class as c on c.oid = a.attrelid and c.relkind in ('r', 'p', 'm')
-  where h.is_around
+  where h.is_around or not is_within
 $$;
-comment on function migration_guard.columns_holding(oid) is
-  'The columns with values of a type within others: in arrays, rows or ranges.';
+comment on function migration_guard.columns_holding(oid, boolean) is
+  'The columns with values of a type within others: in arrays, rows or ranges; or also by itself or in a domain.';
 
 create function migration_guard.mark_rebuilt() returns void
 language plpgsql volatile

@@ -220,6 +220,19 @@ comment on function migration_guard.rename_statements() is
 
 -- Drops, and what comes before ----------------------------------------------------------------------------------------
 
+create function migration_guard.has_other_type(old migration_guard.catalog_entry, new migration_guard.catalog_entry, aspects text[]) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return 'definition' = any (aspects) and new.signature ->> 'of_type' <> coalesce(
+    (select y.objid::text from pg_temp.migration_guard_objects as y where y.kind = 'composite_type' and y.is and y.old_objid::text = old.signature ->> 'of_type'),
+    old.signature ->> 'of_type');
+end
+$$;
+comment on function migration_guard.has_other_type(migration_guard.catalog_entry, migration_guard.catalog_entry, text[]) is
+  'Whether a table is of another composite type than it was, or is of one and was of none, or the other way round.';
+
 create function migration_guard.loosening_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -276,6 +289,11 @@ begin
         select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
       or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'))
   union all
+  -- A column of a typed table goes with the attribute of its type, but not where the table has become one since.
+  select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), 'redefined', format('alter table %s not of', (o.new).identity), (o.new).identity
+  from pg_temp.migration_guard_objects as o
+  where o.kind = 'table' and o.is and o.was and not o.is_dropped and migration_guard.has_other_type(o.old, o.new, o.aspects) and (o.new).signature ->> 'of_type' <> '0'
+  union all
   -- What waits to be read would follow the columns of a parent that stays, and cannot lose a check that it shares with one.
   select 2, o.id, 5, migration_guard.target(o.kind, (o.new).identity), o.reason, format('alter table %s no inherit %s', (o.new).identity, (p.new).identity), (o.old).identity
   from pg_temp.migration_guard_objects as o
@@ -296,7 +314,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select d.phase, case d.phase when 2 then -1 else o.level end::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
+  select d.phase,
+    -- An attribute goes when nothing needs the columns that go with it.
+    case d.phase when 2 then -1 else greatest(o.level, case when o.kind = 'attribute' then (
+      select max(c.level) from pg_temp.migration_guard_objects as c join pg_class as r on r.oid = c.objid and r.reloftype = (o.new).parent
+      where c.kind = 'column' and c.is_dropped and (c.new).name = (o.new).name) end) end::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
     migration_guard.drop_statement(o.new,
       case when o.is_late then migration_guard.final_schema((o.new).schema_name) else (o.new).schema_name end, coalesce(o.waiting_name, (o.new).name)),
     coalesce((t.old).identity, (t.new).identity)
@@ -310,13 +332,13 @@ begin
   ) as d
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
-    -- An heir loses a column with its parent.
-    and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
+    -- An heir loses a column with its parent, and a typed table with its type.
+    and not (o.kind = 'column' and (((o.new).parts ->> 'is_inherited')::boolean or coalesce((t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects), false)))
     -- What goes with its table, view, type or column has no statement of its own.
-    -- But a part that needs something else that goes must not keep that.
+    -- But a part that needs something else that goes must not keep that, and values get another type without an attribute that it does not have.
     and not exists (
       select from pg_temp.migration_guard_objects as p
-      where p.id = o.parent_id and p.is_dropped and (o.kind in ('column', 'attribute') or not p.is_late and not exists (
+      where p.id = o.parent_id and p.is_dropped and (o.kind = 'column' or o.kind = 'attribute' and not p.was or not p.is_late and not exists (
         select from pg_temp.migration_guard_links as l join pg_temp.migration_guard_objects as r on r.id = l.ref_id
         where l.id = o.id and r.is_dropped and r.id <> p.id and r.parent_id is distinct from p.id)))
     and not (o.kind = 'sequence' and exists (
@@ -807,6 +829,9 @@ begin
       select from pg_temp.migration_guard_objects as x
       where x.is and not x.is_dropped and (x.old).objid::text = (a.old).signature -> 'parents' ->> (p.number - 1)::int and (x.old).objsubid = 0
         and (a.new).signature -> 'parents' @> to_jsonb(x.objid::text) and (a.old).signature -> 'bound' = (a.new).signature -> 'bound')
+  union all
+  select 6, a.creation_order, 7, a.object, 'redefined', format('alter table %s of %s', a.identity, (a.old).parts ->> 'of_type'), a.identity
+  from altered as a where a.kind = 'table' and (a.old).signature ->> 'of_type' <> '0' and migration_guard.has_other_type(a.old, a.new, a.aspects)
   union all
   select 6, a.creation_order, 0, a.object, 'redefined', regexp_replace((a.old).definition, '^(create|alter)( unlogged)? sequence', 'alter sequence')
     || case when migration_guard.is_out_of_bounds(a.old, a.new) then ' restart' else '' end, null
@@ -1490,6 +1515,125 @@ end
 $$;
 comment on function migration_guard.has_rows(oid, text) is 'Whether a table has rows of which a condition is true, or may have what is not to be seen.';
 
+create function migration_guard.is_computed_again(old migration_guard.catalog_entry, new migration_guard.catalog_entry) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(old.signature ->> 'generated' <> '' and new.signature ->> 'generated' = '', false)
+$$;
+comment on function migration_guard.is_computed_again(migration_guard.catalog_entry, migration_guard.catalog_entry) is
+  'Whether a column that anything can be written to was generated, so that what was written goes.';
+
+create function migration_guard.departing_values(type oid, value text, departing text[]) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  described pg_type;
+  held text[] := '{}';
+begin
+  if type < 16384 then return held; end if;
+  select t.* into described from pg_type as t where t.oid = type;
+  if described.typtype = 'd' then
+    return migration_guard.departing_values(described.typbasetype, value, departing);
+  elsif described.typtype in ('r', 'm') then
+    -- Whatever its bounds hold.
+    return case when exists (
+      select from pg_range as r where type in (r.rngtypid, r.rngmultitypid) and migration_guard.departing_values(r.rngsubtype, value, departing) <> '{}')
+      then array[value] else held end;
+  elsif described.typcategory = 'A' and described.typelem <> 0 then
+    held := migration_guard.departing_values(described.typelem, 'u.e', departing);
+    return case when held = '{}' then held
+      else array[format('nullif(exists (select from (select unnest(%s) as e) as u where num_nonnulls(%s) > 0), false)', value, array_to_string(held, ', '))] end;
+  end if;
+  return array(
+    select p.expression
+    from pg_attribute as a
+    cross join lateral (select format('(%s).%I', value, a.attname) as expression) as v
+    cross join lateral unnest(case when format('%s.%s', a.attrelid, a.attnum) = any (departing) then array[v.expression]
+      else migration_guard.departing_values(a.atttypid, v.expression, departing) end) with ordinality as p (expression, place)
+    where a.attrelid = described.typrelid and a.attnum > 0 and not a.attisdropped
+    order by a.attnum, p.place);
+end
+$$;
+comment on function migration_guard.departing_values(oid, text, text[]) is
+  'Expressions of which one at least is not null where a value of a type holds something in one of some attributes, each given as relation.number.';
+
+create function migration_guard.departing_columns() returns table (relation oid, number int, held text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  departing text[];
+  types oid[];
+begin
+  select array_agg(format('%s.%s', o.objid, o.objsubid)), array_agg(distinct c.reltype) into departing, types
+  from pg_temp.migration_guard_objects as o
+  join pg_temp.migration_guard_objects as p on p.id = o.parent_id
+  join pg_class as c on c.oid = o.objid
+  where o.is and not o.was and o.is_dropped and p.was and (o.kind = 'attribute' or o.kind = 'column' and p.kind = 'table' and not p.is_dropped);
+  return query
+  select h.relation, h.number, v.held
+  from (select distinct x.relation, x.number from unnest(types) as t (oid) cross join lateral migration_guard.columns_holding(t.oid, false) as x) as h
+  -- The rows of a partition are read by way of its root.
+  join pg_class as c on c.oid = h.relation and c.relkind in ('r', 'p') and c.relpersistence <> 't' and not c.relispartition
+  join pg_attribute as a on a.attrelid = h.relation and a.attnum = h.number
+  cross join lateral migration_guard.departing_values(a.atttypid, format('t.%I', a.attname), departing) as v (held)
+  where v.held <> '{}';
+end
+$$;
+comment on function migration_guard.departing_columns() is
+  'Columns whose values lose something with an attribute of a composite type, or a column of a table whose rows they hold, that goes; and
+the expressions of which one is not null where a row t loses anything.';
+
+create function migration_guard.departing_columns_elsewhere() returns table (relation oid, identity text, column_name text, held text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select h.relation, format('%I.%I', n.nspname, c.relname), a.attname::text, array_to_string(h.held, ', ')
+  from migration_guard.departing_columns() as h
+  join pg_class as c on c.oid = h.relation
+  join pg_namespace as n on n.oid = c.relnamespace
+  join pg_attribute as a on a.attrelid = h.relation and a.attnum = h.number
+  where not exists (select from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.is and t.objid = h.relation);
+end
+$$;
+comment on function migration_guard.departing_columns_elsewhere() is
+  'As departing_columns, of tables that are not compared with the backup, so that nothing of theirs is kept.';
+
+create function migration_guard.holds_any(relation oid, held text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set row_security = off
+as $$
+declare
+  found boolean;
+begin
+  perform migration_guard.refuse_views(true);
+  execute format('select exists (select from %s%s as t where num_nonnulls(%s) > 0)',
+    case when exists (select from pg_class as c where c.oid = relation and c.relkind = 'r') then 'only ' else '' end, relation::regclass, held) into found;
+  perform migration_guard.refuse_views(false);
+  return found;
+end
+$$;
+comment on function migration_guard.holds_any(oid, text) is 'Whether one of some expressions over a row t of a table is not null for any row.';
+
+create function migration_guard.assert_holds_none(table_name text, held text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('lock table %s in share mode', table_name);
+  if not exists (select from pg_class as c where c.oid = to_regclass(table_name) and c.relkind in ('r', 'p')) or migration_guard.holds_any(to_regclass(table_name), held) then
+    perform migration_guard.fail('plan_changed', format('%s has values by now that would be lost. Read the plan again.', table_name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_holds_none(text, text) is
+  'Locks a table that is in no backup against writers, and raises plan_changed where one of some expressions over a row t of it is not null.';
+
 create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1497,36 +1641,43 @@ as $$
 begin
   return query
   with unfit as materialized (select u.id, u.condition from migration_guard.unfit_rows() as u where u.is_discarded),
+  holding as materialized (
+    select h.relation, array_agg(distinct h.number) as numbers, string_agg(e.expression, ', ' order by h.number, e.place) as held
+    from migration_guard.departing_columns() as h cross join lateral unnest(h.held) with ordinality as e (expression, place) group by h.relation
+  ),
   discarding as (
-    -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column its values.
+    -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column, or one whose type has a new attribute, its values.
     select t.id, t.objid, (t.new).identity as live_identity, (t.new).signature ->> 'kind' as relation_kind,
       coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
       -- What came under the name of a table that has another now has a place of its own.
       case when not t.was and exists (select from pg_temp.migration_guard_objects as x where x.kind = 'table' and x.was and (x.old).name = (t.new).name)
         then migration_guard.backup_object_name((t.new).name, '_new', '{}') else coalesce((t.old).name, (t.new).name) end as name,
-      case when u.id is not null then 'out of bounds' when not t.was then 'table dropped' when r.is_replaced then 'replaced' else 'column dropped' end as why,
-      u.condition,
-      array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was) as new_columns,
+      case when u.id is not null then 'out of bounds' when not t.was and t.is_dropped then 'table dropped' when r.is_replaced then 'replaced' when r.loses_column then 'column dropped'
+        when r.loses_values then 'column generated' else 'attribute dropped' end as why,
+      u.condition, h.numbers, h.held,
+      array(select (c.new).objsubid from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and (not c.was or migration_guard.is_computed_again(c.old, c.new))) as new_columns,
       array(select jsonb_array_elements_text((p.new).signature -> 'conkey')::int from pg_temp.migration_guard_objects as p
         where p.parent_id = t.id and p.kind = 'constraint' and (p.new).signature ->> 'contype' = 'p') as key
     from pg_temp.migration_guard_objects as t
     cross join lateral (
       select t.was and t.is_dropped and (migration_guard.restores((t.old).objid)
-        or t.id in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)) as is_replaced
+          or t.id in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)) as is_replaced,
+        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped) as loses_column,
+        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and migration_guard.is_computed_again(c.old, c.new)) as loses_values
     ) as r
     left join (select null::bigint as id, null::text as condition union all select x.id, x.condition from unfit as x) as u on coalesce(u.id, t.id) = t.id
+    left join holding as h on h.relation = t.objid
     where t.kind = 'table' and t.is
       and (u.id is not null
         or (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
-        and (not t.was and t.is_dropped or r.is_replaced
-          or t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped)))
+        and (not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null))
   ),
   parts as (
     select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,
       string_agg(quote_ident(a.name), ', ' order by s.attnum) as names,
       string_agg(s.expression, ', ' order by s.attnum) as expressions,
       string_agg(format('add column if not exists %I %s', a.name, s.stored_type), ', ' order by s.attnum) as columns,
-      'num_nonnulls(' || string_agg(quote_ident(s.name), ', ' order by s.attnum) filter (where s.attnum = any (d.new_columns)) || ') > 0' as has_values
+      format('num_nonnulls(%s) > 0', concat_ws(', ', string_agg(quote_ident(s.name), ', ' order by s.attnum) filter (where s.attnum = any (d.new_columns)), d.held)) as has_values
     from discarding as d
     cross join lateral migration_guard.stored_columns(d.objid) as s
     -- The name may be that of a column which the table had, of another type.
@@ -1535,8 +1686,8 @@ begin
           select from pg_temp.migration_guard_objects as c
           where c.old_parent_id = d.id and c.kind = 'column' and (c.old).name = s.name and c.objsubid is distinct from s.attnum)
         then migration_guard.backup_object_name(s.name, '_dropped', '{}') else s.name end, s.stored_type) as a (name)
-    where d.why <> 'column dropped' or d.key = '{}' or s.attnum = any (d.key || d.new_columns)
-    group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.condition, d.new_columns, d.key
+    where d.why not in ('column dropped', 'column generated', 'attribute dropped') or d.key = '{}' or s.attnum = any (d.key || d.new_columns || d.numbers)
+    group by d.id, d.objid, d.live_identity, d.relation_kind, d.on_table, d.object, d.name, d.why, d.condition, d.new_columns, d.key, d.numbers, d.held
   )
   select 1, p.id::numeric, n.place::numeric, p.object, p.why, n.statement, p.on_table
   from parts as p
@@ -1545,8 +1696,12 @@ begin
     (2, format('alter table %s %s', p.discarded, p.columns)),
     (3, format('insert into %s (discarded_at, discarded_by, discarded_because, %s) select now(), migration_guard.discarding_actor(), %L, %s from %s', p.discarded, p.names, p.why, p.expressions,
       case when p.relation_kind = 'r' then 'only ' else '' end || p.live_identity || ' as t')
-      || case p.why when 'column dropped' then ' where ' || p.has_values when 'out of bounds' then ' where ' || p.condition else '' end)
+      || case when p.why in ('column dropped', 'column generated', 'attribute dropped') then ' where ' || p.has_values when p.why = 'out of bounds' then ' where ' || p.condition else '' end)
   ) as n (place, statement)
+  union all
+  select 1, 0::numeric, e.relation::bigint::numeric, migration_guard.target('table', e.identity), 'rows',
+    format('select migration_guard.assert_holds_none(%L, %L)', e.identity, e.held), e.identity
+  from migration_guard.departing_columns_elsewhere() as e
   union all
   -- Where rows are kept it has none, or the plan would not be possible.
   select 1, p.id::numeric, 0::numeric, migration_guard.target('table', p.identity), 'rows',

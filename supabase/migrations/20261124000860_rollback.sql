@@ -401,6 +401,31 @@ begin
   union all
   select h.object, h.why from migration_guard.held_rows() as h
   union all
+  select migration_guard.target(c.kind, (c.new).identity), format('it goes with the attribute of the type that %s is of, and the backup does not hold that type: drop the attribute', (t.new).identity)
+  from pg_temp.migration_guard_objects as c
+  join pg_temp.migration_guard_objects as t on t.id = c.parent_id and t.kind = 'table' and t.was and not t.is_dropped
+  where c.kind = 'column' and not c.was and c.is_dropped
+    and (t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects)
+    and not exists (
+      select from pg_temp.migration_guard_objects as a
+      where a.kind = 'attribute' and a.is_dropped and (a.new).parent::text = (t.new).signature ->> 'of_type' and (a.new).name = (c.new).name)
+  union all
+  -- Which are told apart by their order alone.
+  select migration_guard.target(y.kind, (y.new).identity), format('its attributes are in another order than they were, so that values cannot become what they were of: restore the rows of %s', string_agg(distinct (t.new).identity, ', '))
+  from pg_temp.migration_guard_objects as y
+  cross join lateral migration_guard.columns_holding(y.objid, false) as h
+  join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and t.objid = h.relation
+  where y.kind = 'composite_type' and y.was and y.is_dropped and not ((t.new).signature ->> 'is_partition')::boolean
+    and exists (select from pg_temp.migration_guard_objects as c where c.kind = 'attribute' and c.parent_id = y.id and 'place' = any (c.aspects))
+    and not (not t.was and t.is_dropped) and not migration_guard.restores(t.old_objid) and migration_guard.has_rows(t.objid)
+  group by y.kind, y.new
+  union all
+  select migration_guard.target('column', format('%s.%I', e.identity, e.column_name)),
+    'its values have an attribute that goes, and the backup does not hold the table: empty that attribute first'
+  from migration_guard.departing_columns_elsewhere() as e
+  where case when has_table_privilege(e.relation, 'select') and has_table_privilege(e.relation, 'update, delete, truncate') and migration_guard.may_be_read(e.relation)
+    then migration_guard.holds_any(e.relation, e.held) else true end
+  union all
   select c.object, format('its not null is called %s, and cannot be renamed while its parent has one: drop that of the parent', (c.new).parts ->> 'not_null_name')
   from migration_guard.not_null_columns() as c where c.is_misnamed
   union all
@@ -551,7 +576,8 @@ begin
   join pg_temp.migration_guard_objects as u on u.id = l.id and u.kind = 'column' and u.was
   join pg_temp.migration_guard_objects as t on t.id = u.parent_id and t.kind = 'table'
   left join pg_temp.migration_guard_copies as m on m.source_oid = (t.old).objid
-  where c.kind = 'attribute' and c.was and not c.is and not migration_guard.restores((t.old).objid)
+  -- Dropped and added again, it has the values of what came since.
+  where c.kind = 'attribute' and c.was and (not c.is or c.matched_by = 'name' and y.matched_by = 'identity') and not migration_guard.restores((t.old).objid)
     -- The rows of a partition are in the copy of its root.
     and not exists (
       select from pg_temp.migration_guard_objects as r
@@ -1214,13 +1240,13 @@ $$;
 comment on function migration_guard.altered_column(text, bigint) is
   'The column whose type a statement alters, and the value that it then has; nulls where a statement does something else.';
 
-create function migration_guard.unfit_keys(statement text, table_id bigint) returns jsonb
+create function migration_guard.unfit_keys(statement text, table_id bigint, converted text default null) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- A column that is altered has its old name again by then; a table that is made anew is read under its names of today.
-  altered constant text := (migration_guard.altered_column(statement, table_id)).value;
+  altered constant text := coalesce(converted, (migration_guard.altered_column(statement, table_id)).value);
   relation regclass;
   key text;
   expression text;
@@ -1250,8 +1276,8 @@ exception when syntax_error_or_access_rule_violation then
   return '[]';
 end
 $$;
-comment on function migration_guard.unfit_keys(text, bigint) is
-  'Keys of the first 20 rows with a value that a statement cannot convert, tried one by one for ten seconds; none where they
+comment on function migration_guard.unfit_keys(text, bigint, text) is
+  'Keys of the first 20 rows with a value that a statement cannot convert, or for which an expression fails, tried one by one for ten seconds; none where they
 cannot be told.';
 
 create function migration_guard.is_planned_table(table_name text, relation oid, kind text) returns boolean
@@ -1390,6 +1416,72 @@ $$;
 comment on function migration_guard.placed_sequence(text) is
   'The sequence that a statement gives bounds or a place; null where it does something else.';
 
+create function migration_guard.keys_outside_domain(statement text, domain text, table_id bigint, column_name text, state text) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  value constant text := format('t.%I', column_name);
+  keys jsonb;
+begin
+  if state = '23502' then
+    execute format('select jsonb_agg(x.key) from (select %s as key from %s as t where num_nulls(%s) = 1 limit 20) as x',
+      coalesce(migration_guard.row_key(table_id, false, true), migration_guard.row_key(table_id, false, false)),
+      (select t.objid::regclass from pg_temp.migration_guard_objects as t where t.id = table_id), value) into keys;
+  else
+    -- Values that are there already are not asked, and so are cast anew.
+    execute statement || ' not valid';
+    keys := migration_guard.unfit_keys(statement, table_id, format('(%s)::%s', migration_guard.stored_form(value, '', 'text'), domain));
+  end if;
+  raise exception using errcode = 'MG998', message = 'found';
+exception
+  when sqlstate 'MG998' then
+    return coalesce(keys, '[]');
+  when syntax_error_or_access_rule_violation then
+    return '[]';
+end
+$$;
+comment on function migration_guard.keys_outside_domain(text, text, bigint, text, text) is
+  'Keys of the first 20 rows of a table with a value in a column of a domain for which a statement that adds a constraint to that has failed.';
+
+create function migration_guard.refuse_domain(statement text, relation_schema text, relation_name text, attribute_name text, state text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  domain migration_guard.catalog_entry;
+  constraint_name text;
+  relation oid := to_regclass(format('%I.%I', relation_schema, relation_name));
+  table_name text;
+  column_name text;
+  table_id bigint;
+  keys jsonb := '[]';
+begin
+  select (o.old).* into domain from pg_temp.migration_guard_objects as o
+  where o.kind = 'domain' and o.was and starts_with(statement, format('alter domain %s ', (o.old).identity)) order by o.id limit 1;
+  if domain.objid is null then return; end if;
+  constraint_name := coalesce((select (k.old).name from pg_temp.migration_guard_objects as k where k.kind = 'domain_constraint' and k.was and (k.old).definition = statement limit 1),
+    domain.parts ->> 'not_null_name');
+  -- A function in a check can raise what it likes.
+  select a.attname into column_name from pg_attribute as a where a.attrelid = relation and a.attname = attribute_name;
+  if column_name is not null then
+    table_name := format('%I.%I', relation_schema, relation_name);
+    select t.id into table_id from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.is and t.was and t.objid = relation;
+  end if;
+  if table_id is not null then
+    keys := migration_guard.keys_outside_domain(statement, domain.identity, table_id, column_name, state);
+  end if;
+  perform migration_guard.fail('rows_violate_constraint',
+    format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), concat_ws(' ',
+      case state when '23502' then format('the domain %s must not be null', domain.identity) else format('%s of the domain %s does not hold', constraint_name, domain.identity) end,
+      'for ' || column_name)),
+    jsonb_build_object('table', table_name, 'constraint', constraint_name, 'domain', domain.identity, 'column', column_name, 'sqlstate', state, 'keys', keys)
+      || case when migration_guard.are_values(keys, table_id) then '{"keys_hold_values": true}'::jsonb else '{}' end);
+end
+$$;
+comment on function migration_guard.refuse_domain(text, text, text, text, text) is
+  'Raises rows_violate_constraint where what has failed is a statement that adds a constraint to a domain.';
+
 create function migration_guard.run_rollback_statement(statement text, table_name text, table_id bigint, units bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1399,6 +1491,8 @@ declare
   state text;
   constraint_name text;
   column_name text;
+  relation_schema text;
+  relation_name text;
   sequence_name text;
   keys jsonb := '[]';
 begin
@@ -1409,9 +1503,13 @@ begin
     get diagnostics affected = row_count;
     return affected;
   exception when integrity_constraint_violation or data_exception then
-    get stacked diagnostics state = returned_sqlstate, constraint_name = constraint_name, column_name = column_name;
+    get stacked diagnostics state = returned_sqlstate, constraint_name = constraint_name, column_name = column_name,
+      relation_schema = schema_name, relation_name = table_name;
     perform migration_guard.show_progress();
   end;
+  if starts_with(statement, 'alter domain ') then
+    perform migration_guard.refuse_domain(statement, relation_schema, relation_name, column_name, state);
+  end if;
   -- Whoever raises an error can call anything its constraint and its column.
   if strpos(statement, format('%I', constraint_name)) = 0
     and not exists (select from pg_constraint as c where c.conname = constraint_name union all select from pg_class as c where c.relname = constraint_name) then
@@ -1432,7 +1530,7 @@ begin
   perform migration_guard.fail('rows_violate_constraint',
     format('Rows of %s cannot live under what is restored: %s.', coalesce(table_name, 'a table'), case
       when constraint_name <> '' then constraint_name
-      when state = '23502' then format('%s must not be null', column_name)
+      when state = '23502' then format('%s must not be null', coalesce(column_name, 'a value'))
       when state = '23514' then 'a row does not fit the bounds of the partitions'
       else 'a value does not fit the type of ' || coalesce(column_name, 'its column') end),
     jsonb_build_object('table', table_name, 'constraint', nullif(constraint_name, ''), 'column', column_name, 'sqlstate', state, 'keys', keys)

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { superuser } from "../../local/postgres.ts";
-import { backUp, lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob, verify, work } from "../support/backup.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { difference } from "../support/difference.ts";
 import { freshApp } from "../support/fresh-app.ts";
@@ -740,6 +740,26 @@ const found: {
       "alter table app.t_high add constraint high unique using index high; alter index app.k attach partition app.high",
   },
   {
+    name: "a typed table with an attribute more, and a check of that",
+    before: "create type app.c as (x int); create table app.t of app.c (x primary key)",
+    change: "alter type app.c add attribute z int cascade; alter table app.t add check (z > 0)",
+  },
+  {
+    name: "a table that is not typed any more, and has a column more",
+    before: "create type app.c as (x int); create table app.t of app.c; insert into app.t values (1)",
+    change: "alter table app.t not of; alter table app.t add z int",
+  },
+  {
+    name: "a table that became typed, of a type that has an attribute more besides",
+    before: "create type app.c as (x int); create table app.t (x int); insert into app.t values (1)",
+    change: "alter table app.t of app.c; alter type app.c add attribute z int cascade",
+  },
+  {
+    name: "a typed table of another type, while the one that it was of has another name",
+    before: "create type app.c as (x int); create type app.d as (x int); create table app.t of app.c",
+    change: "alter table app.t of app.d; alter type app.c rename to e",
+  },
+  {
     name: "a sequence that stands before the bounds that it had",
     before: "create table app.t (id int); create sequence app.s minvalue 10; select nextval('app.s'), nextval('app.s')",
     change: "alter sequence app.s minvalue 1 start 1 restart",
@@ -924,6 +944,226 @@ test.for(["app.t", "app.t[]"])(
     expect([...await sql`select * from app.t`]).toEqual([{ id: 1, v: "x" }]);
   },
 );
+
+describe("columns and attributes that are called as what a query may call its own", () => {
+  const names = "r k t s b x c d f l m n o p q u v w y value key part place copy change whole name".split(" ");
+  const list = (type: string) => names.map((name) => `"${name}" ${type}`).join(", ");
+  test.for(["keep", "restore"] as const)("are copied, verified, compared and led back, %s", async (data) => {
+    const { sql, admin } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`
+      create type app.c as (${list("int")});
+      create table app.t (${list("int")}, one app.c, several app.c[], primary key (k, t));
+      create table app.u (${list("int")}, one app.c, held app.t);
+      insert into app.t (k, t, s) values (1, 1, 1), (2, 2, 2);
+      insert into app.u (k, one) values (1, row(${names.map((_, n) => n)}))`).simple();
+    const rows = await tableRows(admin, "app");
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    expect([...(await verify(sql, "v1")).values()].filter(({ status }) => status !== "OK")).toEqual([]);
+    await sql.unsafe(
+      "alter table app.t add added int; alter table app.u rename s to ss; alter table app.u add added int",
+    )
+      .simple();
+    if (data === "restore") {
+      await sql.unsafe(`
+        update app.t set s = 5 where k = 1; delete from app.t where k = 2; insert into app.t (k, t) values (3, 3);
+        update app.u set ss = 5; insert into app.u (t) values (3)`).simple();
+      for (const exact of [false, true]) {
+        await sql`select migration_guard.enqueue_diff('v1', 'test', null, 5, true, ${exact})`;
+        await work(sql);
+        expect(await lastJob(sql)).toMatchObject({
+          error: null,
+          result: { summary: { rows: { inserted: 3, updated: 1, deleted: 2 } } },
+        });
+      }
+    }
+    await rollBack(sql, "v1", { data, drop_new: "all" });
+    expect(difference(rows, await tableRows(admin, "app"))).toEqual([]);
+  });
+});
+
+describe("values of an attribute that was added to a composite type are kept where they go with it", () => {
+  const cases: { name: string; before: string; change: string; discarded: string[] }[] = [
+    {
+      name: "of a column",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1)), (2, null)`,
+      change:
+        `alter type app.c add attribute z text cascade; insert into app.t values (3, row(3, 'new')), (4, row(4, null));
+        update app.t set c = row(1, 'more') where id = 1`,
+      discarded: ["1 (1,more)", "3 (3,new)"],
+    },
+    {
+      name: "of a type that has taken the place of the one that was",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1))`,
+      change: `create type app.c2 as (x int, z text);
+        alter table app.t alter c type app.c2 using row((c).x, 'more')::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "of a type that has to be made anew",
+      before: `create type app.c as (x int); create table app.t (id int primary key, c app.c);
+        insert into app.t values (1, row(1))`,
+      change: `create type app.c2 as (x bigint, z text);
+        alter table app.t alter c type app.c2 using row((c).x, 'more')::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "of rows of a table",
+      before: `create table app.c (x int); create table app.t (id int primary key, c app.c)`,
+      change: `alter table app.c add z text; insert into app.t values (1, row(1, 'more')), (2, row(2, null))`,
+      discarded: ["1 (1,more)"],
+    },
+    {
+      name: "in arrays, domains and other types",
+      before: `create type app.a as (x int); create domain app.d as app.a; create type app.c as (d app.d, a app.a[]);
+        create table app.t (id int primary key, c app.c[])`,
+      change: `alter type app.a add attribute z text; insert into app.t values
+        (1, array[row(row(1, 'more')::app.a, null)::app.c]), (2, array[null, row(null, array[null, row(1, 'new')::app.a])::app.c]),
+        (3, array[row(row(1, null)::app.a, array[row(1, null)::app.a])::app.c])`,
+      discarded: [`1 {"(\\"(1,more)\\",)"}`, `2 {NULL,"(,\\"{NULL,\\"\\"(1,new)\\"\\"}\\")"}`],
+    },
+  ];
+  const list = cases.flatMap((one) => (["keep", "restore"] as const).map((data) => ({ ...one, data })));
+  test.for(list)("$name, $data", async ({ before, change, discarded, data }) => {
+    const { sql, admin } = connections;
+    const first = await freshApp(connections);
+    await sql.unsafe(before).simple();
+    const catalog = await schemaState(connections, "app", first);
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe(change).simple();
+    await rollBack(sql, "v1", { data, drop_new: "all" });
+    expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
+    const kept = await admin`
+      select format('%s %s', id, c) as value from migration_backup_v1.t_discarded
+      where discarded_because in ('attribute dropped', 'replaced') order by id`;
+    expect(kept.map(({ value }) => value)).toEqual(discarded);
+  });
+
+  test("and where a table has them that is in no backup they bar the way", async () => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe("create type app.c as (x int); create table archive.t (id int primary key, c app.c)").simple();
+    await backUp(sql, "v1", { schema: "app", tables: "*" });
+    await sql.unsafe("alter type app.c add attribute z text; insert into archive.t values (1, row(1, 'more'))")
+      .simple();
+    const options = { data: "restore", drop_new: "all" } as const;
+    expect(await planRollback(sql, "v1", options)).toMatchObject({
+      possible: false,
+      cannot_undo: [{ object: "column archive.t.c", blocks: true }],
+    });
+    await sql`update archive.t set c.z = null`;
+    await rollBack(sql, "v1", options);
+  });
+});
+
+test.for(
+  [
+    ["alter type app.c drop attribute x cascade; alter type app.c add attribute x int cascade", [
+      "column app.c.x",
+      "type app.c",
+    ]],
+    [
+      `create type app.c2 as (y int, x int); alter table app.t alter c type app.c2 using row((c).y, (c).x)::app.c2;
+        drop type app.c; alter type app.c2 rename to c`,
+      ["type app.c"],
+    ],
+  ] as const,
+)("attributes in another order than they were bar the way of rows that are kept: %s", async ([change, objects]) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`create type app.c as (x int, y int); create table app.t (id int primary key, c app.c);
+    insert into app.t values (1, row(1, 2))`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(change).simple();
+  const { possible, cannot_undo } = await planRollback(sql, "v1", { data: "keep", drop_new: "all" });
+  expect(possible).toBe(false);
+  expect(cannot_undo.map(({ object }) => object)).toEqual(objects);
+  await rollBack(sql, "v1", { data: "restore", drop_new: "all" });
+  expect([...await sql`select (c).x, (c).y from app.t`]).toEqual([{ x: 1, y: 2 }]);
+});
+
+test("what was written to a column that is generated again is kept", async () => {
+  const { sql, admin } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create table app.t (id int primary key, a int, b int generated always as (a * 2) stored);
+    insert into app.t (id, a) values (1, 5)`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter table app.t alter b drop expression`;
+  await sql`update app.t set b = 99`;
+  await rollBack(sql, "v1", { data: "keep" });
+  expect([...await sql`select * from app.t`]).toEqual([{ id: 1, a: 5, b: 10 }]);
+  expect([...await admin`select discarded_because as because, id, b from migration_backup_v1.t_discarded`])
+    .toEqual([{ because: "column generated", id: 1, b: 99 }]);
+});
+
+test("a new attribute goes after what needs it", async () => {
+  const { sql } = connections;
+  const first = await freshApp(connections);
+  await sql.unsafe(`
+    create type app.c as (x int); create table app.t (id int primary key, c app.c);
+    create table app.typed of app.c; create view app.v as select (c).x from app.t`).simple();
+  const catalog = await schemaState(connections, "app", first);
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`
+    alter type app.c add attribute z int cascade;
+    create index on app.t (((c).z)); create index on app.typed (z); create view app.w as select z from app.typed;
+    create or replace view app.v as select (c).z as x from app.t`).simple();
+  await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+  expect(difference(catalog, await schemaState(connections, "app", first))).toEqual([]);
+});
+
+test("a column that a typed table has from a type in no backup bars the way", async () => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe("create type archive.c as (x int); create table app.t of archive.c").simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql`alter type archive.c add attribute z int cascade`;
+  expect(await planRollback(sql, "v1", { data: "keep", drop_new: "all" })).toMatchObject({
+    possible: false,
+    cannot_undo: [{ object: "column app.t.z", blocks: true }],
+  });
+});
+
+test.for(
+  [
+    [
+      "check (value <> '')",
+      "alter domain app.d drop constraint d_check",
+      "''",
+      "23514",
+      "d_check of the domain app.d does not hold for a",
+    ],
+    ["not null", "alter domain app.d drop not null", "null", "23502", "the domain app.d must not be null for a"],
+  ] as const,
+)("rows that a domain does not allow are named with the domain: %s", async ([bound, change, value, sqlstate, why]) => {
+  const { sql } = connections;
+  await freshApp(connections);
+  await sql.unsafe(`
+    create domain app.d as text ${bound}; create table app.t (id int primary key, a app.d);
+    insert into app.t values (9, 'fits')`).simple();
+  await backUp(sql, "v1", { schema: "app", tables: "*" });
+  await sql.unsafe(`${change}; insert into app.t values (1, ${value})`).simple();
+  const { status, error } = await tryRollBack(sql, "v1", { data: "keep" });
+  expect({ status, error }).toMatchObject({
+    status: "failed",
+    error: {
+      code: "rows_violate_constraint",
+      message: `Rows of app.t cannot live under what is restored: ${why}.`,
+      table: "app.t",
+      column: "a",
+      domain: "app.d",
+      sqlstate,
+      keys: [{ id: 1 }],
+    },
+  });
+  await sql.unsafe("delete from app.t where id = 1");
+  await rollBack(sql, "v1", { data: "keep" });
+});
 
 test("a column that was numbered by a sequence gets none that stands before the identity that took its place", async () => {
   const { sql } = connections;
