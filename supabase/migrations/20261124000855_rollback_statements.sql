@@ -1663,7 +1663,7 @@ begin
       select t.was and t.is_dropped and (migration_guard.restores((t.old).objid)
           or t.id in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)) as is_replaced,
         t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.was and c.is_dropped) as loses_column,
-        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and migration_guard.is_computed_again(c.old, c.new)) as loses_values
+        t.was and exists (select from pg_temp.migration_guard_objects as c where c.parent_id = t.id and c.kind = 'column' and not c.is_same and migration_guard.is_computed_again(c.old, c.new)) as loses_values
     ) as r
     left join (select null::bigint as id, null::text as condition union all select x.id, x.condition from unfit as x) as u on coalesce(u.id, t.id) = t.id
     left join holding as h on h.relation = t.objid
