@@ -615,6 +615,10 @@ begin
   cross join lateral (select (o.new).parts -> 'columns' ->> (p.number - 1)::int as name) as n
   where o.kind = 'index' and o.is and o.was and not o.is_dropped and n.name <> p.name
     and not exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_dropped)
+    -- One of a key that goes is there no more.
+    and not exists (
+      select from pg_temp.migration_guard_objects as k
+      where k.kind = 'constraint' and k.parent_id = o.parent_id and k.is_dropped and (k.new).name = (o.new).name and (k.new).signature ->> 'contype' in ('p', 'u', 'x'))
     -- Swapped, they would need a third.
     and not (o.new).parts -> 'columns' ? p.name
   union all

@@ -737,6 +737,27 @@ const found: {
       select setval('app.t_id_seq', 70000)`,
     modes: ["restore"],
   },
+  {
+    name: "a key whose column was renamed and retyped",
+    before: `create table app.t (id int primary key, parent int references app.t);
+      create table app.r (t int references app.t); insert into app.t values (1, 1); insert into app.r values (1)`,
+    change: "alter table app.t rename id to ident; alter table app.t alter ident type bigint",
+  },
+  {
+    name: "keys that have their names from others, on other columns",
+    before: `create table app.t (a int primary key, b int not null, c int, constraint u unique (c),
+        r int4range, s int4range, constraint x exclude using gist (r with &&));
+      insert into app.t values (1, 2, 3, '[1,2]', '[3,4]')`,
+    change: `alter table app.t drop constraint t_pkey, add primary key (b);
+      alter table app.t drop constraint u, add constraint u unique (b);
+      alter table app.t drop constraint x, add constraint x exclude using gist (s with &&)`,
+  },
+  {
+    name: "an enum key whose column was renamed, and that was made again with a column more",
+    before: `create type app.e as enum ('low', 'high'); create table app.t (a app.e primary key, b app.e not null);
+      insert into app.t values ('low', 'high')`,
+    change: "alter table app.t rename a to c; alter table app.t drop constraint t_pkey, add primary key (c, b)",
+  },
 ];
 
 let database: TestDatabase;
