@@ -241,6 +241,8 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
   where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and not ((o.new).parts ->> 'is_inherited')::boolean
     and (o.new).signature ->> 'identity' <> '' and (o.old).signature ->> 'identity' = ''
+    -- That of a partition goes with its parent.
+    and not (o.new).parts ? 'is_left'
   union all
   -- What needs itself first gets to need nothing.
   select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
@@ -269,12 +271,8 @@ begin
   from pg_temp.migration_guard_objects as o
   cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
   join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
-  -- Bounds of a type that was made again since say what they said.
   where migration_guard.is_table(o.kind) and o.is and o.was and 'definition' = any (o.aspects) and not o.is_dropped
-    and (
-      not coalesce((o.old).signature -> 'parents' @> (
-        select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
-      or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'))
+    and migration_guard.leaves_parent(o.old, o.new, s.oid #>> '{}')
   union all
   -- What waits to be read would follow the columns of a parent that stays, and cannot lose a check that it shares with one.
   select 2, o.id, 5, migration_guard.target(o.kind, (o.new).identity), o.reason, format('alter table %s no inherit %s', (o.new).identity, (p.new).identity), (o.old).identity
@@ -296,16 +294,28 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select case when o.is_late then 8 else 3 end, o.level::numeric, o.id::numeric, migration_guard.target(o.kind, (o.new).identity), o.reason,
+  with leaving as materialized (select t.objid from migration_guard.leaving_tables() as t where t.is_left)
+  select case when o.is_late then 8 when f.comes_first then 2 else 3 end, case when f.comes_first then -1 else o.level end::numeric, o.id::numeric,
+    migration_guard.target(o.kind, (o.new).identity), o.reason,
     migration_guard.drop_statement(o.new,
       case when o.is_late then migration_guard.final_schema((o.new).schema_name) else (o.new).schema_name end, coalesce(o.waiting_name, (o.new).name)),
     coalesce((t.old).identity, (t.new).identity)
   from pg_temp.migration_guard_objects as o
   left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
+  -- No partition leaves a root that rows of it are referred to by.
+  cross join lateral (
+    select o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'f' and exists (
+      select from pg_class as c cross join lateral pg_partition_tree(c.oid) as x join leaving as l on l.objid = x.relid
+      where c.oid::text = (o.new).signature ->> 'confrelid' and c.relkind = 'p') as comes_first
+  ) as f
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
     -- An heir loses a column with its parent.
     and not (o.kind = 'column' and ((o.new).parts ->> 'is_inherited')::boolean)
+    -- A check that a parent has lost with its column stays inherited, and goes with the heir alone.
+    and not (o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'c' and (o.new).signature ->> 'coninhcount' <> '0' and t.is_dropped and not exists (
+      select from pg_constraint as c
+      where c.contype = 'c' and c.conname = (o.new).name and (t.new).signature -> 'parents' @> to_jsonb(c.conrelid::text)))
     -- What goes with its table, view, type or column has no statement of its own.
     -- But a part that needs something else that goes must not keep that.
     and not exists (
@@ -629,7 +639,7 @@ begin
         where q.kind = 'sequence' and (q.old).signature -> 'owned_by' = jsonb_build_array((c.old).objid, (c.old).objsubid, 'i')), '')) end, c.on_table
   from columns as c
   cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
-  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity');
+  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity') and not (c.new).parts ? 'is_left';
 end
 $$;
 comment on function migration_guard.column_statements() is

@@ -758,6 +758,64 @@ const found: {
       insert into app.t values ('low', 'high')`,
     change: "alter table app.t rename a to c; alter table app.t drop constraint t_pkey, add primary key (c, b)",
   },
+  {
+    name: "a table that became a partition of a new one of its name, with a key, an index and a foreign key",
+    before: `create table app.r (id int primary key);
+      create table app.t (id int primary key, a int unique, r int references app.r, check (id < 100));
+      create index i on app.t (r); create table app.f (t int constraint t references app.t);
+      insert into app.r values (1); insert into app.t values (1, 1, 1); insert into app.f values (1)`,
+    change:
+      `alter table app.f drop constraint t; alter table app.t drop constraint t_a_key; alter table app.t rename to t_was;
+      create table app.t (id int primary key, a int, r int references app.r) partition by range (id);
+      create index on app.t (r); alter table app.t attach partition app.t_was for values from (1) to (100);
+      alter table app.t add column z int, add check (a > 0); create index on app.t (a);
+      alter table app.f add constraint t foreign key (t) references app.t`,
+  },
+  {
+    name: "a table that was taken in as a partition after its new whole had got a key and an index like its own",
+    before: `create table app.t (id int not null, at int not null) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      create table app.t_high (id int not null, at int primary key); create index i on app.t_high (id);
+      insert into app.t values (1, 1); insert into app.t_high values (1, 12)`,
+    change: `alter table app.t add primary key (at); create index on app.t (id);
+      alter table app.t attach partition app.t_high for values from (10) to (20)`,
+  },
+  {
+    name: "a partition that went to another whole",
+    before: `create table app.t (id int primary key, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: `create table app.u (id int primary key, a int) partition by range (id);
+      alter table app.t detach partition app.t_low;
+      alter table app.u attach partition app.t_low for values from (0) to (10);
+      alter table app.u add column z int, alter column a set not null`,
+  },
+  {
+    name: "a table that was taken in as a partition of one that was altered then",
+    before:
+      `create table app.r (id int primary key); create table app.t (id int references app.r, at int, b int) partition by range (at);
+      create table app.t_low (id int, at int, b int) partition by range (at);
+      create table app.t_lowest partition of app.t_low for values from (0) to (5);
+      insert into app.r values (1); insert into app.t_low values (1, 1, 1)`,
+    change: `alter table app.t attach partition app.t_low for values from (0) to (10);
+      alter table app.t add column c int default 4, add constraint k check (id > 0), add unique (id, at), alter column id set not null,
+        add constraint f foreign key (b) references app.r;
+      create index on app.t (b); alter table app.t rename id to ident`,
+  },
+  {
+    name: "a table that became an heir of one that was altered then",
+    before:
+      `create table app.p (id int, a int, b int); create table app.q (q int); create table app.t (id int, a int, b int, q int);
+      insert into app.p values (1, 1, 1); insert into app.t values (2, 2, 2, 2)`,
+    change: `alter table app.t inherit app.p; alter table app.t inherit app.q;
+      alter table app.p add column c int default 4, add constraint k check (id > 0), alter column id set not null;
+      alter table app.q add column c int; alter table app.p rename id to ident; alter table app.p alter b type bigint`,
+  },
+  {
+    name: "a check that an heir shares with a parent that has lost its column since",
+    before: `create table app.p (id int primary key, a int constraint k check (a > 0));
+      create table app.t (id int not null, a int, constraint k check (a > 0)); insert into app.p values (1, 1); insert into app.t values (2, 2)`,
+    change: "alter table app.t inherit app.p; alter table app.p drop column a",
+  },
 ];
 
 let database: TestDatabase;
