@@ -816,6 +816,34 @@ const found: {
       create table app.t (id int not null, a int, constraint k check (a > 0)); insert into app.p values (1, 1); insert into app.t values (2, 2)`,
     change: "alter table app.t inherit app.p; alter table app.p drop column a",
   },
+  {
+    name: "a partition that was detached, and lost its key and its index, which had names of their own",
+    before: `create table app.t (id int not null, at int not null) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      alter table app.t_low add constraint k primary key (id, at); create index i on app.t_low (id);
+      alter table app.t add primary key (id, at), add unique (at); create index on app.t (id);
+      comment on constraint k on app.t_low is 'key'; insert into app.t values (1, 1)`,
+    change: `alter table app.t detach partition app.t_low;
+      alter table app.t_low drop constraint k; drop index app.i; alter table app.t_low drop constraint t_low_at_key`,
+  },
+  {
+    name: "a partition that was detached, and got another key and index under the same names",
+    before:
+      `create table app.t (id int, at int, primary key (id, at)) partition by range (at); create index on app.t (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: `alter table app.t detach partition app.t_low;
+      alter table app.t_low drop constraint t_low_pkey, add primary key (at, id);
+      drop index app.t_low_id_idx; create index t_low_id_idx on app.t_low (at)`,
+  },
+  {
+    name: "a partition with partitions that was detached, and lost its key and index",
+    before: `create table app.t (id int, at int, primary key (id, at)) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10) partition by range (at);
+      create table app.t_lowest partition of app.t_low for values from (0) to (5); create index on app.t (at);
+      insert into app.t values (1, 1)`,
+    change:
+      "alter table app.t detach partition app.t_low; alter table app.t_low drop constraint t_low_pkey; drop index app.t_low_at_idx",
+  },
 ];
 
 let database: TestDatabase;
