@@ -984,6 +984,38 @@ $$;
 comment on function migration_guard.mark_returning_partitions() is
   'Marks the partitions that have left a table which is made anew, or whose rows come back with its own, and tells how many these are.';
 
+create function migration_guard.leaves_parent(old migration_guard.catalog_entry, new migration_guard.catalog_entry, parent text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Bounds of a type that was made again since say what they said: who asks looks at tables alone that are redefined.
+  return not coalesce(old.signature -> 'parents' @> (
+      select jsonb_agg(coalesce((x.old).objid::text, parent)) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = parent and x.objsubid = 0), false)
+    or (new.signature -> 'is_partition', new.signature -> 'bound') is distinct from (old.signature -> 'is_partition', old.signature -> 'bound');
+end
+$$;
+comment on function migration_guard.leaves_parent(migration_guard.catalog_entry, migration_guard.catalog_entry, text) is
+  'Whether a redefined table leaves a parent that it has now, be it to come back with other bounds.';
+
+create function migration_guard.leaving_tables() returns table (id bigint, objid oid, parent oid, is_left boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with tables as materialized (
+    select t.id, t.objid, s.oid::oid as parent, migration_guard.leaves_parent(t.old, t.new, s.oid) as is_left
+    from pg_temp.migration_guard_objects as t
+    cross join lateral jsonb_array_elements_text((t.new).signature -> 'parents') as s (oid)
+    where migration_guard.is_table(t.kind) and t.is and t.was and 'definition' = any (t.aspects) and not t.is_dropped
+  )
+  select * from tables as t where exists (select from tables as l where l.id = t.id and l.is_left);
+end
+$$;
+comment on function migration_guard.leaving_tables() is
+  'Tables that stay and leave a parent first of all, each with all parents that it has.';
+
 create function migration_guard.mark_dependents() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -993,11 +1025,16 @@ declare
   changed_again bigint;
 begin
   while changed > 0 loop
-    with hits as (
+    with leaving as materialized (select t.id from migration_guard.leaving_tables() as t where t.is_left),
+    hits as (
       select l.id, l.via, r.kind as ref_kind, r.was as ref_was, r.is_dropped as ref_goes, coalesce((r.new).identity, (r.old).identity) as ref_identity
       from pg_temp.migration_guard_links as l
       join pg_temp.migration_guard_objects as r on r.id = l.ref_id
       where r.is and (r.is_dropped or r.is_retyped)
+        -- A key that was there leaves that of the root with its table.
+        and not (r.kind in ('constraint', 'index') and exists (
+          select from pg_temp.migration_guard_objects as k join leaving as t on t.id = k.parent_id
+          where k.id = l.id and k.was and k.kind = r.kind and r.objid::text = coalesce((k.new).signature ->> 'conparentid', (k.new).signature ->> 'parent')))
     ),
     fates as (
       select o.id,
@@ -1058,6 +1095,44 @@ end
 $$;
 comment on function migration_guard.mark_dependents() is
   'Marks what needs something that goes, until nothing is left that does.';
+
+create function migration_guard.mark_left() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with parents as materialized (select * from migration_guard.leaving_tables()),
+  left_parts as (
+    select distinct o.id
+    from parents as l
+    join pg_temp.migration_guard_objects as o on o.parent_id = l.id and o.is
+    where l.is_left and case
+      when o.kind = 'column' then ((o.new).parts ->> 'is_inherited')::boolean
+        and not exists (
+          select from parents as k join pg_attribute as a on a.attrelid = k.parent and a.attname = (o.new).name and not a.attisdropped
+          where k.id = l.id and not k.is_left)
+      when o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'c' then (o.new).signature ->> 'coninhcount' <> '0'
+        and exists (select from pg_constraint as c where c.conrelid = l.parent and c.contype = 'c' and c.conname = (o.new).name)
+        and not exists (
+          select from parents as k join pg_constraint as c on c.conrelid = k.parent and c.contype = 'c' and c.conname = (o.new).name
+          where k.id = l.id and not k.is_left)
+      when o.kind = 'constraint' then exists (
+        select from pg_constraint as c where c.oid::text = (o.new).signature ->> 'conparentid' and c.conrelid = l.parent)
+      when o.kind = 'index' then exists (
+        select from pg_index as i where i.indexrelid::text = (o.new).signature ->> 'parent' and i.indrelid = l.parent)
+      else false end
+  )
+  update pg_temp.migration_guard_objects as o set
+    new.is_internal = (o.new).is_internal and o.kind <> 'constraint',
+    new.signature = (o.new).signature || case o.kind
+      when 'constraint' then '{"conparentid": "0", "coninhcount": 0}' when 'index' then '{"parent": null}' else '{}' end::jsonb,
+    new.parts = (o.new).parts || case o.kind when 'column' then '{"is_inherited": false, "is_left": true}' else '{}' end::jsonb
+  from left_parts as l
+  where l.id = o.id;
+end
+$$;
+comment on function migration_guard.mark_left() is
+  'Marks what tables have of parents that they leave as their own, as it is when the rest is done.';
 
 create function migration_guard.mark_circular() returns void
 language plpgsql volatile

@@ -254,6 +254,8 @@ begin
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
   where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and not ((o.new).parts ->> 'is_inherited')::boolean
     and (o.new).signature ->> 'identity' <> '' and (o.old).signature ->> 'identity' = ''
+    -- That of a partition goes with its parent.
+    and not (o.new).parts ? 'is_left'
   union all
   -- What needs itself first gets to need nothing.
   select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), coalesce(o.reason, 'redefined'),
@@ -282,12 +284,8 @@ begin
   from pg_temp.migration_guard_objects as o
   cross join lateral jsonb_array_elements((o.new).signature -> 'parents') with ordinality as s (oid, number)
   join lateral (select (o.new).parts -> 'parents' ->> (s.number - 1)::int as name) as p on true
-  -- Bounds of a type that was made again since say what they said.
   where migration_guard.is_table(o.kind) and o.is and o.was and 'definition' = any (o.aspects) and not o.is_dropped
-    and (
-      not coalesce((o.old).signature -> 'parents' @> (
-        select jsonb_agg(coalesce((x.old).objid::text, s.oid #>> '{}')) from pg_temp.migration_guard_objects as x where x.is and x.objid::text = s.oid #>> '{}' and x.objsubid = 0), false)
-      or ((o.new).signature -> 'is_partition', (o.new).signature -> 'bound') is distinct from ((o.old).signature -> 'is_partition', (o.old).signature -> 'bound'))
+    and migration_guard.leaves_parent(o.old, o.new, s.oid #>> '{}')
   union all
   -- A column of a typed table goes with the attribute of its type, but not where the table has become one since.
   select 2, o.id, 4, migration_guard.target(o.kind, (o.new).identity), 'redefined', format('alter table %s not of', (o.new).identity), (o.new).identity
@@ -334,6 +332,10 @@ begin
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
     -- An heir loses a column with its parent, and a typed table with its type.
     and not (o.kind = 'column' and (((o.new).parts ->> 'is_inherited')::boolean or coalesce((t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects), false)))
+    -- A check that a parent has lost with its column stays inherited, and goes with the heir alone.
+    and not (o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'c' and (o.new).signature ->> 'coninhcount' <> '0' and t.is_dropped and not exists (
+      select from pg_constraint as c
+      where c.contype = 'c' and c.conname = (o.new).name and (t.new).signature -> 'parents' @> to_jsonb(c.conrelid::text)))
     -- What goes with its table, view, type or column has no statement of its own.
     -- But a part that needs something else that goes must not keep that, and values get another type without an attribute that it does not have.
     and not exists (
@@ -359,6 +361,44 @@ comment on function migration_guard.drop_statements() is
 
 -- Making and altering -------------------------------------------------------------------------------------------------
 
+create function migration_guard.part_of(entry migration_guard.catalog_entry) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select nullif(coalesce(entry.signature ->> 'conparentid', entry.signature ->> 'parent'), '0') $$;
+comment on function migration_guard.part_of(migration_guard.catalog_entry) is
+  'The OID of the key or index of the whole that one of a partition is attached to.';
+
+create function migration_guard.rejoining_parts() returns table (id bigint, place numeric, definition text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with recursive parts as (
+    select o.id, o.kind, o.old, t.creation_order + 0.0 as place,
+      format(E';\nalter index %I.%I attach partition %I.%I', (r.old).schema_name, (r.old).name, (o.old).schema_name, (o.old).name) as attachment
+    from pg_temp.migration_guard_objects as o
+    join pg_temp.migration_guard_objects as t on t.id = o.old_parent_id and t.is and t.was and not t.is_dropped and 'definition' = any (t.aspects)
+    join pg_temp.migration_guard_objects as r on r.is and not r.is_dropped and r.kind = o.kind and (r.old).objid::text = migration_guard.part_of(o.old)
+    where o.is_made and o.kind in ('constraint', 'index') and not (o.old).is_internal and ((t.old).signature ->> 'is_partition')::boolean
+      and (not ((t.new).signature ->> 'is_partition')::boolean or migration_guard.leaves_parent(t.old, t.new, (t.new).signature -> 'parents' ->> 0))
+    union all
+    -- Those of its own partitions, which have stayed.
+    select o.id, o.kind, o.old, p.place, ''
+    from parts as p
+    join pg_temp.migration_guard_objects as o on o.is_made and o.kind = p.kind and migration_guard.part_of(o.old) = (p.old).objid::text
+    join pg_temp.migration_guard_objects as t on t.id = o.old_parent_id and t.is and not t.is_dropped
+  )
+  -- The attachment is the end of the definition.
+  select p.id, p.place, left((p.old).definition, -length(p.attachment)) from parts as p where p.attachment <> '' and right((p.old).definition, length(p.attachment)) = p.attachment
+  union all
+  select p.id, p.place, (p.old).definition from parts as p where p.attachment = '';
+end
+$$;
+comment on function migration_guard.rejoining_parts() is
+  'Keys and indexes that a partition has lost while it was no part of its whole, to whose they were attached: where they are to
+be made so that Postgres takes them when the partition comes back, and finds nothing to be missing.';
+
 create function migration_guard.make_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -376,10 +416,12 @@ begin
           then 9 else 6 end as phase,
         o.kind = 'sequence' and (o.old).definition ~ '^alter' and exists (
           select from pg_temp.migration_guard_objects as t
-          where (t.old).classid = (o.old).parent_classid and (t.old).objid = (o.old).parent and (t.old).objsubid = 0 and t.is and not t.is_dropped) as is_altered
+          where (t.old).classid = (o.old).parent_classid and (t.old).objid = (o.old).parent and (t.old).objsubid = 0 and t.is and not t.is_dropped) as is_altered,
+        j.place as rejoins_at, j.definition as rejoining
       from pg_temp.migration_guard_objects as o
       join %1$I.objects_backup as b on (b.classid, b.objid, b.objsubid) = ((o.old).classid, (o.old).objid, (o.old).objsubid)
       left join pg_temp.migration_guard_objects as w on w.id = o.old_parent_id
+      left join migration_guard.rejoining_parts() as j on j.id = o.id
       where o.is_made and not (o.old).is_internal and o.kind not in ('column', 'attribute', 'enum_value', 'default_privilege')
         -- A partition that is attached to a table that stays gets its keys and indexes from that.
         and not (o.kind in ('constraint', 'index') and exists (
@@ -395,9 +437,12 @@ begin
     from made as m where m.needs_shell
     union all
     -- The sequence of an identity is there when its column has that again.
-    select case when m.is_altered then 9 else m.phase end, case when m.is_altered then 0.7 else m.place end, case when m.is_altered then m.id else 0 end,
+    select case when m.is_altered then 9 when m.rejoins_at is not null then 6 else m.phase end,
+      case when m.is_altered then 0.7 else coalesce(m.rejoins_at, m.place) end,
+      -- Just before its table comes back, and the whole before its parts.
+      case when m.is_altered then m.id when m.rejoins_at is not null then 5.5 + m.place / 1e9 else 0 end,
       migration_guard.target(m.kind, (m.old).identity), coalesce(m.reason, 'missing'),
-      (m.old).definition || case when m.kind = 'sequence' and (m.old).definition ~ '^alter' then ' restart' else '' end,
+      coalesce(m.rejoining, (m.old).definition) || case when m.kind = 'sequence' and (m.old).definition ~ '^alter' then ' restart' else '' end,
       case when m.kind in ('table', 'foreign_table') then (m.old).identity when migration_guard.is_table_part(m.kind) then format('%%I.%%I', (m.old).schema_name, (m.old).parent_name) end
     from made as m
     union all
@@ -643,6 +688,10 @@ begin
   cross join lateral (select (o.new).parts -> 'columns' ->> (p.number - 1)::int as name) as n
   where o.kind = 'index' and o.is and o.was and not o.is_dropped and n.name <> p.name
     and not exists (select from pg_temp.migration_guard_objects as t where t.id = o.parent_id and t.is_dropped)
+    -- One of a key that goes is there no more.
+    and not exists (
+      select from pg_temp.migration_guard_objects as k
+      where k.kind = 'constraint' and k.parent_id = o.parent_id and k.is_dropped and (k.new).name = (o.new).name and (k.new).signature ->> 'contype' in ('p', 'u', 'x'))
     -- Swapped, they would need a third.
     and not (o.new).parts -> 'columns' ? p.name
   union all
@@ -653,7 +702,7 @@ begin
         where q.kind = 'sequence' and (q.old).signature -> 'owned_by' = jsonb_build_array((c.old).objid, (c.old).objsubid, 'i')), '')) end, c.on_table
   from columns as c
   cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
-  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity');
+  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity') and not (c.new).parts ? 'is_left';
 end
 $$;
 comment on function migration_guard.column_statements() is

@@ -773,6 +773,7 @@ begin
   perform migration_guard.mark_overlapping(options);
   perform migration_guard.mark_in_the_way_of_rows(options);
   perform migration_guard.mark_dependents();
+  perform migration_guard.mark_left();
   perform migration_guard.mark_unvalidated_checks(backup_schema);
   perform migration_guard.mark_late();
   perform migration_guard.mark_quieted();

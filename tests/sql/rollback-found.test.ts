@@ -771,6 +771,113 @@ const found: {
       select setval('app.t_id_seq', 70000)`,
     modes: ["restore"],
   },
+  {
+    name: "a key whose column was renamed and retyped",
+    before: `create table app.t (id int primary key, parent int references app.t);
+      create table app.r (t int references app.t); insert into app.t values (1, 1); insert into app.r values (1)`,
+    change: "alter table app.t rename id to ident; alter table app.t alter ident type bigint",
+  },
+  {
+    name: "keys that have their names from others, on other columns",
+    before: `create table app.t (a int primary key, b int not null, c int, constraint u unique (c),
+        r int4range, s int4range, constraint x exclude using gist (r with &&));
+      insert into app.t values (1, 2, 3, '[1,2]', '[3,4]')`,
+    change: `alter table app.t drop constraint t_pkey, add primary key (b);
+      alter table app.t drop constraint u, add constraint u unique (b);
+      alter table app.t drop constraint x, add constraint x exclude using gist (s with &&)`,
+  },
+  {
+    name: "an enum key whose column was renamed, and that was made again with a column more",
+    before: `create type app.e as enum ('low', 'high'); create table app.t (a app.e primary key, b app.e not null);
+      insert into app.t values ('low', 'high')`,
+    change: "alter table app.t rename a to c; alter table app.t drop constraint t_pkey, add primary key (c, b)",
+  },
+  {
+    name: "a table that became a partition of a new one of its name, with a key, an index and a foreign key",
+    before: `create table app.r (id int primary key);
+      create table app.t (id int primary key, a int unique, r int references app.r, check (id < 100));
+      create index i on app.t (r); create table app.f (t int constraint t references app.t);
+      insert into app.r values (1); insert into app.t values (1, 1, 1); insert into app.f values (1)`,
+    change:
+      `alter table app.f drop constraint t; alter table app.t drop constraint t_a_key; alter table app.t rename to t_was;
+      create table app.t (id int primary key, a int, r int references app.r) partition by range (id);
+      create index on app.t (r); alter table app.t attach partition app.t_was for values from (1) to (100);
+      alter table app.t add column z int, add check (a > 0); create index on app.t (a);
+      alter table app.f add constraint t foreign key (t) references app.t`,
+  },
+  {
+    name: "a table that was taken in as a partition after its new whole had got a key and an index like its own",
+    before: `create table app.t (id int not null, at int not null) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      create table app.t_high (id int not null, at int primary key); create index i on app.t_high (id);
+      insert into app.t values (1, 1); insert into app.t_high values (1, 12)`,
+    change: `alter table app.t add primary key (at); create index on app.t (id);
+      alter table app.t attach partition app.t_high for values from (10) to (20)`,
+  },
+  {
+    name: "a partition that went to another whole",
+    before: `create table app.t (id int primary key, a int) partition by range (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: `create table app.u (id int primary key, a int) partition by range (id);
+      alter table app.t detach partition app.t_low;
+      alter table app.u attach partition app.t_low for values from (0) to (10);
+      alter table app.u add column z int, alter column a set not null`,
+  },
+  {
+    name: "a table that was taken in as a partition of one that was altered then",
+    before:
+      `create table app.r (id int primary key); create table app.t (id int references app.r, at int, b int) partition by range (at);
+      create table app.t_low (id int, at int, b int) partition by range (at);
+      create table app.t_lowest partition of app.t_low for values from (0) to (5);
+      insert into app.r values (1); insert into app.t_low values (1, 1, 1)`,
+    change: `alter table app.t attach partition app.t_low for values from (0) to (10);
+      alter table app.t add column c int default 4, add constraint k check (id > 0), add unique (id, at), alter column id set not null,
+        add constraint f foreign key (b) references app.r;
+      create index on app.t (b); alter table app.t rename id to ident`,
+  },
+  {
+    name: "a table that became an heir of one that was altered then",
+    before:
+      `create table app.p (id int, a int, b int); create table app.q (q int); create table app.t (id int, a int, b int, q int);
+      insert into app.p values (1, 1, 1); insert into app.t values (2, 2, 2, 2)`,
+    change: `alter table app.t inherit app.p; alter table app.t inherit app.q;
+      alter table app.p add column c int default 4, add constraint k check (id > 0), alter column id set not null;
+      alter table app.q add column c int; alter table app.p rename id to ident; alter table app.p alter b type bigint`,
+  },
+  {
+    name: "a check that an heir shares with a parent that has lost its column since",
+    before: `create table app.p (id int primary key, a int constraint k check (a > 0));
+      create table app.t (id int not null, a int, constraint k check (a > 0)); insert into app.p values (1, 1); insert into app.t values (2, 2)`,
+    change: "alter table app.t inherit app.p; alter table app.p drop column a",
+  },
+  {
+    name: "a partition that was detached, and lost its key and its index, which had names of their own",
+    before: `create table app.t (id int not null, at int not null) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10);
+      alter table app.t_low add constraint k primary key (id, at); create index i on app.t_low (id);
+      alter table app.t add primary key (id, at), add unique (at); create index on app.t (id);
+      comment on constraint k on app.t_low is 'key'; insert into app.t values (1, 1)`,
+    change: `alter table app.t detach partition app.t_low;
+      alter table app.t_low drop constraint k; drop index app.i; alter table app.t_low drop constraint t_low_at_key`,
+  },
+  {
+    name: "a partition that was detached, and got another key and index under the same names",
+    before:
+      `create table app.t (id int, at int, primary key (id, at)) partition by range (at); create index on app.t (id);
+      create table app.t_low partition of app.t for values from (0) to (10); insert into app.t values (1, 1)`,
+    change: `alter table app.t detach partition app.t_low;
+      alter table app.t_low drop constraint t_low_pkey, add primary key (at, id);
+      drop index app.t_low_id_idx; create index t_low_id_idx on app.t_low (at)`,
+  },
+  {
+    name: "a partition with partitions that was detached, and lost its key and index",
+    before: `create table app.t (id int, at int, primary key (id, at)) partition by range (at);
+      create table app.t_low partition of app.t for values from (0) to (10) partition by range (at);
+      create table app.t_lowest partition of app.t_low for values from (0) to (5); create index on app.t (at);
+      insert into app.t values (1, 1)`,
+    change:
+      "alter table app.t detach partition app.t_low; alter table app.t_low drop constraint t_low_pkey; drop index app.t_low_at_idx",
+  },
 ];
 
 let database: TestDatabase;
