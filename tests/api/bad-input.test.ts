@@ -282,7 +282,7 @@ test("a 422 lists every name that does not exist, with the nearest that do", asy
     { kind: "function", name: "is_cordinator", nearest: ["is_coordinator"] },
     { kind: "table", name: "Notes", nearest: ["coordinator_notes"] },
     { kind: "table", name: "profile", nearest: ["profiles"] },
-    { kind: "table", name: "public.invite_codes", nearest: ["invite_codes"] },
+    { kind: "table", name: "public.invite_codes", nearest: ["invite_codes", "invite_code_usage"] },
     { kind: "table", name: "warehouse", nearest: [] },
   ]);
   expect(answer.json.detail).toContain("table profile (did you mean profiles?), ");

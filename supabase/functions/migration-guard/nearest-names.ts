@@ -43,7 +43,10 @@ export function nearestNames(missing: MissingName[], existing: ExistingNames): (
     const [bare, isSignature] = kind === "function" && name.includes("(")
       ? [name.slice(0, name.indexOf("(")).trim(), true]
       : [name, false];
-    const wanted = bare.toLowerCase();
+    const dot = bare.indexOf(".");
+    // A plan says its schema apart from the names.
+    const plain = existing.schemas?.includes(bare.slice(0, dot)) ? bare.slice(dot + 1) : bare;
+    const wanted = plain.toLowerCase();
     const near: { offered: string; distance: number; whole: number }[] = [];
     for (const { key, offered } of kinds[isSignature ? "signature" : kind] ?? []) {
       const limit = Math.max(1, Math.floor(Math.max(key.length, wanted.length) / 3));
