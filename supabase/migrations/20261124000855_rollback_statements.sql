@@ -1440,8 +1440,8 @@ begin
     select o.old, o.new, o.objid, case when (o.old).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as direction,
       case when (o.new).signature ->> 'seqincrement' ~ '^-' then -1 else 1 end as live_direction
     from pg_temp.migration_guard_objects as o
-    where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select') end
-      and not migration_guard.numbers_restored_rows(o.old, o.objid, options)
+    where case when o.kind = 'sequence' and o.is and o.was and not o.is_dropped and 'definition' = any (o.aspects) then has_sequence_privilege(o.objid, 'select')
+      and not migration_guard.numbers_restored_rows(o.old, o.objid, options) end
   loop
     live := migration_guard.sequence_position(sequence.objid);
     identity := (sequence.new).identity;
