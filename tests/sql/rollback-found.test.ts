@@ -1356,6 +1356,16 @@ test.for(
       18,
     ],
     [
+      "a partition's not null of a name of its own, gone with that of the whole that it has left",
+      `create table app.t (id int, a int not null) partition by range (id);
+        create table app.t_low (id int, a int constraint own not null);
+        alter table app.t attach partition app.t_low for values from (0) to (10)`,
+      "alter table app.t alter a drop not null; alter table app.t detach partition app.t_low",
+      "column app.t_low.a",
+      "its not null was called own, which one of a partition that comes back can be only where the whole has one: set app.t.a not null first",
+      18,
+    ],
+    [
       "a new schema that has the name of one that was renamed",
       "create table app.t (id int primary key)",
       "alter schema app rename to app_was; create schema app",
