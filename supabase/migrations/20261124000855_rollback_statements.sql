@@ -769,6 +769,22 @@ $$;
 comment on function migration_guard.not_null_columns() is
   'The columns of tables that stay, with what there is to be known of their not null.';
 
+create function migration_guard.is_not_null_to_rejoin(column_id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from pg_temp.migration_guard_objects as o
+    join pg_temp.migration_guard_objects as t on t.id = o.parent_id
+    join pg_temp.migration_guard_objects as k on k.kind = 'column' and k.is and k.was and (k.old).name = (o.old).name and (t.old).signature -> 'parents' @> to_jsonb((k.old).objid::text)
+    where o.id = column_id and ((o.old).parts ->> 'is_inherited')::boolean and not ((o.new).parts ->> 'is_inherited')::boolean
+      and (k.new).signature ->> 'not_null' = 'true' and (k.old).signature ->> 'not_null' = 'true');
+end
+$$;
+comment on function migration_guard.is_not_null_to_rejoin(bigint) is
+  'Whether a column comes back with its table under one of a parent, which it cannot but as not null.';
+
 create function migration_guard.not_null_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -782,12 +798,13 @@ begin
     -- What a column has from its parent goes with that; and its own goes where the parent's comes back, and would not get the name that it had.
     else c.is and case when c.was then c.is_own and not c.was_own and c.was_named_so and c.parent_was and not c.parent_is else coalesce(c.is_own, not c.parent_is) end end
   union all
-  select 9, case when c.is_inherited then -0.5 else 0 end, c.id, c.object, c.why,
+  select case when j.is_needed then 6 else 9 end, case when j.is_needed then c.place when c.is_inherited then -0.5 else 0 end, case when j.is_needed then 5.4 else c.id end, c.object, c.why,
     -- Before 18 it has no name.
     case when (c.old).parts ->> 'not_null_name' is null then c.alters || 'set not null'
       else concat_ws(' ', format('alter table %s add constraint %I not null %I', c.on_table, (c.old).parts ->> 'not_null_name', (c.old).name),
         case when (c.old).signature ->> 'not_null_no_inherit' = 'true' then 'no inherit' end, case when (c.old).signature ->> 'not_null_validated' = 'false' then 'not valid' end) end, c.on_table
   from columns as c
+  cross join lateral (select migration_guard.is_not_null_to_rejoin(c.id) as is_needed) as j
   where c.was and case when not c.is_inherited then not c.is or c.is_validated
     when c.was_own is null then not c.parent_was and (not c.is or c.parent_is)
     -- Under another name than the parent's it has to be there first.

@@ -429,6 +429,14 @@ begin
   select c.object, format('its not null is called %s, and cannot be renamed while its parent has one: drop that of the parent', (c.new).parts ->> 'not_null_name')
   from migration_guard.not_null_columns() as c where c.is_misnamed
   union all
+  -- It would get that of the parent, or be its own for good.
+  select c.object, format('its not null was called %s, which one of a partition that comes back can be only where the whole has one: set %s not null first', (c.old).parts ->> 'not_null_name', (k.new).identity)
+  from migration_guard.not_null_columns() as c
+  join pg_temp.migration_guard_objects as t on (t.old).objid = (c.old).objid and t.kind = 'table' and ((t.old).signature ->> 'is_partition')::boolean
+  join pg_temp.migration_guard_objects as k on k.kind = 'column' and k.is and k.was and (k.old).objid::text = (t.old).signature -> 'parents' ->> 0 and (k.old).name = (c.old).name
+  where c.was and not c.is and not c.is_inherited and (k.old).signature ->> 'not_null' = 'true' and (k.new).signature ->> 'not_null' = 'false'
+    and (c.old).parts ->> 'not_null_name' <> (k.old).parts ->> 'not_null_name'
+  union all
   -- They belong to the superuser that Postgres was made with, and keep their names and arguments when the type waits under another name.
   select migration_guard.target(o.kind, (o.new).identity),
     'it has to be made anew, and cannot while the functions that Postgres has made for it are there: drop it with the columns that have it, and restore the rows of their tables'

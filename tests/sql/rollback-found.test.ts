@@ -878,6 +878,14 @@ const found: {
     change:
       "alter table app.t detach partition app.t_low; alter table app.t_low drop constraint t_low_pkey; drop index app.t_low_at_idx",
   },
+  {
+    name: "a partition that was detached and lost a not null that its whole has",
+    before: `create table app.t (id int not null, a int not null, b int) partition by range (id);
+      create table app.t_low (id int not null, a int constraint other not null, b int constraint mine not null);
+      alter table app.t attach partition app.t_low for values from (0) to (10); insert into app.t values (1, 1, 1)`,
+    change: `alter table app.t alter b set not null;
+      alter table app.t detach partition app.t_low; alter table app.t_low alter a drop not null, alter b drop not null, alter id drop not null`,
+  },
 ];
 
 let database: TestDatabase;
@@ -2155,6 +2163,16 @@ test.for(
         alter table app.t alter a set not null`,
       "column app.t_low.a",
       "its not null is called t_low_a_not_null, and cannot be renamed while its parent has one",
+      18,
+    ],
+    [
+      "a partition's not null of a name of its own, gone with that of the whole that it has left",
+      `create table app.t (id int, a int not null) partition by range (id);
+        create table app.t_low (id int, a int constraint own not null);
+        alter table app.t attach partition app.t_low for values from (0) to (10)`,
+      "alter table app.t alter a drop not null; alter table app.t detach partition app.t_low",
+      "column app.t_low.a",
+      "its not null was called own, which one of a partition that comes back can be only where the whole has one: set app.t.a not null first",
       18,
     ],
     [
