@@ -645,7 +645,7 @@ $$;
 comment on function migration_guard.mark_rebuilt() is
   'Marks tables and types that are made anew, since ALTER does not lead back: a column that is gone, an enum value too many.';
 
-create function migration_guard.returning_partitions() returns table (id bigint, parent_id bigint)
+create function migration_guard.reattached_partitions() returns table (id bigint, parent_id bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -659,7 +659,7 @@ begin
       and ((o.old).signature -> 'bound' = (o.new).signature -> 'bound' or (o.old).parts -> 'bound' = (o.new).parts -> 'bound'), false);
 end
 $$;
-comment on function migration_guard.returning_partitions() is
+comment on function migration_guard.reattached_partitions() is
   'Recorded partitions that are made or attached again, or get their bounds back, below a table that stays.';
 
 create function migration_guard.is_plain_bound(bound text, of_enum boolean) returns boolean
@@ -759,7 +759,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   with back as materialized (
-    select r.id, r.parent_id from migration_guard.returning_partitions() as r
+    select r.id, r.parent_id from migration_guard.reattached_partitions() as r
   ),
   partitions as (
     select o.id, p.id as parent_id, case when o.was then o.old else o.new end as entry, not o.was as is_new
