@@ -334,16 +334,18 @@ create function migration_guard.numbers_restored_rows(sequence migration_guard.c
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  mode_of_all constant text := case jsonb_typeof(options -> 'data') when 'string' then options ->> 'data' end;
 begin
   return exists (
     select from pg_temp.migration_guard_objects as t
-    -- One that no table owns may number any. To ask for the mode of each takes longest.
+    -- One that no table owns may number any. To ask each for its mode takes longest.
     where case when t.kind = 'table' and t.was and (
         coalesce(sequence.signature -> 'owned_by' ->> 0, t.old_objid::text) = t.old_objid::text
         or t.objid in (
           select f.adrelid from pg_depend as d join pg_attrdef as f on d.classid = 'pg_attrdef'::regclass and f.oid = d.objid
           where d.refclassid = 'pg_class'::regclass and d.refobjid = live))
-      then with_refilled and not t.is or migration_guard.rollback_mode(options, (t.old).name) = 'restore' end);
+      then with_refilled and not t.is or coalesce(mode_of_all, migration_guard.rollback_mode(options, (t.old).name)) = 'restore' end);
 end
 $$;
 comment on function migration_guard.numbers_restored_rows(migration_guard.catalog_entry, oid, jsonb, boolean) is
@@ -440,6 +442,8 @@ begin
     join %I.objects_backup as b on (b.classid, b.objid, b.objsubid) = (o.old_classid, o.old_objid, 0)
     where case when o.kind = 'sequence' and o.was and o.is and b.last_value is not null then has_sequence_privilege(o.objid, 'select')
       and migration_guard.numbers_restored_rows(o.old, o.objid, $1, true) end
+      -- Mostly none are put back.
+      and ($1 ->> 'data' <> 'keep' or exists (select from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.was and not t.is))
   $query$, backup_schema) using options
   loop
     live := migration_guard.sequence_position(recorded.objid);

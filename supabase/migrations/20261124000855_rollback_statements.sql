@@ -1711,7 +1711,7 @@ begin
     select h.relation, array_agg(distinct h.number) as numbers, string_agg(e.expression, ', ' order by h.number, e.place) as held
     from migration_guard.departing_columns() as h cross join lateral unnest(h.held) with ordinality as e (expression, place) group by h.relation
   ),
-  discarding as (
+  discarding as materialized (
     -- Whole rows of a new table that goes, and of a table that is made anew from its copy; of a new column, or one whose type has a new attribute, its values.
     select t.id, t.objid, (t.new).identity as live_identity, (t.new).signature ->> 'kind' as relation_kind,
       coalesce((t.old).identity, (t.new).identity) as on_table, migration_guard.target(t.kind, (t.new).identity) as object,
