@@ -37,7 +37,7 @@ set work_mem = '64MB' set jit = off
 as $$
 begin
   drop table if exists pg_temp.migration_guard_objects, pg_temp.migration_guard_links, pg_temp.migration_guard_copies, pg_temp.migration_guard_order,
-    pg_temp.migration_guard_bounds;
+    pg_temp.migration_guard_bounds, pg_temp.migration_guard_heirs;
   create temporary table migration_guard_objects (
     id bigint, old migration_guard.catalog_entry, new migration_guard.catalog_entry, kind text, in_plan boolean, creation_order int,
     matched_by text, is_renamed boolean, aspects text[],
@@ -85,6 +85,11 @@ begin
   left join keys as p on (p.classid, p.objid, p.objsubid) = ((o.new).parent_classid, (o.new).parent, 0) and p.id <> o.id and p.kind <> 'index' and o.kind <> 'sequence'
   left join keys as q on (q.old_classid, q.old_objid, q.old_objsubid) = ((o.old).parent_classid, (o.old).parent, 0) and q.id <> o.id and q.kind <> 'index' and o.kind <> 'sequence';
   create index on pg_temp.migration_guard_objects (kind) where kind = 'schema';
+  create temporary table migration_guard_heirs on commit drop as
+  select o.objid, s.oid::oid as parent
+  from pg_temp.migration_guard_objects as o cross join lateral jsonb_array_elements_text((o.new).signature -> 'parents') as s (oid)
+  where o.is and o.kind in ('table', 'foreign_table');
+  create index on pg_temp.migration_guard_heirs (parent);
   create index on pg_temp.migration_guard_objects (id);
   create index on pg_temp.migration_guard_objects (parent_id);
   create index on pg_temp.migration_guard_objects (old_parent_id);
@@ -736,7 +741,11 @@ begin
   loop
     begin
       execute part.statement;
-    exception when others then
+    exception
+    when lock_not_available or deadlock_detected or insufficient_resources then
+      -- That says nothing of the bounds.
+      raise;
+    when others then
       update pg_temp.migration_guard_bounds as b set is_overlapping = true where b.id = part.id;
       is_tried := is_tried and part.is_new;
     end;
@@ -1122,9 +1131,9 @@ begin
           select from parents as k join pg_constraint as c on c.conrelid = k.parent and c.contype = 'c' and c.conname = (o.new).name
           where k.id = l.id and not k.is_left)
       when o.kind = 'constraint' then exists (
-        select from pg_constraint as c where c.oid::text = (o.new).signature ->> 'conparentid' and c.conrelid = l.parent)
+        select from pg_constraint as c where c.oid = ((o.new).signature ->> 'conparentid')::oid and c.conrelid = l.parent)
       when o.kind = 'index' then exists (
-        select from pg_index as i where i.indexrelid::text = (o.new).signature ->> 'parent' and i.indrelid = l.parent)
+        select from pg_index as i where i.indexrelid = ((o.new).signature ->> 'parent')::oid and i.indrelid = l.parent)
       else false end
   )
   update pg_temp.migration_guard_objects as o set

@@ -323,15 +323,21 @@ begin
   from pg_temp.migration_guard_objects as o
   left join pg_temp.migration_guard_objects as t on t.id = case when migration_guard.is_table(o.kind) then o.id else o.parent_id end and migration_guard.is_table(t.kind)
   cross join lateral (
-    -- No partition is detached while a key refers to rows of it.
+    -- No partition is detached while a key refers to rows of it. What a partition has of a key of its root goes with that, or when it has left it.
     select case when o.is_late then 8
-      when o.kind = 'constraint' and exists (select from pg_class as c where c.oid::text = (o.new).signature ->> 'confrelid' and c.relkind = 'p') then 2
+      when o.kind = 'constraint' and exists (select from pg_class as c where c.oid = ((o.new).signature ->> 'confrelid')::oid and c.relkind = 'p')
+        and exists (select from pg_constraint as k where k.oid = o.objid and k.conparentid = 0) then 2
       else 3 end as phase
   ) as d
   where o.is and o.is_dropped
     and o.kind not in ('enum_value', 'schema') and not ((o.new).is_internal and o.kind <> 'column')
     -- An heir loses a column with its parent, and a typed table with its type.
     and not (o.kind = 'column' and (((o.new).parts ->> 'is_inherited')::boolean or coalesce((t.new).signature ->> 'of_type' <> '0' and not migration_guard.has_other_type(t.old, t.new, t.aspects), false)))
+    and not (o.kind = 'constraint' and exists (
+      select from pg_constraint as k
+      join pg_class as c on c.oid = k.confrelid and c.relkind = 'p'
+      join pg_temp.migration_guard_objects as p on p.classid = 'pg_constraint'::regclass and p.objid = k.conparentid and p.objsubid = 0 and p.is_dropped
+      where k.oid = o.objid))
     -- A check that a parent has lost with its column stays inherited, and goes with the heir alone.
     and not (o.kind = 'constraint' and (o.new).signature ->> 'contype' = 'c' and (o.new).signature ->> 'coninhcount' <> '0' and t.is_dropped and not exists (
       select from pg_constraint as c
@@ -1571,6 +1577,9 @@ as $$
 declare
   found boolean;
 begin
+  if not (has_table_privilege(relation, 'select') and migration_guard.may_be_read(relation)) then
+    return true;
+  end if;
   perform migration_guard.refuse_views(true);
   execute format('select exists (select from %s where %s)', relation::regclass, condition) into found;
   perform migration_guard.refuse_views(false);
@@ -1638,6 +1647,13 @@ begin
   join pg_temp.migration_guard_objects as p on p.id = o.parent_id
   join pg_class as c on c.oid = o.objid
   where o.is and not o.was and o.is_dropped and p.was and (o.kind = 'attribute' or o.kind = 'column' and p.kind = 'table' and not p.is_dropped);
+  -- Nothing holds rows of most tables, which is found out for all of them at once.
+  types := array(
+    select t.oid from pg_type as t
+    where t.oid = any (types) and (
+      t.oid in (select a.atttypid from pg_attribute as a) or t.typarray in (select a.atttypid from pg_attribute as a)
+      or t.oid in (select b.typbasetype from pg_type as b) or t.typarray in (select b.typbasetype from pg_type as b) or t.oid in (select r.rngsubtype from pg_range as r)));
+  if types = '{}' then return; end if;
   return query
   select h.relation, h.number, v.held
   from (select distinct x.relation, x.number from unnest(types) as t (oid) cross join lateral migration_guard.columns_holding(t.oid, false) as x) as h
@@ -1686,19 +1702,20 @@ end
 $$;
 comment on function migration_guard.holds_any(oid, text) is 'Whether one of some expressions over a row t of a table is not null for any row.';
 
-create function migration_guard.assert_holds_none(table_name text, held text) returns void
+create function migration_guard.assert_holds_none(table_name text, relation oid, held text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   execute format('lock table %s in share mode', table_name);
-  if not exists (select from pg_class as c where c.oid = to_regclass(table_name) and c.relkind in ('r', 'p')) or migration_guard.holds_any(to_regclass(table_name), held) then
+  -- Until then somebody could have put another into its place.
+  if to_regclass(table_name)::oid is distinct from relation or not migration_guard.may_be_read(relation) or migration_guard.holds_any(relation, held) then
     perform migration_guard.fail('plan_changed', format('%s has values by now that would be lost. Read the plan again.', table_name));
   end if;
 end
 $$;
-comment on function migration_guard.assert_holds_none(text, text) is
-  'Locks a table that is in no backup against writers, and raises plan_changed where one of some expressions over a row t of it is not null.';
+comment on function migration_guard.assert_holds_none(text, oid, text) is
+  'Locks a table that is in no backup against writers, and raises plan_changed where it is another, or one of some expressions over a row t of it is not null.';
 
 create function migration_guard.discard_statements(backup_schema text) returns setof migration_guard.rollback_statement
 language plpgsql stable
@@ -1766,7 +1783,7 @@ begin
   ) as n (place, statement)
   union all
   select 1, 0::numeric, e.relation::bigint::numeric, migration_guard.target('table', e.identity), 'rows',
-    format('select migration_guard.assert_holds_none(%L, %L)', e.identity, e.held), e.identity
+    format('select migration_guard.assert_holds_none(%L, %s, %L)', e.identity, e.relation, e.held), e.identity
   from migration_guard.departing_columns_elsewhere() as e
   union all
   -- Where rows are kept it has none, or the plan would not be possible.

@@ -276,7 +276,7 @@ $$;
 comment on function migration_guard.called_functions(migration_guard.catalog_entry, boolean) is
   'The functions that the expressions of a recorded object call when it is made again, and whose they are then.';
 
-create function migration_guard.untrusted_rollback_code(backup_schema text) returns table (object text, why text)
+create function migration_guard.untrusted_rollback_code(backup_schema text, options jsonb) returns table (object text, why text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -293,6 +293,13 @@ begin
       or exists (
         select from pg_temp.migration_guard_objects as p
         where t.id in (p.parent_id, p.old_parent_id) and (p.is_retyped or p.kind = 'column' and p.is_dropped or p.kind in ('index', 'constraint') and p.is_made)))
+    union
+    -- Or for what would be lost, or for its greatest number.
+    select t.id, t.objid, t.is
+    from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and t.is and (t.objid in (select h.relation from migration_guard.departing_columns() as h)
+      or t.objid in (select u.objid from migration_guard.unfit_rows() as u)
+      or t.was and (t.old).identity in (select k.table_name from migration_guard.kept_numbers(options) as k))
   ),
   live as (
     select array_agg(p.classid) as classids, array_agg(p.objid) as objids
@@ -311,7 +318,7 @@ begin
   select f.object, format('Postgres could call %s with the rights of %s, and it is owned by %s', f.function, current_user, f.owner) from found as f;
 end
 $$;
-comment on function migration_guard.untrusted_rollback_code(text) is
+comment on function migration_guard.untrusted_rollback_code(text, jsonb) is
   'What a rollback would make Postgres call with the rights of whoever runs it, of functions of somebody who is not trusted.';
 
 create function migration_guard.unknown_keys() returns table (object text, why text)
@@ -459,8 +466,11 @@ as $$
 begin
   perform pg_get_object_address(kind, names, args);
   return true;
+exception
+when lock_not_available or deadlock_detected or insufficient_resources then
+  raise;
 -- Of each kind Postgres has an error of its own for what is not there.
-exception when others then
+when others then
   return false;
 end
 $$;
@@ -606,7 +616,7 @@ begin
   union all
   select u.object, u.why, true from migration_guard.unfillable_views(backup_schema) as u
   union all
-  select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema) as u
+  select u.object, u.why, true from migration_guard.untrusted_rollback_code(backup_schema, options) as u
   union all
   select u.object, u.why, true from migration_guard.unknown_keys() as u
   union all
@@ -803,36 +813,41 @@ declare
   backup constant migration_guard.backups := migration_guard.get_backup(version);
   parsed constant jsonb := migration_guard.parse_rollback_options(options);
 begin
-  perform migration_guard.assert_backup_schema(backup);
-  perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
-  select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
-      'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
-      'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
-    encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(backup.schema_name),
-      -- Where a sequence stands is not for the plan to say.
-      jsonb_agg(case when s.phase = 14 then s.object else s.statement end order by s.step))::text, 'UTF8')), 'hex')
-  into statements, plan_hash
-  from migration_guard.all_rollback_statements(backup.schema_name, parsed) as s;
-  select coalesce(jsonb_agg(to_jsonb(u) order by u.blocks desc, u.object, u.why), '[]'), not coalesce(bool_or(u.blocks), false)
-  into cannot_undo, possible
-  from migration_guard.rollback_obstacles(backup.schema_name, parsed) as u;
-  select coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'dropped', o.is_dropped) order by o.id), '[]'),
-    coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'why', 'new, and not named in drop_new') order by o.id) filter (where o.is_kept), '[]')
-  into new_objects, left_as_is
-  from pg_temp.migration_guard_objects as o
-  where o.is and not o.was and (o.parent_id is null or not exists (
-    select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
-  -- They are counted for whoever reads the plan.
-  tables := migration_guard.rollback_tables(backup.schema_name, parsed, plan_rollback.actor is not null);
-  notes := migration_guard.rollback_notes(statements);
+  -- First: Postgres makes nothing in a subtransaction while it has not taken note of an ALTER DOMAIN before, which no reading has it do.
   delete from migration_guard.rollback_plans as p where p.drawn_at < now() - interval '30 days';
-  insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
-  values (plan_rollback.plan_hash, backup.id, parsed, case when plan_rollback.actor is null then '{}' else jsonb_build_object(plan_rollback.actor, now()) end, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
-  on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), drawn_by = p.drawn_by || excluded.drawn_by;
-  return next;
-exception when syntax_error_or_access_rule_violation or data_exception then
-  perform migration_guard.refuse_damaged(backup);
-  raise;
+  begin
+    perform migration_guard.assert_backup_schema(backup);
+    perform migration_guard.decide_rollback(backup.schema_name, parsed, differing);
+    select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
+        'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
+        'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
+      encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(backup.schema_name),
+        -- Where a sequence stands is not for the plan to say.
+        jsonb_agg(case when s.phase = 14 then s.object else s.statement end order by s.step))::text, 'UTF8')), 'hex')
+    into statements, plan_hash
+    from migration_guard.all_rollback_statements(backup.schema_name, parsed) as s;
+    select coalesce(jsonb_agg(to_jsonb(u) order by u.blocks desc, u.object, u.why), '[]'), not coalesce(bool_or(u.blocks), false)
+    into cannot_undo, possible
+    from migration_guard.rollback_obstacles(backup.schema_name, parsed) as u;
+    select coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'dropped', o.is_dropped) order by o.id), '[]'),
+      coalesce(jsonb_agg(jsonb_build_object('object', migration_guard.target(o.kind, (o.new).identity), 'why', 'new, and not named in drop_new') order by o.id) filter (where o.is_kept), '[]')
+    into new_objects, left_as_is
+    from pg_temp.migration_guard_objects as o
+    where o.is and not o.was and (o.parent_id is null or not exists (
+      select from pg_temp.migration_guard_objects as p where p.id = o.parent_id and not p.was));
+    -- They are counted for whoever reads the plan.
+    tables := migration_guard.rollback_tables(backup.schema_name, parsed, plan_rollback.actor is not null);
+    notes := migration_guard.rollback_notes(statements);
+    insert into migration_guard.rollback_plans as p (plan_hash, backup_id, options, drawn_by, statements)
+    values (plan_rollback.plan_hash, backup.id, parsed, case when plan_rollback.actor is null then '{}' else jsonb_build_object(plan_rollback.actor, now()) end, (select jsonb_agg(s -> 'statement' order by n) from jsonb_array_elements(statements) with ordinality as s (s, n)))
+    on conflict on constraint rollback_plans_pkey do update set drawn_at = now(), drawn_by = p.drawn_by || excluded.drawn_by;
+    return next;
+  exception when syntax_error_or_access_rule_violation or data_exception then
+    -- A cleanup may have come while it was read.
+    perform migration_guard.get_backup(version);
+    perform migration_guard.refuse_damaged(backup);
+    raise;
+  end;
 end
 $$;
 comment on function migration_guard.plan_rollback(text, jsonb, text, oid[]) is
@@ -1320,14 +1335,11 @@ begin
       from parts as p join pg_class as c on c.oid = p.oid
       -- Of those in other schemas the planner need not know.
       where exists (select from pg_temp.migration_guard_objects as s where s.kind = 'schema' and s.objid = c.relnamespace)
-        and not exists (
-          select from pg_temp.migration_guard_objects as o
-          where migration_guard.is_table(o.kind) and o.objid = p.oid and (o.new).signature -> 'parents' @> to_jsonb(p.parent::text))
+        and not exists (select from pg_temp.migration_guard_heirs as h where h.parent = p.parent and h.objid = p.oid)
       union
-      select o.objid
-      from pg_temp.migration_guard_objects as o
-      where migration_guard.is_table(o.kind) and o.is and (o.new).signature -> 'parents' @> to_jsonb(relation::text)
-        and not exists (select from parts as p where p.oid = o.objid and p.parent = relation)
+      select h.objid
+      from pg_temp.migration_guard_heirs as h
+      where h.parent = relation and not exists (select from parts as p where p.oid = h.objid and p.parent = relation)
     ) as u);
 end
 $$;
