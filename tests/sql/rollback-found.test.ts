@@ -549,6 +549,36 @@ const found: {
       alter table app.heir no inherit app.t; alter table app.heir inherit app.t`,
   },
   {
+    name: "a detached partition, a column of which is not generated any more",
+    before: `create table app.p (id int primary key, a int, b int generated always as (a * 2) stored) partition by range (id);
+      create table app.p1 partition of app.p for values from (0) to (10); insert into app.p values (1, 5), (2, 6)`,
+    change: `alter table app.p detach partition app.p1; alter table app.p1 alter b drop expression;
+      update app.p1 set b = 99`,
+  },
+  {
+    name: "a table that has become a partition of one that refers to a partitioned one",
+    before: `create table app.q (id int primary key) partition by hash (id);
+      create table app.q0 partition of app.q for values with (modulus 1, remainder 0); insert into app.q values (1);
+      create table app.r (k int, q int references app.q) partition by list (k);
+      create table app.p1 (k int, q int); insert into app.p1 values (1, 1)`,
+    change: "alter table app.r attach partition app.p1 for values in (1)",
+  },
+  {
+    name: "a table that has become a partition of one that refers to a partitioned one since",
+    before: `create table app.q (id int primary key) partition by hash (id);
+      create table app.q0 partition of app.q for values with (modulus 1, remainder 0); insert into app.q values (1);
+      create table app.r (k int, q int) partition by list (k);
+      create table app.p1 (k int, q int); insert into app.p1 values (1, 1)`,
+    change: `alter table app.r add foreign key (q) references app.q;
+      alter table app.r attach partition app.p1 for values in (1)`,
+  },
+  {
+    name: "a table that has become a partition of one that refers to itself",
+    before: `create table app.r (k int primary key, q int references app.r) partition by list (k);
+      create table app.p1 (k int not null, q int); insert into app.p1 values (1, null)`,
+    change: "alter table app.r attach partition app.p1 for values in (1)",
+  },
+  {
     name: "an heir that is made anew, of a parent that has got another name for a column",
     before: `create table app.t (id int primary key, a text, n int);
       create table app.heir (b int, primary key (id)) inherits (app.t);
