@@ -271,6 +271,37 @@ test("a check is not called to find out whether a table has rows", async ({ data
 
 // What a rollback would run
 
+const readers = {
+  "values of a new attribute are kept": "alter type public.addr add attribute zip text",
+  "values of a column that was generated are kept": "alter table public.theirs alter twice drop expression",
+  "the greatest number of rows is asked for":
+    "alter table public.theirs alter id drop default; insert into public.theirs (id) values (9)",
+} as const;
+
+for (const [why, migration] of Object.entries(readers)) {
+  test(`a rollback does not read a table that could run code of others where ${why}`, async ({ database, attacker }) => {
+    const { sql } = database;
+    await attacker.sql.unsafe(tell);
+    await sql`create type public.addr as (street text)`;
+    await attacker.sql.unsafe(`
+      create table public.theirs (id serial primary key, a public.addr, twice int generated always as (1 + 1) stored);
+      insert into public.theirs (a) values (row('x'));
+      grant all on public.theirs, public.theirs_id_seq to postgres`).simple();
+    expect(await tryBackUp(sql, "v1", { schema: "public", tables: ["theirs"] })).toMatchObject({ error: null });
+    await attacker.sql.unsafe(planted("trap", "", "boolean", "true")).simple();
+    await attacker.sql`create index on public.theirs (a) where public.trap()`;
+    await database.connect(superuser).unsafe(migration).simple();
+    await sql`delete from public.ran`;
+    const { cannot_undo } = await planRollback(sql, "v1", { drop_new: "all" });
+    expect(cannot_undo).toContainEqual({
+      object: expect.any(String),
+      why: expect.stringMatching(`Postgres could call public.trap.*${attacker.name}`),
+      blocks: true,
+    });
+    expect(await ranAsOwner(database)).toEqual([]);
+  });
+}
+
 const parts = {
   "a check": [
     "alter table public.app add constraint part check (public.trap(id))",
