@@ -550,7 +550,8 @@ const found: {
   },
   {
     name: "a detached partition, a column of which is not generated any more",
-    before: `create table app.p (id int primary key, a int, b int generated always as (a * 2) stored) partition by range (id);
+    before:
+      `create table app.p (id int primary key, a int, b int generated always as (a * 2) stored) partition by range (id);
       create table app.p1 partition of app.p for values from (0) to (10); insert into app.p values (1, 5), (2, 6)`,
     change: `alter table app.p detach partition app.p1; alter table app.p1 alter b drop expression;
       update app.p1 set b = 99`,
