@@ -69,7 +69,12 @@ export async function planRollback(
   options: RollbackOptions = {},
 ): Promise<RollbackPlan> {
   const plan = await readPlan(sql, version, options);
-  expect(await planByDefinitions(sql, version, options)).toEqual(plan);
+  // A table may be analyzed between one and the other.
+  const withoutEstimates = ({ statements, ...rest }: RollbackPlan) => ({
+    ...rest,
+    statements: statements.map((step) => ({ ...step, estimated_rows: null })),
+  });
+  expect(withoutEstimates(await planByDefinitions(sql, version, options))).toEqual(withoutEstimates(plan));
   return plan;
 }
 
