@@ -1048,7 +1048,7 @@ begin
         -- A key that was there leaves that of the root with its table.
         and not (r.kind in ('constraint', 'index') and exists (
           select from pg_temp.migration_guard_objects as k join leaving as t on t.id = k.parent_id
-          where k.id = l.id and k.was and k.kind = r.kind and r.objid::text = coalesce((k.new).signature ->> 'conparentid', (k.new).signature ->> 'parent')))
+          where k.id = l.id and k.was and k.kind = r.kind and r.objid::text = migration_guard.part_of(k.new)))
     ),
     fates as (
       select o.id,
