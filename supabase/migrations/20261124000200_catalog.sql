@@ -581,10 +581,10 @@ select
   array(
     select format('alter %s %s depends on extension %I', r.kind, r.identity, en.extname)
     from migration_guard.catalog_extension_needs as en where en.classid = 'pg_catalog.pg_proc'::regclass and en.objid = p.oid order by en.extname) as settings,
-  -- The constructors of a range come with it.
-  exists (
-    select from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
-  ) as is_internal,
+  -- The constructors of a range come with it. Looked up for each by itself: of all functions to find a few takes longer.
+  coalesce((
+    select true from pg_catalog.pg_depend as d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i' limit 1
+  ), false) as is_internal,
   pg_catalog.pg_get_userbyid(p.proowner)::text as owner, (
     -- Not in the join, which would read those of all functions of the system to find a few.
     select de.description from pg_catalog.pg_description as de
@@ -639,9 +639,9 @@ select
   pg_catalog.pg_get_userbyid(p.proowner)::text as owner, de.description as comment,
   coalesce(migration_guard.grant_statements('function ' || r.signature, p.proacl, pg_catalog.acldefault('f', p.proowner), p.proowner), '{}') as grants,
   null::real as sort_order
-from pg_catalog.pg_proc as p
+from pg_catalog.pg_aggregate as g
+join pg_catalog.pg_proc as p on p.oid = g.aggfnoid
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
-join pg_catalog.pg_aggregate as g on g.aggfnoid = p.oid
 cross join lateral (
   select
     format('%I.%I(%s)', n.nspname, p.proname, coalesce(nullif(pg_catalog.pg_get_function_identity_arguments(p.oid), ''), '*')) as identity,
@@ -794,14 +794,15 @@ comment on view migration_guard.catalog_owners is
   'What has no statement of its own in the views above, and the object whose statement makes it.';
 
 create view migration_guard.catalog_dependencies with (security_invoker = true) as
+with owners as materialized (select * from migration_guard.catalog_owners)
 select distinct
   coalesce(s.owner_classid, d.classid) as classid, coalesce(s.owner_objid, d.objid) as objid,
   coalesce(r.owner_classid, d.refclassid) as refclassid, coalesce(r.owner_objid, d.refobjid) as refobjid,
   -- A default is a setting of its column, and who owns a sequence a setting of that.
   f.adnum is not null and a.attgenerated = '' or d.deptype = 'a' and q.seqrelid is not null as is_setting
 from pg_catalog.pg_depend as d
-left join migration_guard.catalog_owners as s on s.classid = d.classid and s.objid = d.objid
-left join migration_guard.catalog_owners as r on r.classid = d.refclassid and r.objid = d.refobjid
+left join owners as s on s.classid = d.classid and s.objid = d.objid
+left join owners as r on r.classid = d.refclassid and r.objid = d.refobjid
 left join pg_catalog.pg_attrdef as f on d.classid = 'pg_catalog.pg_attrdef'::regclass and f.oid = d.objid
 left join pg_catalog.pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
 left join pg_catalog.pg_sequence as q on d.classid = 'pg_catalog.pg_class'::regclass and q.seqrelid = d.objid
@@ -839,17 +840,18 @@ declare
 begin
   for reader in
     select * from (values
-      ('read_schema(schema_name text)', null, 'o.schema_name = read_schema.schema_name'),
+      ('read_schema(schema_name text)', null, 'o.schema_name = read_schema.schema_name', 'force_generic_plan'),
       -- Arrays and names reach into the views: a join would deparse every object of the database first, and wait for the locks
       -- on tables that are no business of who asks, another session's temporary ones among them.
       ('read_objects(ids oid[], parents oid[], known_schemas text[])', $$ids = '{}' and parents = '{}'$$,
         '(o.objid = any (ids) or o.parent = any (parents)) and o.schema_name <> all (known_schemas)
-          and not migration_guard.is_reserved_schema(o.schema_name)'),
+          and not migration_guard.is_reserved_schema(o.schema_name)', 'force_generic_plan'),
+      -- Known when they are planned, many OIDs are looked up by a hash.
       ('read_altered(ids oid[], schema_names text[], elsewhere oid[], parents oid[])', $$ids = '{}'$$,
         '(o.objid = any (ids) or o.parent = any (ids))
           and (o.schema_name = any (schema_names) or o.objid = any (elsewhere) or o.parent = any (parents))
-          and not migration_guard.is_reserved_schema(o.schema_name)')
-    ) as r (signature, reads_nothing, condition)
+          and not migration_guard.is_reserved_schema(o.schema_name)', 'auto')
+    ) as r (signature, reads_nothing, condition, plans)
   loop
     execute format($create$
       create function migration_guard.%s returns setof migration_guard.catalog_objects
@@ -857,13 +859,13 @@ begin
       set search_path = pg_catalog, pg_temp
       set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1
       set bytea_output = 'hex' set quote_all_identifiers = off set standard_conforming_strings = on set lc_monetary = 'C'
-      set plan_cache_mode = 'force_generic_plan' set join_collapse_limit = 1 set jit = off
+      set plan_cache_mode = %s set join_collapse_limit = 1 set jit = off
       as $read$
       begin
         %s
       end
       $read$
-    $create$, reader.signature, concat_ws(E'\n        ', 'if ' || reader.reads_nothing || ' then return; end if;', (
+    $create$, reader.signature, reader.plans, concat_ws(E'\n        ', 'if ' || reader.reads_nothing || ' then return; end if;', (
       select string_agg(format('return query select o.* from migration_guard.%I as o where %s;', k.name, reader.condition), E'\n        ' order by k.number)
       from unnest(kinds) with ordinality as k (name, number))));
   end loop;

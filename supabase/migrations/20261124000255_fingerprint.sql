@@ -102,7 +102,7 @@ comment on function migration_guard.passing_objects() is
   'What comes and goes without a migration: temporary objects, and the schemas of backups and imports with what is in them, by name. Not what is elsewhere
 and goes with them, as a partition does.';
 
-create function migration_guard.fingerprint_of(versions bigint, hash numeric, passing_classids oid[], passing_objids oid[]) returns text
+create function migration_guard.fingerprint_of(versions bigint, hash bigint, passing_classids oid[], passing_objids oid[]) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = 'force_generic_plan' set jit = off
@@ -121,35 +121,13 @@ begin
   return format('%s/%s/%s', versions, hash, (select sum(hash_record_extended(row(r.oid, r.rolname), 0)) from pg_roles as r));
 end
 $$;
-comment on function migration_guard.fingerprint_of(bigint, numeric, oid[], oid[]) is
-  'The fingerprint that a number of versions and the sum of their hashes make. Null where something depends on what comes and goes.';
-
-create function migration_guard.catalog_fingerprint() returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = 'force_generic_plan' set jit = off
-as $$
-declare
-  classids oid[];
-  objids oid[];
-begin
-  select array_agg(o.classid), array_agg(o.objid) into classids, objids from migration_guard.passing_objects() as o;
-  return (
-    -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
-    select migration_guard.fingerprint_of(count(*), sum(v.hash), classids, objids)
-    from migration_guard.version_hashes as v
-    -- What came with Postgres passes with nobody.
-    where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from unnest(classids, objids) as p (classid, objid)));
-end
-$$;
-comment on function migration_guard.catalog_fingerprint() is
-  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: equal in the same database, within
-two thousand million transactions, only where nothing was altered. Null where something depends on what comes and goes.';
+comment on function migration_guard.fingerprint_of(bigint, bigint, oid[], oid[]) is
+  'The fingerprint that a number of versions and their hashes, joined by xor, make. Null where something depends on what comes and goes.';
 
 create function migration_guard.object_versions(out classids oid[], out objids oid[], out versions bigint[], out fingerprint text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = 'force_generic_plan' set jit = off
+set plan_cache_mode = 'force_generic_plan' set jit = off set work_mem = '64MB'
 as $$
 declare
   passing_classids oid[];
@@ -157,20 +135,21 @@ declare
 begin
   select array_agg(o.classid), array_agg(o.objid) into passing_classids, passing_objids from migration_guard.passing_objects() as o;
   with objects as (
-    -- What came with Postgres is told apart from nothing else of it.
-    select case when v.objid < 16384 then 0 else v.classid end as classid, case when v.objid < 16384 then 0 else v.objid end as objid,
-      bit_xor(v.hash) as version, count(*) as total, sum(v.hash) as hash
+    -- What came with Postgres is told apart from nothing else of it. Grouped by one number, since to hash two takes longer.
+    select case when v.objid >= 16384 then v.classid::bigint << 32 | v.objid::bigint else 0 end as key, bit_xor(v.hash) as version, count(*) as total
     from migration_guard.version_hashes as v
     where v.objid < 16384 or (v.classid, v.objid) not in (select p.classid, p.objid from unnest(passing_classids, passing_objids) as p (classid, objid))
-    group by 1, 2
+    group by 1
     union all
-    select 'pg_authid'::regclass, 0, bit_xor(hash_record_extended(row(r.oid, r.rolname), 0)), null, null from pg_roles as r
+    select 'pg_authid'::regclass::bigint << 32, bit_xor(hash_record_extended(row(r.oid, r.rolname), 0)), null from pg_roles as r
   )
-  select array_agg(o.classid), array_agg(o.objid), array_agg(o.version),
-    migration_guard.fingerprint_of(sum(o.total)::bigint, sum(o.hash), passing_classids, passing_objids)
+  select array_agg((o.key >> 32)::oid), array_agg((o.key & 4294967295)::oid), array_agg(o.version),
+    -- Where as many versions as before were all written before, none is gone either. The hash says the same once more.
+    migration_guard.fingerprint_of(sum(o.total)::bigint, bit_xor(o.version) filter (where o.total is not null), passing_classids, passing_objids)
   into classids, objids, versions, fingerprint from objects as o;
 end
 $$;
 comment on function migration_guard.object_versions() is
-  'What the fingerprint is over, of each object by itself: a number that is equal only where no row of it was written, came or went. What came with
-Postgres is one object, 0, and so are all roles. Besides, the fingerprint of the same rows.';
+  'Versions of all rows of the catalog, but for what comes and goes, and the names of all roles: of each object a number that is equal only where no row of it
+was written, came or went; what came with Postgres is one object, 0, and so are all roles. And a fingerprint of all: equal in the same database, within
+two thousand million transactions, only where nothing was altered; null where something depends on what comes and goes.';

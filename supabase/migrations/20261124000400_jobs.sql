@@ -81,7 +81,7 @@ create table migration_guard.backups (
   members text[] not null,
   -- Size of the copied tables when the backup was taken, which is known when they are gone, too.
   bytes bigint not null,
-  -- Of the whole catalog, as it was read: see catalog_fingerprint.
+  -- Of the whole catalog, as it was read: see object_versions.
   catalog_fingerprint text,
   -- The version of its row of backup_metadata, which is another where that was loaded from elsewhere, and the server's timeline.
   metadata_version xid,

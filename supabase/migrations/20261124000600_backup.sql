@@ -334,15 +334,15 @@ comment on function migration_guard.record_sequence_positions(text) is
 create function migration_guard.record_dependencies(schema_name text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set jit = off set work_mem = '64MB'
+set jit = off set work_mem = '64MB' set enable_mergejoin = off
 as $$
 begin
   execute format($insert$
     insert into %1$I.dependencies_backup
+    with recorded as materialized (select o.classid, o.objid from %1$I.objects_backup as o where o.objsubid = 0)
     select d.classid, d.objid, d.refclassid, d.refobjid, d.is_setting
     from migration_guard.catalog_dependencies as d
-    where exists (select from %1$I.objects_backup as o where (o.classid, o.objid) = (d.classid, d.objid))
-      and exists (select from %1$I.objects_backup as o where (o.classid, o.objid) = (d.refclassid, d.refobjid))
+    where (d.classid, d.objid) in (select r.classid, r.objid from recorded as r) and (d.refclassid, d.refobjid) in (select r.classid, r.objid from recorded as r)
     union
     -- A key or check of a partitioned table comes when its partitions are attached: each has its own.
     select o.classid, o.objid, p.classid, p.objid, false
@@ -370,13 +370,15 @@ comment on function migration_guard.record_dependencies(text) is
 create function migration_guard.outside_needs(schema_name text) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set jit = off set work_mem = '64MB'
+set jit = off set work_mem = '64MB' set enable_mergejoin = off
 as $$
 declare
   needs jsonb;
 begin
   execute format($query$
-    with edges as (
+    with owners as materialized (select * from migration_guard.catalog_owners),
+    recorded as materialized (select o.classid, o.objid, o.kind, o.identity from %1$I.objects_backup as o where o.objsubid = 0),
+    edges as (
       select d.classid, d.objid, d.refclassid, d.refobjid, d.refobjsubid
       from pg_depend as d where d.objid >= 16384 and d.refobjid >= 16384 and d.deptype not in ('e', 'x')
       union all
@@ -384,26 +386,27 @@ begin
       from pg_shdepend as d
       where d.dbid = (select b.oid from pg_database as b where b.datname = current_database()) and d.refclassid = 'pg_authid'::regclass and d.refobjid >= 16384
     ),
-    outside as (
+    outside as materialized (
       select e.classid, e.objid, coalesce(r.owner_classid, e.refclassid) as refclassid, coalesce(r.owner_objid, e.refobjid) as refobjid,
         case when r.owner_objid is null then e.refobjsubid else 0 end as refobjsubid
       from edges as e
-      left join migration_guard.catalog_owners as r on r.classid = e.refclassid and r.objid = e.refobjid
-      where not exists (
-          select from %1$I.objects_backup as o where (o.classid, o.objid) = (coalesce(r.owner_classid, e.refclassid), coalesce(r.owner_objid, e.refobjid)))
+      left join owners as r on r.classid = e.refclassid and r.objid = e.refobjid
+      -- Each is looked up by a hash.
+      where (coalesce(r.owner_classid, e.refclassid), coalesce(r.owner_objid, e.refobjid)) not in (select o.classid, o.objid from recorded as o)
         -- No definition names a key or an index of another table.
         and coalesce(r.owner_classid, e.refclassid) <> 'pg_constraint'::regclass
-        and not exists (select from pg_class as c where e.refclassid = 'pg_class'::regclass and c.oid = e.refobjid and c.relkind in ('i', 'I', 't'))
+        and not (e.refclassid = 'pg_class'::regclass and e.refobjid in (select c.oid from pg_class as c where c.relkind in ('i', 'I', 't')))
     ),
     needed as (
-      select n.refclassid, n.refobjid, n.refobjsubid, min(migration_guard.target(o.kind, o.identity)) as needed_by
+      select n.refclassid, n.refobjid, n.refobjsubid, min(o.objid) as needed_by
       from outside as n
-      left join migration_guard.catalog_owners as s on s.classid = n.classid and s.objid = n.objid
-      join %1$I.objects_backup as o on (o.classid, o.objid, o.objsubid) = (coalesce(s.owner_classid, n.classid), coalesce(s.owner_objid, n.objid), 0)
+      left join owners as s on s.classid = n.classid and s.objid = n.objid
+      join recorded as o on (o.classid, o.objid) = (coalesce(s.owner_classid, n.classid), coalesce(s.owner_objid, n.objid))
       group by 1, 2, 3
     )
     select coalesce(jsonb_agg(jsonb_build_object('classid', n.refclassid::bigint, 'objid', n.refobjid::bigint, 'objsubid', n.refobjsubid,
-      'kind', i.type, 'identity', i.identity, 'names', a.object_names, 'args', a.object_args, 'needed_by', n.needed_by) order by i.type, i.identity), '[]')
+      'kind', i.type, 'identity', i.identity, 'names', a.object_names, 'args', a.object_args,
+      'needed_by', (select min(migration_guard.target(o.kind, o.identity)) from recorded as o where o.objid = n.needed_by)) order by i.type, i.identity), '[]')
     from needed as n
     cross join lateral pg_identify_object(n.refclassid, n.refobjid, n.refobjsubid) as i
     cross join lateral pg_identify_object_as_address(n.refclassid, n.refobjid, n.refobjsubid) as a

@@ -66,7 +66,7 @@ comment on function migration_guard.is_far_away(pg_snapshot) is
 
 -- Both sides ----------------------------------------------------------------------------------------------------------
 
-create function migration_guard.recorded_entries(schema_name text, ids oid[] default null)
+create function migration_guard.recorded_entries(schema_name text, ids oid[] default null, kinds text[] default '{}')
 returns table (entry migration_guard.catalog_entry, in_plan boolean, creation_order int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -77,12 +77,12 @@ begin
       o.definition, o.settings, o.is_internal, o.owner, o.comment, o.grants, o.sort_order, o.signature, o.acl, o.parts)::migration_guard.catalog_entry,
       o.in_plan, o.creation_order
     from %I.objects_backup as o
-    where $1 is null or o.kind in ('schema', 'table', 'enum_value') or o.objid in (select i.id from unnest($1) as i (id)) or o.parent in (select i.id from unnest($1) as i (id))
-  $query$, schema_name) using ids;
+    where $1 is null or o.kind = any ($2) or o.objid in (select i.id from unnest($1) as i (id)) or o.parent in (select i.id from unnest($1) as i (id))
+  $query$, schema_name) using ids, kinds;
 end
 $$;
-comment on function migration_guard.recorded_entries(text, oid[]) is
-  'The objects that a backup schema has recorded; or its schemas, tables and enum values, and the objects of some OIDs with what belongs to them.';
+comment on function migration_guard.recorded_entries(text, oid[], text[]) is
+  'The objects that a backup schema has recorded; or those of some OIDs with what belongs to them, and all of some kinds.';
 
 create function migration_guard.ids_of_names(backup_schema text, schema_names text[], missing_only boolean) returns oid[]
 language plpgsql stable
@@ -167,7 +167,7 @@ begin
       union all select p.oid, p.pronamespace from pg_proc as p where p.oid = any (altered)
       union all select t.oid, t.typnamespace from pg_type as t where t.oid = any (altered)
     ) as o
-    where o.oid <> all (recorded) and o.namespace not in (select n.oid from pg_namespace as n where n.nspname = any (schema_names))
+    where o.oid <> all (recorded) and o.namespace <> 'pg_toast'::regnamespace and o.namespace not in (select n.oid from pg_namespace as n where n.nspname = any (schema_names))
   ) then
     elsewhere := migration_guard.live_ids(backup_schema, schema_names, true);
   end if;
@@ -445,7 +445,6 @@ begin
   with old as materialized (
     select r.*, (r.entry).classid, (r.entry).objid, (r.entry).objsubid, (r.entry).kind
     from migration_guard.recorded_entries(backup_schema, altered) as r
-    where altered is null or (r.entry).objid in (select a.id from unnest(altered) as a (id)) or (r.entry).parent in (select a.id from unnest(altered) as a (id))
   ),
   new as materialized (
     select n as entry, n.classid, n.objid, n.objsubid, n.kind
@@ -660,7 +659,6 @@ as $$
 declare
   recorded record;
   live record;
-  fingerprint text;
   classids oid[];
   objids oid[];
 begin
@@ -670,14 +668,13 @@ begin
   why_read := coalesce(migration_guard.why_versions_mislead(backup_schema),
     case when recorded.fingerprint is null then 'the backup has no fingerprint of the catalog' end);
   if why_read is not null then return; end if;
-  fingerprint := migration_guard.catalog_fingerprint();
-  if fingerprint = recorded.fingerprint then
+  select v.* into live from migration_guard.object_versions() as v;
+  if live.fingerprint = recorded.fingerprint then
     altered := '{}';
     return;
   end if;
   why_read := 'something in the catalog was altered';
-  if fingerprint is null then return; end if;
-  select v.* into live from migration_guard.object_versions() as v;
+  if live.fingerprint is null then return; end if;
   select array_agg(classid), array_agg(objid) into classids, objids
   from unnest(recorded.classids, recorded.objids, recorded.versions) as r (classid, objid, version)
   full join unnest(live.classids, live.objids, live.versions) as n (classid, objid, version) using (classid, objid)
@@ -719,16 +716,16 @@ comment on function migration_guard.altered_objects(text) is
   'OIDs of what may not be as a backup recorded it: what somebody has altered since, made or dropped, and what depends on that. Every other object is, to the
 last byte. Null, and why, where that cannot be told; none, and nothing, where nothing was altered.';
 
-create function migration_guard.unaltered_objects(backup_schema text, ids oid[], altered oid[]) returns setof migration_guard.compared_object
+create function migration_guard.unaltered_objects(backup_schema text, ids oid[], kinds text[], altered oid[]) returns setof migration_guard.compared_object
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select r.entry, r.entry, r.in_plan, r.creation_order, 'identity', false, '{}'::text[]
-  from migration_guard.recorded_entries(backup_schema, ids) as r
+  from migration_guard.recorded_entries(backup_schema, ids, kinds) as r
   where (r.entry).objid not in (select a.id from unnest(altered) as a (id))
     and coalesce((r.entry).parent, 0) not in (select a.id from unnest(altered) as a (id))
 $$;
-comment on function migration_guard.unaltered_objects(text, oid[], oid[]) is
+comment on function migration_guard.unaltered_objects(text, oid[], text[], oid[]) is
   'Those objects of recorded_entries beside themselves that are not among the altered ones: what matched_objects tells of them.';
 
 create function migration_guard.compared_objects(backup_schema text, altered oid[]) returns setof migration_guard.compared_object
@@ -743,7 +740,7 @@ begin
     return;
   end if;
   execute format('select array(select t.source_oid from %I.tables_backup as t)', backup_schema) into copied;
-  return query select u.* from migration_guard.unaltered_objects(backup_schema, copied, altered) as u;
+  return query select u.* from migration_guard.unaltered_objects(backup_schema, copied, '{enum_value}', altered) as u;
   if altered <> '{}' then
     return query select m.* from migration_guard.matched_objects(backup_schema, altered) as m;
   end if;

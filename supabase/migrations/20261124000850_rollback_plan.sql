@@ -72,7 +72,7 @@ begin
       (c.new).classid as classid, (c.new).objid as objid, (c.new).objsubid as objsubid,
       (c.old).classid as old_classid, (c.old).objid as old_objid, (c.old).objsubid as old_objsubid
     from (
-      select u.*, true as is_unaltered from migration_guard.unaltered_objects(backup_schema, others, altered) as u where altered is not null
+      select u.*, true as is_unaltered from migration_guard.unaltered_objects(backup_schema, others, '{schema,table}', altered) as u where altered is not null
       union all
       select m.*, false from migration_guard.matched_objects(backup_schema, altered) as m where altered is null or altered <> '{}'
     ) as c
@@ -206,7 +206,8 @@ set work_mem = '64MB' set jit = off
 as $$
 begin
   create temporary table migration_guard_links on commit drop as
-  with edges as materialized (
+  with owners as materialized (select * from migration_guard.catalog_owners),
+  edges as materialized (
     select
       coalesce(s.owner_classid, d.classid) as classid, coalesce(s.owner_objid, d.objid) as objid,
       case when f.oid is not null then f.adnum when s.owner_objid is null then d.objsubid else 0 end as objsubid,
@@ -220,8 +221,8 @@ begin
         else 'use' end as via,
       d.deptype, case when r.owner_objid is not null and d.refclassid = 'pg_class'::regclass and d.refobjsubid > 0 then d.refobjid end as composite, d.refobjsubid as attribute
     from pg_depend as d
-    left join migration_guard.catalog_owners as s on s.classid = d.classid and s.objid = d.objid
-    left join migration_guard.catalog_owners as r on r.classid = d.refclassid and r.objid = d.refobjid
+    left join owners as s on s.classid = d.classid and s.objid = d.objid
+    left join owners as r on r.classid = d.refclassid and r.objid = d.refobjid
     left join pg_attrdef as f on d.classid = 'pg_attrdef'::regclass and f.oid = d.objid
     left join pg_attrdef as rf on d.refclassid = 'pg_attrdef'::regclass and rf.oid = d.refobjid
     left join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum

@@ -766,7 +766,7 @@ begin
   from pg_temp.migration_guard_objects as o
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
   cross join lateral (select ((o.new).parts ->> 'is_inherited')::boolean as is_inherited) as i
-  left join lateral migration_guard.parents_not_null(t.new, (o.new).name) as p on i.is_inherited
+  left join lateral (select n.* from migration_guard.parents_not_null(t.new, (o.new).name) as n where i.is_inherited offset 0) as p on true
   where o.kind = 'column' and o.is and o.was and t.kind = 'table' and t.was and not t.is_dropped
     -- Those of another parent go and come with that.
     and case when i.is_inherited then not 'definition' = any (t.aspects) else not o.is_same end;

@@ -732,33 +732,20 @@ $$;
 comment on function migration_guard.all_rollback_statements(text, jsonb) is
   'The statements of a rollback in order, from what the planner has decided.';
 
-create function migration_guard.assumed_catalog(backup_schema text) returns text
+create function migration_guard.assumed_catalog() returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set work_mem = '64MB' set jit = off
 as $$
-declare
-  hash text;
 begin
-  -- What was recorded and is not in the planner's table is as it was recorded.
-  execute format($query$
-    select encode(sha256(convert_to(coalesce(string_agg(concat_ws(' ', o.classid, o.objid, o.objsubid, o.identity, o.checksum), E'\n' order by o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
-    from (
-      select b.classid, b.objid, b.objsubid, b.identity, b.checksum
-      from %1$I.objects_backup as b
-      where not exists (
-        select from pg_temp.migration_guard_objects as x
-        where (x.old_classid, x.old_objid, x.old_objsubid) = (b.classid, b.objid, b.objsubid) and not x.is_same)
-      union all
-      select o.classid, o.objid, o.objsubid, (o.new).identity,
-        migration_guard.object_checksum((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).grants, (o.new).sort_order)
-      from pg_temp.migration_guard_objects as o where o.is and not o.is_same
-    ) as o
-  $query$, backup_schema) into hash;
-  return hash;
+  return (
+    select encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s %s %s %s %s', o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid, (o.new).identity,
+      case when o.is then migration_guard.object_checksum((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).grants, (o.new).sort_order) end), E'\n'
+      order by o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
+    from pg_temp.migration_guard_objects as o where not o.is_same);
 end
 $$;
-comment on function migration_guard.assumed_catalog(text) is 'SHA-256 over the live catalog that a plan was drawn on.';
+comment on function migration_guard.assumed_catalog() is
+  'SHA-256 over what differs between the live catalog that a plan was drawn on and its backup.';
 
 create function migration_guard.decide_rollback(backup_schema text, options jsonb, differing oid[] default '{}') returns void
 language plpgsql volatile
@@ -821,7 +808,7 @@ begin
     select coalesce(jsonb_agg(jsonb_build_object('step', s.step, 'object', s.object, 'reason', s.reason, 'statement', s.statement,
         'effect', migration_guard.statement_effect(s.statement), 'lock', migration_guard.statement_lock(s.statement), 'on', s."on",
         'estimated_rows', case when migration_guard.statement_effect(s.statement) in ('scan', 'rewrite', 'rows') then migration_guard.estimated_rows(s."on") end) order by s.step), '[]'),
-      encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(backup.schema_name),
+      encode(sha256(convert_to(jsonb_build_array(backup.id, parsed, migration_guard.assumed_catalog(),
         -- Where a sequence stands is not for the plan to say.
         jsonb_agg(case when s.phase = 14 then s.object else s.statement end order by s.step))::text, 'UTF8')), 'hex')
     into statements, plan_hash
@@ -936,7 +923,11 @@ as $$
 begin
   return (
     select string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by n.nspname, c.relname)
-    from (select coalesce(array_agg(t.objid), '{}') as oids from pg_temp.migration_guard_objects as t where t.kind = 'table' and t.is and migration_guard.restores(t.old_objid)) as r
+    from (
+      select coalesce(array_agg(t.objid), '{}') as oids
+      from pg_temp.migration_guard_copies as m join pg_temp.migration_guard_objects as t on t.old_objid = m.source_oid and t.kind = 'table' and t.is
+      where m.mode = 'restore'
+    ) as r
     cross join lateral migration_guard.with_dependents(array_fill('pg_class'::regclass::oid, array[cardinality(r.oids)]), r.oids) as d
     join pg_class as c on c.oid = d.objid and d.classid = 'pg_class'::regclass and c.relkind = 'm' and c.relispopulated
     join pg_namespace as n on n.oid = c.relnamespace

@@ -269,7 +269,7 @@ const migrations = [
 ];
 
 const fingerprint = async (sql: postgres.Sql) => {
-  const [found] = await sql<{ value: string | null }[]>`select migration_guard.catalog_fingerprint() as value`;
+  const [found] = await sql<{ value: string | null }[]>`select fingerprint as value from migration_guard.object_versions()`;
   return found!.value;
 };
 
