@@ -269,7 +269,9 @@ const migrations = [
 ];
 
 const fingerprint = async (sql: postgres.Sql) => {
-  const [found] = await sql<{ value: string | null }[]>`select fingerprint as value from migration_guard.object_versions()`;
+  const [found] = await sql<
+    { value: string | null }[]
+  >`select fingerprint as value from migration_guard.object_versions()`;
   return found!.value;
 };
 
