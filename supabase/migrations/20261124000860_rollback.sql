@@ -738,7 +738,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return (
-    select encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s %s %s %s %s', o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid, (o.new).identity,
+    select encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s %s %s %L %s', o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid, (o.new).identity,
       case when o.is then migration_guard.object_checksum((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).grants, (o.new).sort_order) end), E'\n'
       order by o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
     from pg_temp.migration_guard_objects as o where not o.is_same);

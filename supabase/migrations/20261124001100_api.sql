@@ -448,7 +448,9 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_change(actor, 'operator');
   select migration_guard.confirm_backup(version, note, actor);
-  select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note));
+  -- A sign-off that was made before stands, and the note of this one is nowhere else.
+  select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note)
+    || (select case when b.confirmed_at < statement_timestamp() then jsonb_build_object('stands', b.confirmed_by) else '{}'::jsonb end from migration_guard.get_backup(version) as b));
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
