@@ -422,7 +422,9 @@ begin
   )
   select o.*
   from dependents as o
-  where not migration_guard.is_extension_member(o.classid, o.objid) and not migration_guard.is_reserved_schema(o.schema_name);
+  -- As what is read of a schema has them: without what belongs to a table of an extension.
+  where not migration_guard.is_extension_member(o.classid, o.objid) and not (o.parent is not null and migration_guard.is_extension_member(o.parent_classid, o.parent))
+    and not migration_guard.is_reserved_schema(o.schema_name);
 end
 $$;
 comment on function migration_guard.dependents_of(migration_guard.catalog_objects[], migration_guard.catalog_objects[]) is
