@@ -680,7 +680,9 @@ begin
   with columns as materialized (
     select o.*, t.creation_order as place, (t.old).identity as on_table, migration_guard.target(o.kind, (o.old).identity) as object,
       coalesce(o.reason, 'redefined') as why, format('alter table %s alter column %I ', (t.old).identity, (o.old).name) as alters,
-      migration_guard.has_identity_of_root(t.old) as has_identity_of_root
+      migration_guard.has_identity_of_root(t.old) as has_identity_of_root,
+      -- That of a whole is gone by then with it.
+      case when (o.new).parts ? 'is_left' and migration_guard.has_identity_of_root(t.new) then '' else (o.new).signature ->> 'identity' end as identity
     from pg_temp.migration_guard_objects as o
     join pg_temp.migration_guard_objects as t on t.id = o.parent_id
     where o.kind = 'column' and o.is and o.was and (not o.is_same or o.is_retyped) and t.kind = 'table' and t.was and not t.is_dropped
@@ -711,13 +713,13 @@ begin
     and not (o.new).parts -> 'columns' ? p.name
   union all
   select 9, 0.5, c.id, c.object, c.why,
-    case when (c.new).signature ->> 'identity' <> '' then c.alters || format('set generated %s', k.kind)
+    case when c.identity <> '' then c.alters || format('set generated %s', k.kind)
       else c.alters || format('add generated %s as identity%s', k.kind, coalesce((
         select format(' (sequence name %s)', (q.old).identity) from pg_temp.migration_guard_objects as q
         where q.kind = 'sequence' and (q.old).signature -> 'owned_by' = jsonb_build_array((c.old).objid, (c.old).objsubid, 'i')), '')) end, c.on_table
   from columns as c
   cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
-  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity') and not (c.new).parts ? 'is_left' and not c.has_identity_of_root;
+  where (c.old).signature ->> 'identity' not in ('', c.identity) and not c.has_identity_of_root;
 end
 $$;
 comment on function migration_guard.column_statements() is

@@ -68,6 +68,18 @@ describe("a partition of a table with an identity, which was detached, is led ba
   );
 });
 
+test.for(["keep", "restore"] as const)("an identity that was dropped so that its table could become a partition comes back, %s", async (data) => {
+  const { sql } = connections;
+  const { expectBack } = await migrate(
+    `create table app.p (id bigint generated always as identity, note text) partition by list (note);
+    create table app.q (id bigint generated always as identity, note text not null); insert into app.q (note) values ('a'), ('a')`,
+    "alter table app.q alter id drop identity; alter table app.q alter note drop not null; alter table app.p attach partition app.q for values in ('a')",
+  );
+  await rollBack(sql, "v1", { data });
+  await expectBack();
+  expect([...await sql`insert into app.q (note) values ('a') returning id::int`]).toEqual([{ id: 3 }]);
+});
+
 test("a sequence gives out no number that came into a detached partition", async () => {
   const { sql } = connections;
   await migrate(
