@@ -21,7 +21,10 @@ async function migrate(before: string, change: string, plan: Record<string, unkn
   const { sql, admin } = connections;
   const first = await freshApp(connections);
   await sql.unsafe(before).simple();
-  const state = async () => ({ catalog: await schemaState(connections, "app", first), rows: await tableRows(admin, "app") });
+  const state = async () => ({
+    catalog: await schemaState(connections, "app", first),
+    rows: await tableRows(admin, "app"),
+  });
   const then = await state();
   await backUp(sql, "v1", { schema: "app", ...plan });
   await sql.unsafe(change).simple();
@@ -52,9 +55,11 @@ describe("a partition of a table with an identity, which was detached, is led ba
       alter table app.p detach partition app.p1; alter table app.q attach partition app.p1 for values in ('a')`,
     ],
   ] as const;
-  test.for(changes.flatMap((change) => (["keep", "restore"] as const).map((data) => [...change, data] as const)))(
+  test.for(
+    changes.flatMap((change) => (["keep", "restore"] as const).map((data) => [change[0], data, change[1]] as const)),
+  )(
     "%s, %s",
-    async ([name, change, data]) => {
+    async ([name, data, change]) => {
       const { expectBack } = await migrate(before, change);
       if (name === "and attached to another" && data === "keep") {
         // It would go with the new table.
@@ -68,17 +73,20 @@ describe("a partition of a table with an identity, which was detached, is led ba
   );
 });
 
-test.for(["keep", "restore"] as const)("an identity that was dropped so that its table could become a partition comes back, %s", async (data) => {
-  const { sql } = connections;
-  const { expectBack } = await migrate(
-    `create table app.p (id bigint generated always as identity, note text) partition by list (note);
+test.for(["keep", "restore"] as const)(
+  "an identity that was dropped so that its table could become a partition comes back, %s",
+  async (data) => {
+    const { sql } = connections;
+    const { expectBack } = await migrate(
+      `create table app.p (id bigint generated always as identity, note text) partition by list (note);
     create table app.q (id bigint generated always as identity, note text not null); insert into app.q (note) values ('a'), ('a')`,
-    "alter table app.q alter id drop identity; alter table app.q alter note drop not null; alter table app.p attach partition app.q for values in ('a')",
-  );
-  await rollBack(sql, "v1", { data });
-  await expectBack();
-  expect([...await sql`insert into app.q (note) values ('a') returning id::int`]).toEqual([{ id: 3 }]);
-});
+      "alter table app.q alter id drop identity; alter table app.q alter note drop not null; alter table app.p attach partition app.q for values in ('a')",
+    );
+    await rollBack(sql, "v1", { data });
+    await expectBack();
+    expect([...await sql`insert into app.q (note) values ('a') returning id::int`]).toEqual([{ id: 3 }]);
+  },
+);
 
 test("a sequence gives out no number that came into a detached partition", async () => {
   const { sql } = connections;
@@ -106,7 +114,9 @@ describe("what would lose rows of partitions bars the way, until what it says is
     /** Whether the rows are those of the backup, too. */
     leadsBack?: boolean;
   }[] = [
-    ...([["other bounds", "100) to (200", "150"], ["its bounds", "0) to (100", "5"]] as const).map(([name, bounds, id]) => ({
+    ...([["other bounds", "100) to (200", "150"], ["its bounds", "0) to (100", "5"]] as const).map((
+      [name, bounds, id],
+    ) => ({
       name: `a partition of its name that has to be made anew, with ${name}`,
       before: parts,
       change: `drop table app.p1; create table app.p1 (a int, id int);
@@ -120,13 +130,11 @@ describe("what would lose rows of partitions bars the way, until what it says is
       before: `create table app.p (id int primary key, a int) partition by range (id);
         create table app.p1 partition of app.p for values from (0) to (100); create table app.pd partition of app.p default;
         create table app.q (id int primary key); insert into app.q values (150); insert into app.p values (1, 1)`,
-      change: "alter table app.p drop column a; alter table app.p attach partition app.q for values from (100) to (200)",
+      change:
+        "alter table app.p drop column a; alter table app.p attach partition app.q for values from (100) to (200)",
       options: { data: { p: "keep" }, drop_new: "all" },
-      bars: [
-        { object: "column app.p.a", why: "" },
-        { object: "table app.q", why: "it was no part of app.p, which has to be made anew" },
-      ],
-      advice: "alter table app.p detach partition app.q; alter table app.p add a int; update app.p set a = 1",
+      bars: [{ object: "table app.q", why: "it was no part of app.p, which has to be made anew" }],
+      advice: "alter table app.p detach partition app.q",
       leadsBack: true,
     },
     {
@@ -134,7 +142,7 @@ describe("what would lose rows of partitions bars the way, until what it says is
       before: `${parts}; insert into app.p values (1, 1); create table app.other (id int)`,
       change: "drop table app.p",
       options: { data: "keep", drop_new: "all" },
-      plan: { tables: ["other"], match: "p1" },
+      plan: { tables: ["other"] },
       bars: [{ object: "table app.p1", why: "its rows are gone: the backup has no copy of app.p" }],
       advice: `${parts}; insert into app.p values (1, 1)`,
       leadsBack: true,
@@ -145,7 +153,10 @@ describe("what would lose rows of partitions bars the way, until what it says is
       change: "update app.p set a = 2",
       options: { data: "restore" },
       plan: { tables: ["p1"] },
-      bars: [{ object: "table app.p1", why: "its rows are those of app.p: restore these instead, where the backup has a copy of them" }],
+      bars: [{
+        object: "table app.p1",
+        why: "its rows are those of app.p: restore these instead, where the backup has a copy of them",
+      }],
       advice: "update app.p set a = 1",
       leadsBack: true,
     },
@@ -251,7 +262,9 @@ test("a new enum value in a partition does not bar the way of rows that are put 
 test("what hangs on the table of an extension is the extension's, and in no plan", async () => {
   const { sql, admin } = connections;
   await freshApp(connections);
-  await admin.unsafe("create schema if not exists others; create table others.jobs (id int); alter extension plpgsql add table others.jobs").simple();
+  await admin.unsafe(
+    "create schema if not exists others; create table others.jobs (id int); alter extension plpgsql add table others.jobs",
+  ).simple();
   try {
     await sql.unsafe("create function app.f() returns trigger language plpgsql as 'begin return new; end'").simple();
     await admin`create trigger t after insert on others.jobs for each row execute function app.f()`;
