@@ -203,13 +203,16 @@ create function migration_guard.assert_nothing_under_way(version text) returns v
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  job migration_guard.jobs;
 begin
-  if exists (
-    select from migration_guard.jobs as j
-    where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
-      and j.kind in ('backup', 'cleanup', 'import', 'rollback') and j.status in ('queued', 'running')
-  ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup, an import, a rollback or a cleanup of %s is under way already.', version));
+  select j.* into job from migration_guard.jobs as j
+  where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
+    and j.kind in ('backup', 'cleanup', 'import', 'rollback') and j.status in ('queued', 'running')
+  order by j.number limit 1;
+  if job.id is not null then
+    perform migration_guard.fail('backup_in_progress',
+      format('The %s of %s is %s, as the job %s: wait for its end, or cancel it.', job.kind, job.version, job.status, job.id));
   end if;
 end
 $$;

@@ -566,6 +566,9 @@ as $$
 begin
   if not migration_guard.is_anything_to_do() then return; end if;
   return query
+  select format('backup of %s', b.version), format('its verification of %s found that it is not whole: verify it again, and read which check failed', b.verified_at), true
+  from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null and b.verified_ok is false
+  union all
   -- Rows that nobody has
   select migration_guard.target(t.kind, (t.old).identity), 'its rows are gone: the backup has no copy of them', true
   from pg_temp.migration_guard_objects as t

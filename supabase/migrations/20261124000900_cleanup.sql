@@ -456,6 +456,8 @@ begin
   where b.id = backup.id
   returning b.* into backup;
   perform migration_guard.close_backup_schema(backup.schema_name);
+  -- Whoever brings it back does not want it cleaned up by what was asked for before.
+  delete from migration_guard.cleanup_tokens as t where t.backup_id = backup.id and t.spent_by is null;
   changed := migration_guard.put_plan_back(backup, actor);
 exception
   when lock_not_available then
