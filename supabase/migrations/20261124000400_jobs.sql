@@ -792,8 +792,8 @@ begin
     -- Only this one: another may have been taken in this moment.
     perform migration_guard.forget_dropped_backup(wanted, backup.id);
   end if;
-  -- Or have come back, and brought its plan along.
-  if backup.id is not null and not is_dropped or (migration_guard.find_backup(wanted)).id is not null then
+  -- Another may have come back from the trash, or this one from an export, and brought its plan along.
+  if exists (select from pg_namespace as n where n.nspname = backup.schema_name) or (migration_guard.find_backup(wanted)).id is not null then
     perform migration_guard.fail('plan_in_use', format(
       'There is a backup of %s: clean it up first or, where the migration has not run yet, drop the schema %s as the owner of the database.',
       wanted, migration_guard.backup_schema_name(wanted)));

@@ -34,14 +34,14 @@ begin
       format('The guard %s has no way around it: only %s can be overridden.', override ->> 'guard', array_to_string(migration_guard.overridable_guards(), ' and ')));
   end if;
   -- The owner needs no key.
-  if actor <> migration_guard.owner() then
+  if actor is distinct from migration_guard.owner() then
     perform migration_guard.require_role(actor, 'admin');
   end if;
   return jsonb_build_object('guard', override ->> 'guard', 'reason', btrim(override ->> 'reason', e' \t\r\n'), 'by', actor);
 end
 $$;
 comment on function migration_guard.parse_override(jsonb, text) is
-  'An override as a job keeps it, {guard, reason, by}; null for none. Raises invalid_parameter, or role_required where it is no admin''s.';
+  'An override as a job keeps it, {guard, reason, by}; null for none. Raises invalid_parameter, or role_required where it is neither an admin''s nor the owner''s.';
 
 create function migration_guard.cleanup_guards(backup migration_guard.backups, for_job uuid default null)
 returns table (guard text, passed boolean, details text)

@@ -44,7 +44,8 @@ declare
   known migration_guard.backups;
 begin
   select b.* into known from migration_guard.backups as b where b.id = assert_backup_is_away.backup_id;
-  if known.removed_at is null and to_regnamespace(quote_ident(known.schema_name)) is not null then
+  -- By the snapshot, and not by what the session remembers from before it has waited.
+  if known.removed_at is null and exists (select from pg_namespace as n where n.nspname = known.schema_name) then
     perform migration_guard.fail('backup_exists', format('The backup %s is there already, as that of %s%s: it is in the schema %s.', known.id, known.version,
       case when known.trashed_at is not null then ', in the trash' else '' end, known.schema_name));
   end if;
@@ -77,8 +78,9 @@ begin
   perform migration_guard.assert_schema_is_free(version, 'import into another version, or clean that backup up');
   -- Whoever removes an export holds it until that can be seen.
   select e.* into known from migration_guard.exports as e where e.id = enqueue_import.export for share;
-  if known.state in ('removing', 'removed') then
-    perform migration_guard.fail('export_in_use', format('The export %s is %s: there is nothing to import.', known.id, known.state));
+  -- Somebody may have put it elsewhere before.
+  if known.state in ('removing', 'removed') and known.target = chosen then
+    perform migration_guard.fail('export_in_use', format('The export %s is %s: there is nothing to import from %s.', known.id, known.state, known.target));
   end if;
   perform migration_guard.assert_backup_is_away(known.backup_id);
   job := migration_guard.enqueue('import', version, actor,
@@ -442,10 +444,11 @@ begin
   if found_names is not null then
     perform migration_guard.fail('import_damaged', format('The export has tables that the backup did not record: %s.', found_names));
   end if;
-  -- As large as a number in JSON is exact.
+  -- As large as a number in JSON is exact, and all of them together.
   execute format($query$
-    select string_agg(t.backup_table, ', ' order by t.backup_table) from %I.tables_backup as t
-    where t.backup_bytes between 0 and 9007199254740991 is not true or t.row_count between 0 and 9007199254740991 is not true$query$, schema_name) into found_names;
+    select string_agg(quote_ident(t.backup_table), ', ' order by t.backup_table)
+    from (select b.*, sum(b.backup_bytes) over () as all_bytes from %I.tables_backup as b) as t
+    where t.backup_bytes < 0 or t.all_bytes > 9007199254740991 or t.row_count between 0 and 9007199254740991 is not true$query$, schema_name) into found_names;
   if found_names is not null then
     perform migration_guard.fail('import_damaged', format('The export has numbers of bytes or rows that no table can have: %s.', found_names));
   end if;
@@ -481,10 +484,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   known migration_guard.backups;
+  is_known boolean;
   size bigint;
 begin
   perform migration_guard.forget_dropped_backup(job.version);
   perform from migration_guard.backups as b where b.id = (metadata ->> 'backup_id')::uuid for update;
+  is_known := found;
   perform migration_guard.assert_backup_is_away((metadata ->> 'backup_id')::uuid);
   perform migration_guard.assert_noted_manifest((metadata ->> 'backup_id')::uuid, metadata ->> 'manifest');
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into size;
@@ -504,9 +509,9 @@ begin
     confirmation_note = case when b.version = excluded.version then b.confirmation_note end,
     rolled_back_at = case when b.version = excluded.version then b.rolled_back_at end, rolled_back_by = case when b.version = excluded.version then b.rolled_back_by end,
     last_diff = case when b.version = excluded.version then b.last_diff end, last_diff_at = case when b.version = excluded.version then b.last_diff_at end
-  where b.removed_at is not null or to_regnamespace(quote_ident(b.schema_name)) is null
+  -- One that was not known could not be locked: another import has been faster.
+  where is_known
   returning b.* into known;
-  -- Not known before, it could not be locked, and another import has been faster.
   if known.id is null then
     perform migration_guard.assert_backup_is_away((metadata ->> 'backup_id')::uuid);
   end if;
@@ -530,9 +535,7 @@ declare
   backup migration_guard.backups;
   failed text[];
 begin
-  if to_regnamespace(quote_ident(schema_name)) is not null then
-    perform migration_guard.fail('backup_exists', format('The schema %s is there already: it is never touched again.', schema_name));
-  end if;
+  perform migration_guard.assert_schema_is_free(job.version, 'import into another version, or clean that backup up');
   if to_regnamespace(quote_ident(staging)) is null or exists (select from migration_guard.import_chunks as c where c.job_id = job.id and c.done_at is null) then
     perform migration_guard.fail('import_damaged', 'The import is not whole: not all of its chunks were loaded.');
   end if;
