@@ -46,8 +46,10 @@ begin
   select b.* into known from migration_guard.backups as b where b.id = assert_backup_is_away.backup_id;
   -- By the snapshot, and not by what the session remembers from before it has waited.
   if known.removed_at is null and exists (select from pg_namespace as n where n.nspname = known.schema_name) then
-    perform migration_guard.fail('backup_exists', format('The backup %s is there already, as that of %s%s: it is in the schema %s.', known.id, known.version,
-      case when known.trashed_at is not null then ', in the trash' else '' end, known.schema_name));
+    perform migration_guard.fail('backup_exists', format(case when known.trashed_at is not null
+      then 'The backup %s is there already, as that of %s, in the trash, in the schema %s: POST /v1/backups/%2$s/restore-from-trash brings it back.'
+      else 'The backup %s is there already, as that of %s, in the schema %s. Where it is damaged, rename that schema by hand as the owner of the database, and import then.' end,
+      known.id, known.version, known.schema_name));
   end if;
 end
 $$;
@@ -75,7 +77,6 @@ begin
     perform migration_guard.fail('invalid_parameter', 'expected_manifest is the manifest that the backup''s job returned: 64 hexadecimal digits.');
   end if;
   perform migration_guard.assert_nothing_under_way(version);
-  perform migration_guard.assert_schema_is_free(version, 'import into another version, or clean that backup up');
   -- Whoever removes an export holds it until that can be seen.
   select e.* into known from migration_guard.exports as e where e.id = enqueue_import.export for share;
   -- Somebody may have put it elsewhere before.
@@ -83,6 +84,7 @@ begin
     perform migration_guard.fail('export_in_use', format('The export %s is %s: there is nothing to import from %s.', known.id, known.state, known.target));
   end if;
   perform migration_guard.assert_backup_is_away(known.backup_id);
+  perform migration_guard.assert_schema_is_free(version, 'import into another version, or clean that backup up');
   job := migration_guard.enqueue('import', version, actor,
     jsonb_strip_nulls(jsonb_build_object('export', export, 'target', chosen, 'expected_manifest', expected_manifest)), request_id);
   update migration_guard.jobs as j set run_by = 'function' where j.id = job.id returning j.* into job;
