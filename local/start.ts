@@ -164,7 +164,11 @@ curl -X POST '${functionUrl}/v1/backups?pretty' ${key} ${json} ${wait} -d '{"ver
 curl -X POST '${functionUrl}/v1/backups/v10.0/verify?pretty' ${key} ${wait}
 curl '${functionUrl}/v1/backups/v10.0/checklist?pretty' ${key}
 
-docs/runbooks/v10.0.md goes on from there. Ctrl-C stops everything; \`npm start -- --help\` lists the options.`);
+docs/runbooks/v10.0.md goes on from there, in a terminal that begins with
+
+export API='${functionUrl}' KEY='${secretKeys.default}' DATABASE_URL='${databaseUrl({ port: databasePort })}'
+
+Ctrl-C stops everything; \`npm start -- --help\` lists the options.`);
 }
 
 function stop(code: number): Promise<void> {

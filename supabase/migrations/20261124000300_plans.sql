@@ -422,7 +422,9 @@ begin
   )
   select o.*
   from dependents as o
-  where not migration_guard.is_extension_member(o.classid, o.objid) and not migration_guard.is_reserved_schema(o.schema_name);
+  -- As what is read of a schema has them: without what belongs to a table of an extension.
+  where not migration_guard.is_extension_member(o.classid, o.objid) and not (o.parent is not null and migration_guard.is_extension_member(o.parent_classid, o.parent))
+    and not migration_guard.is_reserved_schema(o.schema_name);
 end
 $$;
 comment on function migration_guard.dependents_of(migration_guard.catalog_objects[], migration_guard.catalog_objects[]) is
@@ -558,6 +560,26 @@ $$;
 comment on function migration_guard.assert_children_named(migration_guard.plans) is
   'Raises invalid_plan when a plan names a table and not its heirs in the schema, whose rows a migration of the table touches too.';
 
+create function migration_guard.replace_plan(plan migration_guard.plans) returns migration_guard.plans
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  stored migration_guard.plans;
+begin
+  update migration_guard.plans as p set
+    title = plan.title, description = plan.description, schema_name = plan.schema_name,
+    tables = plan.tables, all_tables = plan.all_tables, enums = plan.enums, functions = plan.functions,
+    match = plan.match, retention_days = plan.retention_days, trash_hours = plan.trash_hours,
+    two_keys = plan.two_keys, require_export = plan.require_export, contacts = plan.contacts,
+    notify_url = plan.notify_url, actor = plan.actor, updated_at = plan.updated_at
+  where p.version = plan.version
+  returning p.* into stored;
+  return stored;
+end
+$$;
+comment on function migration_guard.replace_plan(migration_guard.plans) is 'Stores a plan in the place of that of the same version.';
+
 create function migration_guard.put_plan(version text, plan jsonb, actor text default session_user)
 returns migration_guard.plans
 language plpgsql volatile
@@ -566,7 +588,6 @@ as $$
 declare
   parsed constant migration_guard.plans := migration_guard.parse_plan(version, plan, actor);
   missing jsonb;
-  stored migration_guard.plans;
 begin
   select jsonb_agg(jsonb_build_object('kind', m.kind, 'name', m.name) order by m.kind, m.name) into missing
   from migration_guard.plan_missing(parsed) as m;
@@ -581,15 +602,7 @@ begin
   -- Whoever queues a backup holds the row until the job can be seen, and one that is being stored for the first time is waited for, too.
   insert into migration_guard.plans as p select parsed.* on conflict on constraint plans_pkey do update set version = p.version;
   perform migration_guard.assert_backup_agrees(parsed);
-  update migration_guard.plans as p set
-    title = parsed.title, description = parsed.description, schema_name = parsed.schema_name,
-    tables = parsed.tables, all_tables = parsed.all_tables, enums = parsed.enums, functions = parsed.functions,
-    match = parsed.match, retention_days = parsed.retention_days, trash_hours = parsed.trash_hours,
-    two_keys = parsed.two_keys, require_export = parsed.require_export, contacts = parsed.contacts,
-    notify_url = parsed.notify_url, actor = parsed.actor, updated_at = parsed.updated_at
-  where p.version = parsed.version
-  returning p.* into stored;
-  return stored;
+  return migration_guard.replace_plan(parsed);
 end
 $$;
 comment on function migration_guard.put_plan(text, jsonb, text) is

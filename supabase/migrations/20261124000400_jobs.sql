@@ -182,17 +182,37 @@ end
 $$;
 comment on function migration_guard.get_backup(text) is 'The registered backup of a version. Raises backup_not_found.';
 
+create function migration_guard.assert_schema_is_free(version text, advice text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  schema_name constant text := migration_guard.backup_schema_name(version);
+begin
+  if exists (select from pg_namespace as n where n.nspname = schema_name) then
+    perform migration_guard.fail('backup_exists', case when (migration_guard.find_backup(version)).id is null
+      then format('The schema %s is there, and is no registered backup: as the owner of the database, drop it or rename it by hand, and try again then.', schema_name)
+      else format('The schema %s is there already, and is never touched again: %s.', schema_name, advice) end);
+  end if;
+end
+$$;
+comment on function migration_guard.assert_schema_is_free(text, text) is
+  'Raises backup_exists where the schema that a backup of a version would have is there, and says what to do: advice, where it is that backup.';
+
 create function migration_guard.assert_nothing_under_way(version text) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  job migration_guard.jobs;
 begin
-  if exists (
-    select from migration_guard.jobs as j
-    where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
-      and j.kind in ('backup', 'cleanup', 'import', 'rollback') and j.status in ('queued', 'running')
-  ) then
-    perform migration_guard.fail('backup_in_progress', format('A backup, an import, a rollback or a cleanup of %s is under way already.', version));
+  select j.* into job from migration_guard.jobs as j
+  where j.version = migration_guard.normalize_version(assert_nothing_under_way.version)
+    and j.kind in ('backup', 'cleanup', 'import', 'rollback') and j.status in ('queued', 'running')
+  order by j.number limit 1;
+  if job.id is not null then
+    perform migration_guard.fail('backup_in_progress',
+      format('The %s of %s is %s, as the job %s: wait for its end, or cancel it.', job.kind, job.version, job.status, job.id));
   end if;
 end
 $$;
@@ -693,8 +713,13 @@ estimate supposes that what is left takes as long as what is done has taken; the
 create function migration_guard.objects_of_plan(document jsonb) returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $$ select document - '{title,description,retention_days,trash_hours,two_keys,require_export,contacts,notify_url}'::text[] $$;
-comment on function migration_guard.objects_of_plan(jsonb) is 'What the JSON form of a plan says of what is to be backed up.';
+as $$
+  select jsonb_object_agg(f.key, case when jsonb_typeof(f.value) = 'array'
+    then (select coalesce(jsonb_agg(distinct n.value order by n.value), '[]') from jsonb_array_elements(f.value) as n) else f.value end)
+  from jsonb_each(document - '{title,description,retention_days,trash_hours,two_keys,require_export,contacts,notify_url}'::text[]) as f
+$$;
+comment on function migration_guard.objects_of_plan(jsonb) is
+  'What the JSON form of a plan says of what is to be backed up, whatever the order in which it names that, and how often.';
 
 create function migration_guard.assert_backup_agrees(plan migration_guard.plans) returns void
 language plpgsql stable
@@ -710,15 +735,18 @@ declare
     select migration_guard.plan_document(p) from migration_guard.plans as p
     where p.version = plan.version and exists (
       select from migration_guard.jobs as j where j.version = p.version and j.kind = 'backup' and j.status in ('queued', 'running')));
-  texts constant text[] := '{title,description,contacts,notify_url}';
+  rules constant text[] := '{retention_days,trash_hours,two_keys,require_export}';
+  document constant jsonb := migration_guard.plan_document(plan);
 begin
-  if taken - texts <> migration_guard.plan_document(plan) - texts then
+  if migration_guard.objects_of_plan(taken) <> migration_guard.objects_of_plan(document)
+    or exists (select from unnest(rules) as r (name) where taken -> r.name <> document -> r.name) then
     perform migration_guard.fail(
       'plan_in_use', format('A backup of %s is on its way, by the plan as it is: wait for its end, or cancel its job.', plan.version));
   end if;
-  if migration_guard.objects_of_plan(held) <> migration_guard.objects_of_plan(migration_guard.plan_document(plan)) then
-    perform migration_guard.fail(
-      'plan_in_use', format('There is a backup of %s, which holds what the plan has named until now: clean that up first.', plan.version));
+  if migration_guard.objects_of_plan(held) <> migration_guard.objects_of_plan(document) then
+    perform migration_guard.fail('plan_in_use', format(
+      'There is a backup of %s, which holds what the plan has named until now. Where the migration has not run yet, drop the schema %s as the owner of the database, store the plan, and take another backup; otherwise clean it up first.',
+      plan.version, migration_guard.backup_schema_name(plan.version)));
   end if;
 end
 $$;
@@ -757,13 +785,18 @@ begin
   if not is_dropped then
     perform migration_guard.get_plan(wanted);
   end if;
-  if is_busy or backup.id is not null and not is_dropped then
-    perform migration_guard.fail(
-      'plan_in_use', format('The plan of %s has a backup or a job under way: clean that up first.', wanted));
+  if is_busy then
+    perform migration_guard.fail('plan_in_use', format('A job of %s is queued or running: wait for its end, or cancel it.', wanted));
   end if;
   if is_dropped then
     -- Only this one: another may have been taken in this moment.
     perform migration_guard.forget_dropped_backup(wanted, backup.id);
+  end if;
+  -- Another may have come back from the trash, or this one from an export, and brought its plan along.
+  if exists (select from pg_namespace as n where n.nspname = backup.schema_name) or (migration_guard.find_backup(wanted)).id is not null then
+    perform migration_guard.fail('plan_in_use', format(
+      'There is a backup of %s: clean it up first or, where the migration has not run yet, drop the schema %s as the owner of the database.',
+      wanted, migration_guard.backup_schema_name(wanted)));
   end if;
   delete from migration_guard.plans as p where p.version = wanted;
   return case when is_dropped then backup.id end;

@@ -6,14 +6,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   plan constant migration_guard.plans := migration_guard.get_plan(version);
-  schema_name constant text := migration_guard.backup_schema_name(plan.version);
   missing text;
 begin
-  if exists (select from pg_catalog.pg_namespace as n where n.nspname = schema_name) then
-    perform migration_guard.fail('backup_exists', format(case when (migration_guard.find_backup(plan.version)).id is null
-      then 'The schema %s is there, and is no registered backup: as the owner of the database, drop it or rename it by hand, and take the backup then.'
-      else 'The schema %s is there already, and is never touched again: go on with that backup; where the migration has not run yet, drop that schema and take another; otherwise clean it up first.' end, schema_name));
-  end if;
+  perform migration_guard.assert_schema_is_free(plan.version,
+    'go on with that backup; where the migration has not run yet, drop that schema and take another; otherwise clean it up first');
   if migration_guard.has_been_applied(plan.version) then
     perform migration_guard.fail(
       'migration_already_applied',

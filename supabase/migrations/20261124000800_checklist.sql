@@ -148,14 +148,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   open_items text;
+  -- As it would be if it were sent once more.
+  is_changed boolean;
 begin
   if (migration_guard.find_backup(version)).id is null then
     perform migration_guard.fail('not_ready', format('Not ready for %s: there is no backup of it.', version));
   end if;
-  select string_agg(format('%s (%s)', c.title, c.details), '; ') into open_items
+  select string_agg(format('%s (%s)', c.title, c.details), '; '), bool_or(c.details ~ '(^|\n)live ') into open_items, is_changed
   from migration_guard.checklist(version) as c where c.required and not c.passed;
   if open_items is not null then
-    perform migration_guard.fail('not_ready', format('Not ready for %s: %s.', version, open_items));
+    perform migration_guard.fail('not_ready', format('Not ready for %s: %s%s.', version,
+      case when is_changed then 'the schema is not as it was saved. If the migration has run already, keep the backup, which is the way back. ' else '' end, open_items));
   end if;
   return format('Ready for %s.', version);
 end

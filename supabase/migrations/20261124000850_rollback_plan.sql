@@ -379,23 +379,30 @@ begin
     select o.id, o.old_objid, o.objid, o.is_made, (o.old).signature -> 'owned_by' as owned_by, (o.new).signature -> 'owned_by' as owned_now
     from pg_temp.migration_guard_objects as o where o.kind = 'sequence' and o.was
   ),
+  -- While a partition is detached anybody can number its rows, without the sequence of the whole.
+  joined as materialized (
+    select distinct migration_guard.recorded_root(t.id) as root_id
+    from pg_temp.migration_guard_objects as t
+    where t.kind = 'table' and t.is and t.was and not t.is_same and ((t.old).signature ->> 'is_partition')::boolean and not migration_guard.is_read_by_root(t.id)
+  ),
   columns as materialized (
     select c.id, c.old_parent_id, c.is, c.is_same, c.objid, c.objsubid, c.old_objid, c.old_objsubid, (c.old).name, (c.old).schema_name, (c.old).parent_name,
       (c.old).signature ->> 'type' as type, (c.old).signature ->> 'default' as old_default, (c.new).signature ->> 'default' as new_default
     from pg_temp.migration_guard_objects as c
-    where c.kind = 'column' and c.was and (not c.is_same or exists (select from sequences as s where s.is_made))
+    where c.kind = 'column' and c.was
+      and (not c.is_same or c.old_parent_id in (select j.root_id from joined as j) or exists (select from sequences as s where s.is_made))
   ),
   numbered as (
     select s.id as sequence_id, c.id as column_id, s.owned_by ->> 2 = 'i' as is_default
     from sequences as s
     join columns as c on c.old_objid::text = s.owned_by ->> 0 and c.old_objsubid::text = s.owned_by ->> 1
-    where s.is_made or not c.is_same
+    where s.is_made or not c.is_same or c.old_parent_id in (select j.root_id from joined as j)
     union all
     select s.id, c.id, true
     from columns as c
     cross join lateral migration_guard.sequences_named(c.old_default) as n (sequence)
     join sequences as s on s.old_objid = n.sequence
-    where s.is_made or not c.is_same
+    where s.is_made or not c.is_same or c.old_parent_id in (select j.root_id from joined as j)
   ),
   -- What has its numbers from elsewhere by now, or from where the sequence did not stay.
   kept as materialized (
@@ -408,7 +415,7 @@ begin
     left join pg_temp.migration_guard_objects as d on d.kind = 'domain' and d.old_objid::text = c.type
     -- A sequence may belong to a column that holds no number.
     where coalesce((d.old).signature ->> 'base', c.type) in (select x.type::oid::text from unnest('{int2,int4,int8,numeric}'::regtype[]) as x (type))
-      and (s.is_made or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (not c.is or n.is_default
+      and (s.is_made or migration_guard.rollback_mode(options, (t.old).name) = 'keep' and (not c.is or t.id in (select j.root_id from joined as j) or n.is_default
         and s.owned_now is distinct from jsonb_build_array(c.objid, c.objsubid, 'i')
         and s.objid not in (select x from migration_guard.sequences_named(c.new_default) as x)))
   )
@@ -816,12 +823,12 @@ as $$
 begin
   return query
   select t.id, t.objid, b.is_default, (r.new).identity, format('(%s) is false', b.fits),
-    migration_guard.restores(r.old_objid)
+    migration_guard.restores(r.old_objid) and (t.new).signature ->> 'kind' = 'r'
       -- A rule would put something else in the place of what is done, and how the triggers of a table stand is known of a recorded one.
       and not exists (select from pg_rewrite as w where w.ev_class = t.objid)
       and (t.was or not exists (select from pg_trigger as g where g.tgrelid = t.objid and not g.tgisinternal and g.tgenabled <> 'O'))
   from pg_temp.migration_guard_bounds as b
-  join pg_temp.migration_guard_objects as t on t.id = b.id and t.kind = 'table' and t.is and not t.is_dropped and (t.new).signature ->> 'kind' = 'r'
+  join pg_temp.migration_guard_objects as t on t.id = b.id and t.kind = 'table' and t.is and not t.is_dropped
   join pg_temp.migration_guard_objects as p on p.id = b.parent_id and not p.is_dropped
   join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(p.id) and r.is and not r.is_dropped
   where b.fits is not null and not b.is_overlapping

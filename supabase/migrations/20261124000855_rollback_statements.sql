@@ -233,6 +233,13 @@ $$;
 comment on function migration_guard.has_other_type(migration_guard.catalog_entry, migration_guard.catalog_entry, text[]) is
   'Whether a table is of another composite type than it was, or is of one and was of none, or the other way round.';
 
+create function migration_guard.has_identity_of_root(relation migration_guard.catalog_entry) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$ select (relation.signature ->> 'is_partition')::boolean and current_setting('server_version_num')::int >= 170000 $$;
+comment on function migration_guard.has_identity_of_root(migration_guard.catalog_entry) is
+  'Whether a table is a partition on a Postgres that gives it the identity of its root when it is attached, and takes that away when it is detached: from 17 on.';
+
 create function migration_guard.loosening_statements() returns setof migration_guard.rollback_statement
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -253,7 +260,8 @@ begin
   from pg_temp.migration_guard_objects as o
   join pg_temp.migration_guard_objects as t on t.id = o.parent_id
   where o.kind = 'column' and o.is and o.was and t.kind = 'table' and not t.is_dropped and not ((o.new).parts ->> 'is_inherited')::boolean
-    and (o.new).signature ->> 'identity' <> '' and (o.old).signature ->> 'identity' = ''
+    and (o.new).signature ->> 'identity' <> ''
+    and ((o.old).signature ->> 'identity' = '' or migration_guard.has_identity_of_root(t.old) and not ((t.new).signature ->> 'is_partition')::boolean)
     -- That of a partition goes with its parent.
     and not (o.new).parts ? 'is_left'
   union all
@@ -671,7 +679,10 @@ begin
   return query
   with columns as materialized (
     select o.*, t.creation_order as place, (t.old).identity as on_table, migration_guard.target(o.kind, (o.old).identity) as object,
-      coalesce(o.reason, 'redefined') as why, format('alter table %s alter column %I ', (t.old).identity, (o.old).name) as alters
+      coalesce(o.reason, 'redefined') as why, format('alter table %s alter column %I ', (t.old).identity, (o.old).name) as alters,
+      migration_guard.has_identity_of_root(t.old) as has_identity_of_root,
+      -- That of a whole is gone by then with it.
+      case when (o.new).parts ? 'is_left' and migration_guard.has_identity_of_root(t.new) then '' else (o.new).signature ->> 'identity' end as identity
     from pg_temp.migration_guard_objects as o
     join pg_temp.migration_guard_objects as t on t.id = o.parent_id
     where o.kind = 'column' and o.is and o.was and (not o.is_same or o.is_retyped) and t.kind = 'table' and t.was and not t.is_dropped
@@ -702,13 +713,13 @@ begin
     and not (o.new).parts -> 'columns' ? p.name
   union all
   select 9, 0.5, c.id, c.object, c.why,
-    case when (c.new).signature ->> 'identity' <> '' then c.alters || format('set generated %s', k.kind)
+    case when c.identity <> '' then c.alters || format('set generated %s', k.kind)
       else c.alters || format('add generated %s as identity%s', k.kind, coalesce((
         select format(' (sequence name %s)', (q.old).identity) from pg_temp.migration_guard_objects as q
         where q.kind = 'sequence' and (q.old).signature -> 'owned_by' = jsonb_build_array((c.old).objid, (c.old).objsubid, 'i')), '')) end, c.on_table
   from columns as c
   cross join lateral (select case (c.old).signature ->> 'identity' when 'a' then 'always' else 'by default' end as kind) as k
-  where (c.old).signature ->> 'identity' not in ('', (c.new).signature ->> 'identity') and not (c.new).parts ? 'is_left';
+  where (c.old).signature ->> 'identity' not in ('', c.identity) and not c.has_identity_of_root;
 end
 $$;
 comment on function migration_guard.column_statements() is
@@ -1504,29 +1515,48 @@ $$;
 comment on function migration_guard.departing_partitions() is
   'New partitions that go while the table that they are a part of stays, and the root of that, whose rows they hold.';
 
-create function migration_guard.displaced_partitions() returns table (id bigint, identity text, root text, objid oid)
+create function migration_guard.displaced_partitions() returns table (id bigint, identity text, root text, objid oid, is_new boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select p.id, (p.new).identity, (r.old).identity, p.objid
+  select p.id, (p.new).identity, (r.old).identity, p.objid, not p.was
   from pg_temp.migration_guard_objects as p
   join pg_temp.migration_guard_objects as t on t.kind = 'table' and t.is and t.was and t.is_dropped and (p.new).signature -> 'parents' @> to_jsonb(t.objid::text)
   join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
-  where migration_guard.is_table(p.kind) and p.is and not p.was and ((p.new).signature ->> 'is_partition')::boolean
+  where migration_guard.is_table(p.kind) and p.is and ((p.new).signature ->> 'is_partition')::boolean
     and not migration_guard.restores(r.old_objid)
-    and ((t.old).signature -> 'kind', (t.old).signature -> 'partitioning') = ((t.new).signature -> 'kind', (t.new).signature -> 'partitioning')
-    -- Beside those that were there, and are, each with its bounds: none of them takes its rows, unless it takes any.
-    and not exists (
-      select from pg_temp.migration_guard_objects as x
-      where migration_guard.is_table(x.kind) and x.was and (x.old).signature -> 'parents' ->> 0 = t.old_objid::text
-        and (not x.is or (x.old).parts ->> 'bound' = 'DEFAULT' or (x.new).signature -> 'bound' <> (x.old).signature -> 'bound'
-          or not (x.new).signature -> 'parents' @> to_jsonb(t.objid::text)));
+    -- One that was elsewhere has its rows for itself again, and would leave them in the whole, too.
+    and case when p.was then migration_guard.recorded_root(p.id) <> r.id else
+      ((t.old).signature -> 'kind', (t.old).signature -> 'partitioning') = ((t.new).signature -> 'kind', (t.new).signature -> 'partitioning')
+      -- Beside those that were there, and are, each with its bounds: none of them takes its rows, unless it takes any.
+      and not exists (
+        select from pg_temp.migration_guard_objects as x
+        where migration_guard.is_table(x.kind) and x.was and (x.old).signature -> 'parents' ->> 0 = t.old_objid::text
+          and (not x.is or (x.old).parts ->> 'bound' = 'DEFAULT' or (x.new).signature -> 'bound' <> (x.old).signature -> 'bound'
+            or not (x.new).signature -> 'parents' @> to_jsonb(t.objid::text))) end;
 end
 $$;
 comment on function migration_guard.displaced_partitions() is
-  'New partitions of a table that is made anew with its rows, and has no other partition for those that they hold.';
+  'Partitions of a table that is made anew with its rows, whose own rows do not belong there: new ones, where no other partition takes them, and recorded
+ones that were in something else.';
+
+create function migration_guard.is_read_by_root(table_id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from pg_temp.migration_guard_objects as t
+    where t.id = table_id and ((t.new).signature ->> 'is_partition')::boolean and (not t.was or exists (
+      select from pg_partition_ancestors(t.objid) as a (relid)
+      join pg_temp.migration_guard_objects as r on r.kind = 'table' and r.is and r.objid = a.relid
+      where r.id <> t.id and r.id = migration_guard.recorded_root(t.id))));
+end
+$$;
+comment on function migration_guard.is_read_by_root(bigint) is
+  'Whether a table is a partition of what it was in when it was recorded, or is new in one: its rows and values are then looked at with those of the whole.';
 
 create function migration_guard.returning_partitions()
 returns table (id bigint, identity text, objid oid, root_id bigint, root text, is_root_there boolean, is_restored boolean, now_in text)
@@ -1752,7 +1782,7 @@ begin
     left join holding as h on h.relation = t.objid
     where t.kind = 'table' and t.is
       and (u.id is not null
-        or (not ((t.new).signature ->> 'is_partition')::boolean or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
+        or (not ((t.new).signature ->> 'is_partition')::boolean or not migration_guard.is_read_by_root(t.id) or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
         and (not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null))
   ),
   parts as (
@@ -2013,7 +2043,7 @@ begin
     join pg_temp.migration_guard_objects as t on t.id = c.parent_id
     where c.kind = 'column' and c.is and c.was and t.kind = 'table' and t.was and not migration_guard.restores((t.old).objid)
       and t.id not in (select b.id from migration_guard.returning_partitions() as b where b.is_restored)
-      and not ((t.new).signature ->> 'is_partition')::boolean and (c.old).signature ->> 'generated' = ''
+      and (not ((t.new).signature ->> 'is_partition')::boolean or not migration_guard.is_read_by_root(t.id)) and (c.old).signature ->> 'generated' = ''
       and (c.is_retyped or t.is_dropped and 'definition' = any (c.aspects))
       and ((c.old).signature -> 'type', (c.old).signature -> 'typmod') is distinct from ((c.new).signature -> 'type', (c.new).signature -> 'typmod')
       -- Types that somebody made come and go as text, whole; some of Postgres's own cannot be compared.

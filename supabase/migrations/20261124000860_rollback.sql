@@ -118,7 +118,10 @@ begin
         select from pg_temp.migration_guard_objects as t
         where t.objid = c.relation and t.objsubid = 0
           and (not t.was and t.is_dropped
-            or t.was and migration_guard.restores((t.old).objid)))
+            or t.was and migration_guard.restores((t.old).objid)
+            -- The rows of a partition are those of its root.
+            or migration_guard.is_read_by_root(t.id) and exists (
+              select from pg_temp.migration_guard_objects as r where r.kind = 'table' and r.objid = pg_partition_root(t.objid) and migration_guard.restores(r.old_objid))))
       and not exists (
         select from pg_temp.migration_guard_objects as k
         join pg_attribute as a on a.attrelid = c.relation and a.attname = c.name
@@ -387,9 +390,17 @@ begin
   where not p.is_restored and migration_guard.has_rows(p.objid)
   union all
   select migration_guard.target('table', p.identity),
-    format('it holds rows of %1$s, which has to be made anew and had no partition for them: detach it, leave it out of drop_new, and attach it again after the rollback; or restore the rows of %1$s', p.root)
+    format(case when p.is_new
+      then 'it holds rows of %1$s, which has to be made anew and had no partition for them: detach it, leave it out of drop_new, and attach it again after the rollback; or restore the rows of %1$s'
+      else 'it was no part of %1$s, which has to be made anew with all the rows that it has now: detach it' end, p.root)
   from migration_guard.displaced_partitions() as p
   where migration_guard.has_rows(p.objid)
+  union all
+  -- Its rows would go with what waits, and its bounds are taken until then.
+  select migration_guard.target('table', (t.new).identity), format('it has to be made anew, and is a partition of %s, which stays: detach it', (r.new).identity)
+  from pg_temp.migration_guard_objects as t
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id) and r.id <> t.id and r.is and r.was and not r.is_dropped
+  where t.kind = 'table' and t.is and t.was and t.is_dropped and migration_guard.is_read_by_root(t.id)
   union all
   select migration_guard.target('table', b.identity), case
       when b.now_in is not null then format('it is made anew with %s, which it was in, and is a partition of %s now: detach it', b.root, b.now_in)
@@ -555,6 +566,9 @@ as $$
 begin
   if not migration_guard.is_anything_to_do() then return; end if;
   return query
+  select format('backup of %s', b.version), format('its verification of %s found that it is not whole: verify it again, and read which check failed', b.verified_at), true
+  from migration_guard.backups as b where b.schema_name = backup_schema and b.removed_at is null and b.verified_ok is false
+  union all
   -- Rows that nobody has
   select migration_guard.target(t.kind, (t.old).identity), 'its rows are gone: the backup has no copy of them', true
   from pg_temp.migration_guard_objects as t
@@ -562,13 +576,25 @@ begin
     and not exists (select from pg_temp.migration_guard_copies as m where m.source_oid = (t.old).objid)
   union all
   -- The rows of a partition are in the copy of its root.
-  select migration_guard.target(t.kind, (t.old).identity), format('its rows are gone: restore those of %s', (r.old).identity), true
+  select migration_guard.target(t.kind, (t.old).identity), case
+      when w.source_oid is not null then format('its rows are gone: restore those of %s', (r.old).identity)
+      when m.source_oid is not null then format('its rows are gone, and in a copy of its own: make it again, and insert them from %I.%I', backup_schema, m.backup_table)
+      else format('its rows are gone: the backup has no copy of %s', (r.old).identity) end, true
   from pg_temp.migration_guard_objects as t
   cross join lateral migration_guard.recorded_root(t.id) as root (id)
   join pg_temp.migration_guard_objects as r on r.id = root.id
+  left join pg_temp.migration_guard_copies as w on w.source_oid = r.old_objid
+  left join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
   where t.kind = 'table' and t.was and not t.is and ((t.old).signature ->> 'is_partition')::boolean
     -- What has taken the root's place has them in partitions of its own.
-    and r.is and r.matched_by = 'identity' and not migration_guard.restores((r.old).objid)
+    and case when r.is then r.matched_by = 'identity' and not migration_guard.restores(r.old_objid) else w.source_oid is null end
+  union all
+  select migration_guard.target(t.kind, (t.old).identity), format('its rows are those of %s: restore these instead, where the backup has a copy of them, or insert what is missing from %I.%I by hand',
+    (r.old).identity, backup_schema, m.backup_table), true
+  from pg_temp.migration_guard_copies as m
+  join pg_temp.migration_guard_objects as t on t.old_objid = m.source_oid and t.kind = 'table' and t.is and ((t.old).signature ->> 'is_partition')::boolean
+  join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
+  where m.mode = 'restore' and not migration_guard.restores(r.old_objid)
   union all
   select migration_guard.target(c.kind, (c.old).identity), case when m.source_oid is null then 'its values are gone: the backup has no copy of the table''s rows'
       else 'its values cannot be told to rows: the table had no primary key, or that has gone too; restore the table''s rows' end, true
@@ -738,7 +764,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   return (
-    select encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s %s %s %s %s', o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid, (o.new).identity,
+    select encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s %s %s %L %s', o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid, (o.new).identity,
       case when o.is then migration_guard.object_checksum((o.new).definition, (o.new).settings, (o.new).owner, (o.new).comment, (o.new).grants, (o.new).sort_order) end), E'\n'
       order by o.old_classid, o.old_objid, o.old_objsubid, o.classid, o.objid, o.objsubid), ''), 'UTF8')), 'hex')
     from pg_temp.migration_guard_objects as o where not o.is_same);

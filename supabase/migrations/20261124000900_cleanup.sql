@@ -33,12 +33,15 @@ begin
     perform migration_guard.fail('invalid_parameter',
       format('The guard %s has no way around it: only %s can be overridden.', override ->> 'guard', array_to_string(migration_guard.overridable_guards(), ' and ')));
   end if;
-  perform migration_guard.require_role(actor, 'admin');
+  -- The owner needs no key.
+  if actor is distinct from migration_guard.owner() then
+    perform migration_guard.require_role(actor, 'admin');
+  end if;
   return jsonb_build_object('guard', override ->> 'guard', 'reason', btrim(override ->> 'reason', e' \t\r\n'), 'by', actor);
 end
 $$;
 comment on function migration_guard.parse_override(jsonb, text) is
-  'An override as a job keeps it, {guard, reason, by}; null for none. Raises invalid_parameter, or role_required where it is no admin''s.';
+  'An override as a job keeps it, {guard, reason, by}; null for none. Raises invalid_parameter, or role_required where it is neither an admin''s nor the owner''s.';
 
 create function migration_guard.cleanup_guards(backup migration_guard.backups, for_job uuid default null)
 returns table (guard text, passed boolean, details text)
@@ -402,16 +405,23 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  -- Not by put_plan, which wants that what it names is there: the migration may have dropped it.
+  plan constant migration_guard.plans := migration_guard.parse_plan(backup.version, backup.plan, actor);
   present jsonb;
 begin
-  select migration_guard.plan_document(p) into present from migration_guard.plans as p where p.version = backup.version for update;
+  loop
+    -- One that is being stored for the first time is waited for.
+    insert into migration_guard.plans as p select plan.* on conflict on constraint plans_pkey do nothing;
+    if found then return '{"plan_put_back": true}'; end if;
+    select migration_guard.plan_document(p) into present from migration_guard.plans as p where p.version = plan.version for update;
+    -- Else it has been removed in between.
+    exit when found;
+  end loop;
   if migration_guard.objects_of_plan(present) = migration_guard.objects_of_plan(backup.plan) then
     return '{}';
   end if;
-  -- Not by put_plan, which wants that what it names is there: the migration may have dropped it.
-  delete from migration_guard.plans as p where p.version = backup.version;
-  insert into migration_guard.plans as p select (migration_guard.parse_plan(backup.version, backup.plan, actor)).*;
-  return jsonb_strip_nulls(jsonb_build_object('plan_put_back', true, 'replaced_plan', present - 'notify_url'));
+  perform migration_guard.replace_plan(plan);
+  return jsonb_build_object('plan_put_back', true, 'replaced_plan', jsonb_strip_nulls(present - 'notify_url'));
 end
 $$;
 comment on function migration_guard.put_plan_back(migration_guard.backups, text) is
@@ -434,9 +444,8 @@ begin
     perform migration_guard.fail('backup_not_found', format('There is no %s of %s in the trash.', coalesce('backup ' || backup_id, 'backup'), wanted));
   end if;
   perform migration_guard.assert_nothing_under_way(wanted);
-  if to_regnamespace(quote_ident(original)) is not null then
-    perform migration_guard.fail('backup_exists', format('The schema %s is there already: clean that backup up first.', original));
-  end if;
+  perform migration_guard.assert_schema_is_free(wanted,
+    'where the migration has not run since and it is not wanted, drop that schema; otherwise clean that backup up first');
   if to_regnamespace(quote_ident(backup.schema_name)) is null then
     perform migration_guard.fail('backup_damaged', format('Somebody has dropped or renamed %s.', backup.schema_name));
   end if;
@@ -447,10 +456,12 @@ begin
   where b.id = backup.id
   returning b.* into backup;
   perform migration_guard.close_backup_schema(backup.schema_name);
+  -- Whoever brings it back does not want it cleaned up by what was asked for before.
+  delete from migration_guard.cleanup_tokens as t where t.backup_id = backup.id and t.spent_by is null;
   changed := migration_guard.put_plan_back(backup, actor);
 exception
   when lock_not_available then
-    perform migration_guard.fail('backup_locked', format('The backup of %s is being dropped, or brought back, at this moment.', wanted));
+    perform migration_guard.fail('backup_locked', format('The backup of %s is being dropped, or brought back, or somebody changes its plan, at this moment.', wanted));
   when duplicate_schema or unique_violation then
     perform migration_guard.fail('backup_exists', format('The schema %s is being made at this moment.', original));
 end

@@ -183,11 +183,11 @@ as $$
   select r.relname::text, r.oid
   from migration_guard.schema_contents(backup.schema_name) as c
   join pg_class as r on c.classid = 'pg_class'::regclass and c.objid = r.oid and r.relkind = 'r'
-  -- What somebody has put there besides, or a rollback has kept, is no part of the backup.
-  where c.identity = any (backup.members)
+  -- What somebody has put there besides is no part of the backup. What rollbacks took away is, but no checksum covers it.
+  where c.identity = any (backup.members) and r.oid not in (select unnest(migration_guard.discarded_tables(backup.schema_name))::oid)
   order by r.relname
 $$;
-comment on function migration_guard.exported_tables(migration_guard.backups) is 'The tables of a backup: copies, and its own catalogs.';
+comment on function migration_guard.exported_tables(migration_guard.backups) is 'The tables of a backup that are exported: copies, and its own catalogs.';
 
 create function migration_guard.exported_backup(export migration_guard.exports) returns migration_guard.backups
 language plpgsql stable

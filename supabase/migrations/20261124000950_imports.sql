@@ -36,6 +36,25 @@ as $$ select 'migration_import_' || left(job_id::text, 8) $$;
 comment on function migration_guard.import_schema_name(uuid) is
   'The schema into which a job loads what it imports, until that is a backup.';
 
+create function migration_guard.assert_backup_is_away(backup_id uuid) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  known migration_guard.backups;
+begin
+  select b.* into known from migration_guard.backups as b where b.id = assert_backup_is_away.backup_id;
+  -- By the snapshot, and not by what the session remembers from before it has waited.
+  if known.removed_at is null and exists (select from pg_namespace as n where n.nspname = known.schema_name) then
+    perform migration_guard.fail('backup_exists', format(case when known.trashed_at is not null
+      then 'The backup %s is there already, as that of %s, in the trash, in the schema %s: POST /v1/backups/%2$s/restore-from-trash brings it back.'
+      else 'The backup %s is there already, as that of %s, in the schema %s. Where it is damaged, rename that schema by hand as the owner of the database, and import then.' end,
+      known.id, known.version, known.schema_name));
+  end if;
+end
+$$;
+comment on function migration_guard.assert_backup_is_away(uuid) is 'Raises backup_exists where a backup is registered, and its schema there.';
+
 create function migration_guard.enqueue_import(
   export text, version text, target text default null, expected_manifest text default null,
   actor text default session_user, request_id text default null
@@ -44,9 +63,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  schema_name constant text := migration_guard.backup_schema_name(version);
   chosen constant text := coalesce(target, (select e.target from migration_guard.exports as e where e.id = export), 'supabase');
-  known migration_guard.backups;
+  known migration_guard.exports;
   job migration_guard.jobs;
 begin
   if coalesce(export !~ '^(v[0-9]+([.][0-9]+)?|[0-9]{14})-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$', true) then
@@ -59,16 +77,14 @@ begin
     perform migration_guard.fail('invalid_parameter', 'expected_manifest is the manifest that the backup''s job returned: 64 hexadecimal digits.');
   end if;
   perform migration_guard.assert_nothing_under_way(version);
-  if to_regnamespace(quote_ident(schema_name)) is not null then
-    perform migration_guard.fail('backup_exists', format(
-      'The schema %s is there already, and is never touched again: import into another version, or clean that backup up.', schema_name));
+  -- Whoever removes an export holds it until that can be seen.
+  select e.* into known from migration_guard.exports as e where e.id = enqueue_import.export for share;
+  -- Somebody may have put it elsewhere before.
+  if known.state in ('removing', 'removed') and known.target = chosen then
+    perform migration_guard.fail('export_in_use', format('The export %s is %s: there is nothing to import from %s.', known.id, known.state, known.target));
   end if;
-  select b.* into known from migration_guard.exports as e join migration_guard.backups as b on b.id = e.backup_id
-  where e.id = enqueue_import.export and b.removed_at is null and to_regnamespace(quote_ident(b.schema_name)) is not null;
-  if known.id is not null then
-    perform migration_guard.fail('backup_exists', format('The backup %s, which %s is of, is there already, as that of %s%s.', known.id, export, known.version,
-      case when known.trashed_at is not null then ', in the trash' else '' end));
-  end if;
+  perform migration_guard.assert_backup_is_away(known.backup_id);
+  perform migration_guard.assert_schema_is_free(version, 'import into another version, or clean that backup up');
   job := migration_guard.enqueue('import', version, actor,
     jsonb_strip_nulls(jsonb_build_object('export', export, 'target', chosen, 'expected_manifest', expected_manifest)), request_id);
   update migration_guard.jobs as j set run_by = 'function' where j.id = job.id returning j.* into job;
@@ -77,7 +93,7 @@ end
 $$;
 comment on function migration_guard.enqueue_import(text, text, text, text, text, text) is
   'Queues the import of an export as the backup of a version, from the store where this database has put it, or else the project''s own,
-unless another is named. Raises invalid_version, invalid_parameter, backup_in_progress or backup_exists.';
+unless another is named. Raises invalid_version, invalid_parameter, backup_in_progress, backup_exists or export_in_use.';
 
 -- What a manifest may say ----------------------------------------------------------------------------------------------
 
@@ -269,6 +285,7 @@ declare
   schema_name constant text := migration_guard.import_schema_name(id);
 begin
   perform migration_guard.assert_importable(manifest);
+  perform migration_guard.assert_backup_is_away((manifest -> 'backup' ->> 'backup_id')::uuid);
   perform migration_guard.assert_noted_manifest((manifest -> 'backup' ->> 'backup_id')::uuid, manifest ->> 'manifest');
   perform migration_guard.create_import_tables(schema_name, manifest -> 'tables');
   perform migration_guard.assert_import_columns(schema_name, manifest -> 'tables');
@@ -287,7 +304,7 @@ end
 $$;
 comment on function migration_guard.begin_import(uuid, jsonb) is
   'Makes the schema that a running import is loaded into, and writes down its chunks, in the transaction that holds it. Raises
-manifest_invalid, import_damaged or job_finished, and then nothing was made.';
+manifest_invalid, backup_exists, import_damaged or job_finished, and then nothing was made.';
 
 -- Loading --------------------------------------------------------------------------------------------------------------
 
@@ -401,6 +418,9 @@ begin
     perform migration_guard.fail('import_damaged', 'The export is damaged: backup_metadata has not the one row that its manifest tells of.');
   end if;
   perform (found_rows[1] ->> 'snapshot')::pg_snapshot;
+  if isfinite((found_rows[1] ->> 'backup_date')::timestamptz) is not true then
+    perform migration_guard.fail('import_damaged', 'The export is damaged: backup_metadata has a date that is none.');
+  end if;
   perform migration_guard.parse_plan(job.version, found_rows[1] -> 'plan', job.actor);
   return found_rows[1];
 exception when data_exception then
@@ -425,6 +445,14 @@ begin
       and c.relname not in (select t.backup_table from %1$I.tables_backup as t)$query$, schema_name) into found_names;
   if found_names is not null then
     perform migration_guard.fail('import_damaged', format('The export has tables that the backup did not record: %s.', found_names));
+  end if;
+  -- As large as a number in JSON is exact, and all of them together.
+  execute format($query$
+    select string_agg(quote_ident(t.backup_table), ', ' order by t.backup_table)
+    from (select b.*, sum(b.backup_bytes) over () as all_bytes from %I.tables_backup as b) as t
+    where t.backup_bytes < 0 or t.all_bytes > 9007199254740991 or t.row_count between 0 and 9007199254740991 is not true$query$, schema_name) into found_names;
+  if found_names is not null then
+    perform migration_guard.fail('import_damaged', format('The export has numbers of bytes or rows that no table can have: %s.', found_names));
   end if;
   execute format('alter table %I.tables_backup alter row_count set not null, alter source_checksum set not null, alter backup_checksum set not null', schema_name);
   -- Its comment tells how it is read.
@@ -458,19 +486,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   known migration_guard.backups;
+  is_known boolean;
   size bigint;
 begin
   perform migration_guard.forget_dropped_backup(job.version);
-  select b.* into known from migration_guard.backups as b where b.id = (metadata ->> 'backup_id')::uuid for update;
-  if known.removed_at is null and to_regnamespace(quote_ident(known.schema_name)) is not null then
-    perform migration_guard.fail('backup_exists', format('The backup %s is there already: it is that of %s, in the schema %s.', known.id, known.version, known.schema_name));
-  end if;
+  perform from migration_guard.backups as b where b.id = (metadata ->> 'backup_id')::uuid for update;
+  is_known := found;
+  perform migration_guard.assert_backup_is_away((metadata ->> 'backup_id')::uuid);
   perform migration_guard.assert_noted_manifest((metadata ->> 'backup_id')::uuid, metadata ->> 'manifest');
   execute format('select coalesce(sum(t.backup_bytes), 0) from %I.tables_backup as t', schema_name) into size;
   insert into migration_guard.backups as b (id, version, schema_name, plan, actor, created_at, manifest, verification_source, members, bytes)
   values ((metadata ->> 'backup_id')::uuid, job.version, schema_name,
-    -- Whom to tell is for whoever imports to say.
-    (metadata -> 'plan') || '{"notify_url": null}', job.actor, (metadata ->> 'backup_date')::timestamptz, metadata ->> 'manifest',
+    -- As everything here reads it. Whom to tell is for whoever imports to say.
+    migration_guard.plan_document(migration_guard.parse_plan(job.version, metadata -> 'plan', job.actor)) || '{"notify_url": null}', job.actor, (metadata ->> 'backup_date')::timestamptz, metadata ->> 'manifest',
     migration_guard.verification_source(schema_name), array(select c.identity from migration_guard.schema_contents(schema_name) as c order by c.identity), size)
   on conflict on constraint backups_pkey do update set
     version = excluded.version, schema_name = excluded.schema_name, plan = excluded.plan, actor = excluded.actor, created_at = excluded.created_at,
@@ -483,7 +511,12 @@ begin
     confirmation_note = case when b.version = excluded.version then b.confirmation_note end,
     rolled_back_at = case when b.version = excluded.version then b.rolled_back_at end, rolled_back_by = case when b.version = excluded.version then b.rolled_back_by end,
     last_diff = case when b.version = excluded.version then b.last_diff end, last_diff_at = case when b.version = excluded.version then b.last_diff_at end
+  -- One that was not known could not be locked: another import has been faster.
+  where is_known
   returning b.* into known;
+  if known.id is null then
+    perform migration_guard.assert_backup_is_away((metadata ->> 'backup_id')::uuid);
+  end if;
   -- They are listed, and worked on, under the version that it has.
   update migration_guard.exports as e set version = known.version where e.backup_id = known.id and e.version <> known.version;
   return known;
@@ -504,9 +537,7 @@ declare
   backup migration_guard.backups;
   failed text[];
 begin
-  if to_regnamespace(quote_ident(schema_name)) is not null then
-    perform migration_guard.fail('backup_exists', format('The schema %s is there already: it is never touched again.', schema_name));
-  end if;
+  perform migration_guard.assert_schema_is_free(job.version, 'import into another version, or clean that backup up');
   if to_regnamespace(quote_ident(staging)) is null or exists (select from migration_guard.import_chunks as c where c.job_id = job.id and c.done_at is null) then
     perform migration_guard.fail('import_damaged', 'The import is not whole: not all of its chunks were loaded.');
   end if;

@@ -448,7 +448,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select migration_guard.require_change(actor, 'operator');
   select migration_guard.confirm_backup(version, note, actor);
-  select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note));
+  -- A sign-off that was made before, or at the same moment by somebody else, stands, and the note of this one is nowhere else.
+  select migration_guard.audit('confirm', actor, version, parameters => jsonb_build_object('note', note, 'stands', (
+    select b.confirmed_by from migration_guard.get_backup(version) as b
+    where b.confirmed_at < statement_timestamp() or (b.confirmed_by, b.confirmation_note) is distinct from (confirm_backup.actor, confirm_backup.note))));
   select migration_guard.show_backup(migration_guard.get_backup(version));
 $$;
 comment on function migration_guard_api.confirm_backup(text, text, text) is
@@ -507,7 +510,7 @@ as $$
   from (select jsonb_build_array('import', migration_guard.normalize_version(version), export, target, expected_manifest) as request) as r;
 $$;
 comment on function migration_guard_api.create_import(text, text, text, text, text, text, text) is
-  'POST /v1/imports. Raises invalid_version, invalid_parameter, backup_exists or backup_in_progress.';
+  'POST /v1/imports. Raises invalid_version, invalid_parameter, backup_exists, backup_in_progress or export_in_use.';
 
 create function migration_guard_api.restore_from_trash(version text, actor text, backup_id uuid default null) returns migration_guard_api.backup
 language sql volatile security definer

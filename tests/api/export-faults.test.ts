@@ -450,6 +450,7 @@ describe("whoever asks", () => {
     for (const path of ["verify", "resume"]) {
       expect(await status(operator, "POST", `/v1/exports/${id}/${path}`)).toEqual([409, "export_in_use"]);
     }
+    expect(await status(admin, "POST", "/v1/imports", { export: id, into: "v12" })).toEqual([409, "export_in_use"]);
   });
 
   test("removes one although the store fails on the way, by asking again", async () => {

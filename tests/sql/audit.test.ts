@@ -1,7 +1,8 @@
 import type postgres from "postgres";
 import { expect } from "vitest";
-import { lastJob, work } from "../support/backup.ts";
+import { backUp, lastJob, work } from "../support/backup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
+import { until } from "../support/until.ts";
 
 type Entry = Record<string, unknown> & { parameters: Record<string, unknown> };
 type Verification = {
@@ -107,6 +108,33 @@ test("each act is recorded with its key, and a job with what becomes of it", asy
   expect(of("job.cleanup").parameters).toEqual({ from: "running", attempt: 1 });
   expect(JSON.stringify(entries)).not.toMatch(new RegExp(`SECRET|${token}`));
   expect(await verify(sql)).toMatchObject({ intact: true, entries: entries.length, first_broken: null });
+});
+
+test("a sign-off that is made again is recorded with who has made the one that stands, also where both are made at once", async ({ example }) => {
+  const { sql, connect } = example;
+  await backUp(sql, "v1", { tables: ["profiles"] });
+  const confirm = (session: postgres.Sql, note: string, actor: string) =>
+    session`select migration_guard_api.confirm_backup('v1', ${note}, ${actor})`;
+  const [first, observer] = [connect(), connect()];
+  await first`begin`;
+  await confirm(first, "all well", "alice");
+  const second = confirm(sql, "looks fine", "bob").execute();
+  await until(async () =>
+    (await observer`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+      .length > 0
+  );
+  await first`commit`;
+  await second;
+  await confirm(sql, "all well", "alice");
+  const entries = (await trail(sql)).filter(({ action }) => action === "confirm").reverse();
+  expect(entries.map(({ actor, parameters }) => [actor, parameters])).toEqual([
+    ["alice", { note: "all well" }],
+    ["bob", { note: "looks fine", stands: "alice" }],
+    ["alice", { note: "all well", stands: "alice" }],
+  ]);
+  expect(await sql`select confirmed_by, confirmation_note from migration_guard.backups`).toEqual([
+    { confirmed_by: "alice", confirmation_note: "all well" },
+  ]);
 });
 
 test("what is undone is not recorded, and a failed job is, with its code", async ({ database: { sql } }) => {

@@ -13,6 +13,8 @@ import { backUp, lastJob, type Plan, work } from "../support/backup.ts";
 import { blocked, deleteBackup, type Guard, makeRemovable, planCleanup } from "../support/cleanup.ts";
 import { test } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
+import { tryImport } from "../support/import.ts";
+import { rollBack } from "../support/rollback.ts";
 import { type S3, startS3 } from "../support/s3.ts";
 import { until } from "../support/until.ts";
 
@@ -514,6 +516,28 @@ describe("a backup that does not stay as it was", () => {
     expect(await objectsOf(id)).toEqual([]);
   });
 
+  test("since a rollback has kept rows in it is exported without these, also where that came between two chunks, and imported", async ({ example: { sql } }) => {
+    await backUp(sql, "v10", examplePlan);
+    const { id: first, job } = await beginExport(sql, "v10");
+    await sql`select migration_guard.take_transfers()`;
+    await exportStep({ sql, jobId: job, openStore: () => Promise.resolve(store), identities: [] });
+    await sql`update public.profiles set name = name || '!'`;
+    const { result } = await rollBack(sql, "v10", { data: "restore" });
+    expect(Object.keys(result.discarded as object)).toEqual([expect.stringContaining("profiles_discarded")]);
+    await transferAll(sql);
+    await expectWhole(sql, first);
+    const second = await makeExport(sql, "v10");
+    await expectWhole(sql, second);
+    for (const id of [first, second]) {
+      const manifest = JSON.parse(new TextDecoder().decode(await store.get(`${id}/manifest.json`, 10_000_000)));
+      const named = [...manifest.tables.map(({ name }: { name: string }) => name), ...await chunksOf(sql, id)];
+      expect(named.length, id).toBeGreaterThan(8);
+      expect(JSON.stringify(named), id).not.toContain("discarded");
+      await sql`drop schema migration_backup_v10 cascade`;
+      expect(await tryImport(sql, id, { store }), id).toMatchObject({ status: "succeeded", error: null });
+    }
+  });
+
   test("is not cleaned up while it is exported", async ({ example: { sql } }) => {
     await makeRemovable(sql);
     await beginExport(sql, "v10");
@@ -722,6 +746,40 @@ describe("the removal of an export", () => {
     expect(await lastJob(sql)).toMatchObject({ status: "failed", error: { code: "cleanup_refused" } });
     expect(await exportOf(sql, id)).toMatchObject({ state: "complete", verified_ok: true });
     expect((await objectsOf(id)).length).toBeGreaterThan(3);
+  });
+
+  test("keeps everybody from importing it from there, as soon as it has begun", async ({ example: { sql, connect } }) => {
+    const id = await makeOld(sql);
+    await askForRemoval(sql, id);
+    const { job } = await lastAsked(sql);
+    await sql`select migration_guard.take_transfers()`;
+    const ask = (session: postgres.Sql, target: string | null = null) =>
+      session`select migration_guard_api.create_import(${id}, 'v11', 'alice', ${target})`;
+    const other = connect();
+    const pid = await pidOf(other);
+    const refused = await sql.begin(async (transaction) => {
+      await transaction`select migration_guard.begin_removal(${job})`;
+      const asked = expect(ask(other)).rejects.toMatchObject({
+        code: "MG046",
+        message: expect.stringContaining("is removing: there is nothing to import from offsite"),
+      });
+      await until(async () => (await transaction`select from pg_locks where pid = ${pid} and not granted`).length > 0);
+      return [asked];
+    });
+    await refused[0];
+    await transferAll(sql);
+    expect(await exportOf(sql, id)).toMatchObject({ state: "removed" });
+    for (const target of [null, "offsite"]) {
+      await expect(ask(sql, target)).rejects.toMatchObject({
+        code: "MG046",
+        message: expect.stringContaining("is removed"),
+      });
+    }
+    // What may be in another store was not removed, and is not wanted while the backup is there.
+    await expect(ask(sql, "elsewhere")).rejects.toMatchObject({ code: "MG009" });
+    await sql`drop schema migration_backup_v10 cascade`;
+    await ask(sql, "elsewhere");
+    expect(await lastJob(sql)).toMatchObject({ status: "queued" });
   });
 
   test("is refused while a job works on it, and no job begins while it is removed", async ({ example: { sql } }) => {

@@ -279,7 +279,7 @@ test("each alteration gives the catalog another fingerprint", async ({ database:
   const sql = connect(superuser);
   await sql.unsafe(`create role nobodys; create schema app; set search_path = app, public; ${before}`).simple();
   const original = await fingerprint(sql);
-  expect(original).toMatch(/^\d+\/-?\d+\/-?\d+$/);
+  expect(original).toMatch(/^\d+\/-?\d+$/);
   const altered = new Set<string>();
   const versions = `select distinct v.catalog::regclass::text as name
     from (table seen except all select v.* from migration_guard.catalog_versions as v
@@ -297,6 +297,25 @@ test("each alteration gives the catalog another fingerprint", async ({ database:
   const catalogs = await sql<{ name: string }[]>`
     select distinct m[1] as name from regexp_matches(pg_get_viewdef('migration_guard.catalog_versions'::regclass), 'FROM (pg_\\w+)', 'g') as m`;
   expect([...altered].sort()).toEqual(catalogs.map(({ name }) => name).sort());
+});
+
+test("roles that have exchanged their names give the catalog another fingerprint", async ({ database: { connect } }) => {
+  const sql = connect(superuser);
+  const names = Array.from({ length: 8 }, (_, number) => `exchanged_${number}`);
+  // Together, since two hashes that are added up may give the same when what they are of is exchanged.
+  await sql.unsafe(`begin; ${names.map((name) => `create role ${name};`).join("")}`).simple();
+  try {
+    for (let number = 0; number < names.length; number += 2) {
+      const original = await fingerprint(sql);
+      const [one, other] = names.slice(number);
+      await sql.unsafe(`savepoint before; alter role ${one} rename to nobody_else; alter role ${other} rename to ${one};
+        alter role nobody_else rename to ${other}`).simple();
+      expect(await fingerprint(sql)).not.toBe(original);
+      await sql.unsafe("rollback to before").simple();
+    }
+  } finally {
+    await sql.unsafe("rollback").simple();
+  }
 });
 
 test("what comes and goes without a migration leaves the fingerprint as it is", async ({ database: { sql, connect } }) => {

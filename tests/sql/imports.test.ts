@@ -44,6 +44,8 @@ async function remove(sql: postgres.Sql, name = schema) {
 }
 
 type ExportOptions = DraftOptions & {
+  /** Changes what the backup has recorded, and the manifests are those of that. */
+  record?: (sql: postgres.Sql) => Promise<unknown>;
   /** Changes what is written, whose sums are right then. */
   change?: (draft: Draft) => unknown;
   /** Changes what was written. */
@@ -54,9 +56,14 @@ type ExportOptions = DraftOptions & {
 async function exportExample(
   sql: postgres.Sql,
   store: ObjectStore,
-  { change = () => {}, damage = () => {}, ...options }: ExportOptions = {},
+  { record, change = () => {}, damage = () => {}, ...options }: ExportOptions = {},
 ) {
   const { result } = await backUp(sql, "v10", examplePlan);
+  if (record) {
+    await record(sql);
+    await sql`update ${sql(schema)}.backup_metadata set manifest = ${sql(schema)}.compute_manifest()`;
+    await sql`update migration_guard.backups as b set manifest = m.manifest from ${sql(schema)}.backup_metadata as m`;
+  }
   const draft = await draftExport(sql, schema, options);
   await change(draft);
   const folder = await finishExport(draft);
@@ -218,6 +225,22 @@ describe("a backup that is imported", () => {
     expect(await listed("v11.2")).toEqual([{ id: folder.id, version: "v11.2" }]);
   });
 
+  test("has its plan registered as plans are here, however its numbers were written, and with what it does not say", async ({ example: { sql }, store }) => {
+    const plan = { ...examplePlan, trash_hours: 24, two_keys: false, require_export: false, notify_url: null };
+    const { id } = await exportExample(sql, store, {
+      record: (sql) =>
+        sql`
+          update ${sql(schema)}.backup_metadata
+          set plan = plan - '{two_keys,require_export,notify_url}'::text[] || '{"retention_days": 14.0, "trash_hours": 24.00}'`,
+    });
+    expect(await tryImport(sql, id, { store })).toMatchObject({ status: "succeeded", error: null });
+    const [registered] = await sql`select plan from migration_guard.backups where removed_at is null`;
+    expect(registered!.plan).toMatchObject(plan);
+    const shown =
+      await sql`select retention_days, trash_hours, two_keys, require_export from migration_guard_api.list_backups()`;
+    expect([...shown]).toEqual([{ retention_days: 14, trash_hours: 24, two_keys: false, require_export: false }]);
+  });
+
   test("keeps its sign-off, and can be cleaned up", async ({ example: { sql }, store }) => {
     const { id } = await exportExample(sql, store);
     await sql`update migration_guard.backups set confirmed_at = '2026-01-01', confirmed_by = 'alice', confirmation_note = 'ok'`;
@@ -229,7 +252,9 @@ describe("a backup that is imported", () => {
     await work(sql);
     expect(await lastJob(sql)).toMatchObject({ error: null, status: "succeeded" });
     // In the trash it is still there.
-    expect(await tryImport(sql, id, { store })).toMatchObject({ error: { code: "backup_exists" } });
+    expect(await tryImport(sql, id, { store })).toMatchObject({
+      error: { code: "backup_exists", message: expect.stringContaining("as that of v10.0, in the trash") },
+    });
   });
 
   test("has columns of all of Postgres's types, with measures and collations, and names of any kind", async ({ database: { sql }, store }) => {
@@ -600,6 +625,23 @@ describe("an export that was made to deceive", () => {
     expect(await state()).toEqual(before);
   });
 
+  test.for<[title: string, change: string, said: string]>([
+    ["a date without end", "backup_metadata set backup_date = 'infinity'", "a date that is none"],
+    ["a date without beginning", "backup_metadata set backup_date = '-infinity'", "a date that is none"],
+    ["less than no bytes", "tables_backup set backup_bytes = -1", "numbers of bytes or rows"],
+    ["more bytes than JSON can tell", "tables_backup set backup_bytes = 9007199254740992", "numbers of bytes or rows"],
+    ["so many bytes in all", "tables_backup set backup_bytes = 9007199254740991", "numbers of bytes or rows"],
+    ["more rows than JSON can tell", "tables_backup set row_count = 9007199254740992", "numbers of bytes or rows"],
+    ["less than no rows", "tables_backup set row_count = -1", "numbers of bytes or rows"],
+  ])("%s is refused, though every manifest is right", async ([, change, said], { example: { sql }, store }) => {
+    const { id } = await exportExample(sql, store, { record: (sql) => sql.unsafe(`update ${schema}.${change}`) });
+    expect(await tryImport(sql, id, { store })).toMatchObject({
+      status: "failed",
+      error: { code: "import_damaged", message: expect.stringContaining(said) },
+    });
+    expect(await leftovers(sql)).toEqual(nothing);
+  });
+
   test("is refused by the database itself, whoever has read it", async ({ example: { sql }, store }) => {
     const { draft } = await exportExample(sql, store);
     const jobId = await takeImport(sql, draft.manifest.export, { store });
@@ -674,6 +716,26 @@ describe("an export of a backup that this database has known", () => {
     // Nothing else tells it: in another database it is a backup.
     await sql`truncate migration_guard.backups cascade`;
     expect(await tryImport(sql, draft.manifest.export, { store })).toMatchObject({ error: null });
+  });
+
+  test("is refused before a row of it is read, where the backup is there as that of another version", async ({ example: { sql }, store }) => {
+    await backUp(sql, "v10", examplePlan);
+    const folder = await finishExport(await draftExport(sql, schema));
+    await storeExport(store, folder);
+    const read: string[] = [];
+    const noting: ObjectStore = { ...store, get: (name, ...rest) => (read.push(name), store.get(name, ...rest)) };
+    const options = { store: noting, version: "v11.2" };
+    const jobId = await takeImport(sql, folder.id, options);
+    expect(await takeStep(importStep, transferOf(sql, jobId, options))).toBe("ended");
+    expect(await lastJob(sql)).toMatchObject({
+      status: "failed",
+      error: {
+        code: "backup_exists",
+        message: expect.stringContaining(`as that of v10.0: it is in the schema ${schema}`),
+      },
+    });
+    expect(read.sort()).toEqual([`${folder.id}/SHA256SUMS`, `${folder.id}/manifest.json`]);
+    expect((await leftovers(sql)).schemas).toEqual([{ nspname: schema }]);
   });
 
   test("is refused with another manifest that was noted while it was loaded", async ({ example: { sql }, store }) => {
@@ -884,6 +946,62 @@ describe("an import that is under way", () => {
     expect(await leftovers(sql)).toEqual(nothing);
   });
 
+  test("and another of the same backup, into another version, make one backup, where the database has not known it", async ({ example: { sql, connect }, store }) => {
+    const { id } = await exportExample(sql, store);
+    await sql`truncate migration_guard.backups cascade`;
+    for (const version of ["v10", "v11"]) {
+      const jobId = await takeImport(sql, id, { store, version });
+      while (await importStep(transferOf(sql, jobId, { store })) !== "ended");
+    }
+    const waiting = (count: number) =>
+      until(async () => {
+        const sessions = await sql`
+          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+        return sessions.length === count;
+      });
+    // The first has registered the backup, and goes no further.
+    const gate = connect();
+    await gate`begin`;
+    await gate`lock table migration_guard.exports in share mode`;
+    const first = work(connect());
+    await waiting(1);
+    const second = work(connect());
+    await waiting(2);
+    await gate`commit`;
+    await Promise.all([first, second]);
+    const jobs =
+      await sql`select version, status, error from migration_guard.jobs where kind = 'import' order by number`;
+    expect([...jobs]).toMatchObject([
+      { version: "v10.0", status: "succeeded", error: null },
+      {
+        version: "v11.0",
+        status: "failed",
+        error: { code: "backup_exists", message: expect.stringContaining("as that of v10.0") },
+      },
+    ]);
+    expect(await failedChecks(sql)).toEqual([]);
+    await work(sql);
+    expect(await leftovers(sql)).toMatchObject({ schemas: [{ nspname: schema }], backups: [{}], chunks: [] });
+  });
+
+  test("leaves a schema alone that has taken its name meanwhile, and says whose that is not", async ({ example: { sql }, store }) => {
+    const { id } = await exportExample(sql, store);
+    const jobId = await takeImport(sql, id, { store });
+    while (await importStep(transferOf(sql, jobId, { store })) !== "ended");
+    await sql.unsafe(`create schema ${schema} create table mine (id int)`);
+    await work(sql);
+    expect(await lastJob(sql)).toMatchObject({
+      status: "failed",
+      error: {
+        code: "backup_exists",
+        message: expect.stringMatching(/is no registered backup: .* drop it or rename it/),
+      },
+    });
+    expect(await sql`select relname from pg_class where relnamespace = ${schema}::regnamespace`).toEqual([
+      { relname: "mine" },
+    ]);
+  });
+
   test("is shared by several functions, and ends once", async ({ example: { sql, connect }, store }) => {
     const { id } = await exportExample(sql, store, { targetBytes: 10_000 });
     const jobId = await takeImport(sql, id, { store });
@@ -920,6 +1038,14 @@ describe("an import that is under way", () => {
     await expect(ask(id)).rejects.toMatchObject({ code: "MG010" });
     await sql`delete from migration_guard.jobs where status = 'queued'`;
     await backUp(sql, "v10", examplePlan);
-    await expect(ask(id)).rejects.toMatchObject({ code: "MG009" });
+    await expect(ask(id)).rejects.toMatchObject({
+      code: "MG009",
+      message: expect.stringContaining("import into another version, or clean that backup up"),
+    });
+    await sql`create schema migration_backup_v11`;
+    await expect(ask(id, "v11")).rejects.toMatchObject({
+      code: "MG009",
+      message: expect.stringMatching(/^The schema migration_backup_v11 is there, and is no registered backup: /),
+    });
   });
 });

@@ -2,6 +2,7 @@ import type postgres from "postgres";
 import { expect } from "vitest";
 import { superuser } from "../../local/postgres.ts";
 import { backUp, lastJob, tryBackUp, work } from "../support/backup.ts";
+import { deleteBackup, makeRemovable, planCleanup } from "../support/cleanup.ts";
 import { test, type TestDatabase } from "../support/database.ts";
 import { examplePlan } from "../support/example.ts";
 import { until } from "../support/until.ts";
@@ -393,6 +394,52 @@ test("a plan with a backup keeps its objects, and what changes of it does not to
     .toEqual([{ retention_days: 14, tables: 4 }]);
 });
 
+test("a plan that names the same as the backup in another order, or twice, may take the place of its plan", async ({ example: { sql } }) => {
+  const { tables, functions, enums } = examplePlan as Record<string, string[]>;
+  const same = {
+    ...examplePlan,
+    tables: tables!.toReversed(),
+    functions: [...functions!.toReversed(), functions![0]!],
+    enums: [...enums!, ...enums!],
+  };
+  const other = { ...same, tables: [tables![0]!, ...tables!.slice(0, -1)] };
+  await put(sql, "v10", examplePlan);
+  await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+  for (const isTaken of [false, true]) {
+    await put(sql, "v10", same);
+    expect((await get(sql, "v10"))[0], `${isTaken}`).toMatchObject(same);
+    await expect(put(sql, "v10", other), `${isTaken}`).rejects.toMatchObject({ code: "MG008" });
+    await put(sql, "v10", examplePlan);
+    if (isTaken) continue;
+    await work(sql);
+    expect(await lastJob(sql)).toMatchObject({ status: "succeeded", error: null });
+  }
+});
+
+test("who is refused another plan, or its removal, is told what leads on, and that does", async ({ example: { sql } }) => {
+  const other = { tables: ["daily_logs"] };
+  const refused = (message: RegExp) => ({ code: "MG008", message: expect.stringMatching(message) });
+  await put(sql, "v10", examplePlan);
+  await sql`select migration_guard.enqueue_backup('v10', 'test')`;
+  await expect(put(sql, "v10", other)).rejects.toMatchObject(refused(/wait for its end, or cancel its job\.$/));
+  await expect(remove(sql, "v10")).rejects.toMatchObject(
+    refused(/^A job of v10\.0 is queued or running: .*cancel it\.$/),
+  );
+  await work(sql);
+  await expect(put(sql, "v10", other)).rejects.toMatchObject(refused(
+    /Where the migration has not run yet, drop the schema migration_backup_v10 .*, store the plan, and take another backup; otherwise clean it up first\.$/,
+  ));
+  await expect(remove(sql, "v10")).rejects.toMatchObject(refused(
+    /^There is a backup of v10\.0: clean it up first or, where the migration has not run yet, drop the schema migration_backup_v10 /,
+  ));
+  await sql`drop schema migration_backup_v10 cascade`;
+  await backUp(sql, "v10", other);
+  expect(await copied(sql, "migration_backup_v10")).toEqual(["daily_logs"]);
+  await sql`drop schema migration_backup_v10 cascade`;
+  await remove(sql, "v10");
+  await expect(get(sql, "v10")).rejects.toMatchObject({ code: "MG004" });
+});
+
 test("a plan that names a table and not those that inherit from it is refused", async ({ database: { sql } }) => {
   await sql`create table public.par (a int)`;
   await sql`create table public.chi (b int) inherits (public.par)`;
@@ -765,4 +812,40 @@ test("a backup whose schema was dropped by hand is forgotten when its plan is re
   const trail = await sql`
     select parameters from migration_guard.audit_log where action = 'plan.delete' and outcome = 'done' order by version`;
   expect([...trail]).toEqual([...ids]);
+});
+
+test("a plan stays that comes back with a backup from the trash while its removal forgets another", async ({ example }) => {
+  const { sql, connect } = example;
+  await makeRemovable(sql, "v10", { trash_hours: 24 });
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await work(sql);
+  const [trashed] = await sql`select id from migration_guard.backups`;
+  await backUp(sql, "v10", examplePlan);
+  await sql`drop schema migration_backup_v10 cascade`;
+  await sql`delete from migration_guard.plans`;
+  const restoring = connect();
+  await restoring`begin`;
+  await restoring`select migration_guard_api.restore_from_trash('v10', 'alice')`;
+  const removing = expect(remove(connect(), "v10")).rejects.toMatchObject({ code: "MG008" });
+  await blocked(example);
+  await restoring`commit`;
+  await removing;
+  expect(await get(sql, "v10")).toHaveLength(1);
+  expect(await sql`select backup_id from migration_guard_api.list_backups()`).toEqual([{ backup_id: trashed!.id }]);
+});
+
+test("a backup whose schema gets its name back while its plan is removed is not forgotten", async ({ example }) => {
+  const { sql, connect } = example;
+  await backUp(sql, "v10", examplePlan);
+  await sql`alter schema migration_backup_v10 rename to elsewhere`;
+  const renaming = connect();
+  await renaming`begin`;
+  await renaming`alter schema elsewhere rename to migration_backup_v10`;
+  await renaming`select from migration_guard.backups for update`;
+  const removing = expect(remove(connect(), "v10")).rejects.toMatchObject({ code: "MG008" });
+  await blocked(example);
+  await renaming`commit`;
+  await removing;
+  expect(await get(sql, "v10")).toHaveLength(1);
+  expect(await sql`select state from migration_guard_api.list_backups()`).toEqual([{ state: "fresh" }]);
 });

@@ -149,7 +149,10 @@ test("a worker drops what has been in the trash for long enough, and nothing bef
 test("a later backup of the version and one in the trash leave each other alone", async ({ example: { sql } }) => {
   const first = await trash(sql);
   await backUp(sql, "v10", examplePlan);
-  await expect(restore(sql)).rejects.toMatchObject({ code: "MG009" });
+  await expect(restore(sql)).rejects.toMatchObject({
+    code: "MG009",
+    message: expect.stringMatching(/drop that schema; otherwise clean that backup up first\.$/),
+  });
   expect(await sql`select state from migration_guard_api.list_backups() order by state`).toEqual([{ state: "fresh" }, {
     state: "trashed",
   }]);
@@ -207,6 +210,62 @@ test("a plan that names the same stays as it is when the backup comes back", asy
     title: "Later",
     actor: "bob",
   }]);
+});
+
+/** Does something in a transaction, and has a restore wait for that before it is committed. */
+async function restoreWhile({ sql, connect }: TestDatabase, change: (other: postgres.Sql) => Promise<unknown>) {
+  const [other, observer] = [connect(), connect()];
+  await other`begin`;
+  await change(other);
+  const restored = restore(sql).execute();
+  await until(async () =>
+    (await observer`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+      .length > 0
+  );
+  await other`commit`;
+  await restored;
+}
+const removePlan = (sql: postgres.Sql) => sql`select migration_guard_api.delete_plan('v10', 'bob')`;
+const putPlan = (sql: postgres.Sql, plan: postgres.JSONValue) =>
+  sql`select migration_guard_api.put_plan('v10', ${sql.json(plan)}, 'bob')`;
+const shownPlan = (sql: postgres.Sql) => sql`select tables, title, actor from migration_guard_api.get_plan('v10')`;
+
+test("a plan that is stored for the first time while the backup comes back is waited for, and stays or is replaced", async ({ example }) => {
+  const { sql } = example;
+  await trash(sql);
+  await removePlan(sql);
+  await restoreWhile(example, (other) => putPlan(other, { ...examplePlan, title: "Later" }));
+  expect(await shownPlan(sql)).toEqual([{ tables: examplePlan.tables, title: "Later", actor: "bob" }]);
+
+  await deleteBackup(sql, (await planCleanup(sql)).token);
+  await work(sql);
+  await removePlan(sql);
+  await restoreWhile(example, (other) => putPlan(other, { tables: ["nutrition_targets"] }));
+  expect(await shownPlan(sql)).toEqual([{ tables: examplePlan.tables, title: examplePlan.title, actor: "alice" }]);
+  const trail = await sql`
+    select parameters from migration_guard.audit_log where action = 'restore_from_trash' order by id`;
+  expect(trail[0]!.parameters).not.toHaveProperty("plan_put_back");
+  expect(trail[1]!.parameters).toMatchObject({ plan_put_back: true, replaced_plan: { tables: ["nutrition_targets"] } });
+});
+
+test("a plan that is removed while the backup comes back is put back", async ({ example }) => {
+  const { sql } = example;
+  await trash(sql);
+  await restoreWhile(example, removePlan);
+  expect(await shownPlan(sql)).toEqual([{ tables: examplePlan.tables, title: examplePlan.title, actor: "alice" }]);
+});
+
+test("a plan that somebody holds for long keeps the backup in the trash, and that is said", async ({ example: { sql, connect } }) => {
+  await trash(sql);
+  const other = connect();
+  await other`begin`;
+  await putPlan(other, { ...examplePlan, title: "Later" });
+  await expect(restore(sql)).rejects.toMatchObject({
+    code: "MG020",
+    message: expect.stringContaining("somebody changes its plan"),
+  });
+  await other`rollback`;
+  await restore(sql);
 });
 
 test("rights to columns, and those that were passed on, are found and go with the cleanup", async ({ example: { sql } }) => {
@@ -375,7 +434,10 @@ test("a backup under way, or a schema in its place, keeps a backup in the trash"
   await expect(restore(sql)).rejects.toMatchObject({ code: "MG010" });
   await sql`select migration_guard.cancel_job(id, 'alice') from migration_guard.jobs where status = 'queued'`;
   await sql.unsafe(`create schema ${schema}`);
-  await expect(restore(sql)).rejects.toMatchObject({ code: "MG009" });
+  await expect(restore(sql)).rejects.toMatchObject({
+    code: "MG009",
+    message: expect.stringMatching(/is no registered backup: .* drop it or rename it/),
+  });
   await sql.unsafe(`drop schema ${schema}`);
   await restore(sql);
 });

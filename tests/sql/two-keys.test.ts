@@ -253,6 +253,24 @@ test("in SQL, too, an override is an admin's", async ({ example: { sql } }) => {
     .rejects.toMatchObject({ code: "MG027" });
 });
 
+test("the owner, who asks in SQL and names nobody, overrides as an admin does, and nobody by that name elsewhere", async ({ example: { sql } }) => {
+  await makeRemovable(sql);
+  await earlySignOff(sql);
+  const [{ token }] = await sql<[{ token: string }]>`select token from migration_guard.plan_cleanup('v10')`;
+  const override = { guard: "retention_passed", reason };
+  await expect(deleteBackup(sql, token, { actor: "postgres", override })).rejects.toMatchObject({ code: "MG027" });
+  await expect(sql`
+    select migration_guard.enqueue_cleanup('v10', ${schema}, ${token}, null, null, ${sql.json(override)})`)
+    .rejects.toMatchObject({ code: "MG027" });
+  await sql`select migration_guard.enqueue_cleanup('v10', ${schema}, ${token}, override => ${sql.json(override)})`;
+  await work(sql);
+  expect(await lastJob(sql)).toMatchObject({
+    status: "succeeded",
+    error: null,
+    result: { removed: true, override: { ...override, by: "postgres" } },
+  });
+});
+
 test("ages are measured by the database's clock alone", async ({ example: { sql } }) => {
   await makeRemovable(sql);
   await earlySignOff(sql);
