@@ -221,7 +221,7 @@ async function summarize(schemas: Schema[]): Promise<Figures> {
   const largest = schemas.at(-1)!;
   const judged = works.slice(1).flatMap((work) => {
     const each = ratios(largest, work);
-    const name = `${work} of ${largest.objects} objects / pg_dump --schema-only ≤ ${ratioTargets[work]}`;
+    const name = `${work} of ${largest.objects} objects / pg_dump -s ≤ ${ratioTargets[work]}`;
     return [
       ...options.tables === undefined ? [judgeAtMost(name, ratioTargets[work]!, median(each), each)] : [],
       ...schemas.length > 1
