@@ -134,6 +134,8 @@ create table migration_guard.cleanup_tokens (
   token_hash text not null,
   backup_id uuid not null references migration_guard.backups,
   actor text not null,
+  -- The export of the backup whose removal it is for; null for a cleanup.
+  export text,
   expires_at timestamptz not null,
   -- The job that spent it.
   spent_by uuid unique references migration_guard.jobs,

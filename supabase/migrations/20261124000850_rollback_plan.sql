@@ -816,13 +816,14 @@ $$;
 comment on function migration_guard.mark_overlapping(jsonb) is
   'Finds new partitions that recorded ones need the place of, and marks them where what bars the way goes.';
 
-create function migration_guard.unfit_rows() returns table (id bigint, objid oid, is_default boolean, root text, condition text, is_discarded boolean)
+create function migration_guard.unfit_rows()
+returns table (id bigint, objid oid, is_default boolean, root text, condition text, is_restored boolean, is_discarded boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select t.id, t.objid, b.is_default, (r.new).identity, format('(%s) is false', b.fits),
+  select t.id, t.objid, b.is_default, (r.new).identity, format('(%s) is false', b.fits), migration_guard.restores(r.old_objid),
     migration_guard.restores(r.old_objid) and (t.new).signature ->> 'kind' = 'r'
       -- A rule would put something else in the place of what is done, and how the triggers of a table stand is known of a recorded one.
       and not exists (select from pg_rewrite as w where w.ev_class = t.objid)

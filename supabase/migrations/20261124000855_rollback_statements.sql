@@ -1549,14 +1549,15 @@ as $$
 begin
   return exists (
     select from pg_temp.migration_guard_objects as t
-    where t.id = table_id and ((t.new).signature ->> 'is_partition')::boolean and (not t.was or exists (
+    where t.id = table_id and ((t.new).signature ->> 'is_partition')::boolean and exists (
       select from pg_partition_ancestors(t.objid) as a (relid)
       join pg_temp.migration_guard_objects as r on r.kind = 'table' and r.is and r.objid = a.relid
-      where r.id <> t.id and r.id = migration_guard.recorded_root(t.id))));
+      where r.id <> t.id and (not t.was or r.id = migration_guard.recorded_root(t.id))));
 end
 $$;
 comment on function migration_guard.is_read_by_root(bigint) is
-  'Whether a table is a partition of what it was in when it was recorded, or is new in one: its rows and values are then looked at with those of the whole.';
+  'Whether a table is a partition of what it was in when it was recorded, or is new in one that is compared: its rows and values are then looked at with those
+of the whole.';
 
 create function migration_guard.returning_partitions()
 returns table (id bigint, identity text, objid oid, root_id bigint, root text, is_root_there boolean, is_restored boolean, now_in text)
@@ -1782,8 +1783,10 @@ begin
     left join holding as h on h.relation = t.objid
     where t.kind = 'table' and t.is
       and (u.id is not null
-        or (not ((t.new).signature ->> 'is_partition')::boolean or not migration_guard.is_read_by_root(t.id) or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored))
-        and (not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null))
+        -- Few lose anything: only of these it is asked who reads them.
+        or case when not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null then
+          not ((t.new).signature ->> 'is_partition')::boolean or not migration_guard.is_read_by_root(t.id) or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored)
+        end)
   ),
   parts as (
     select d.*, format('%I.%I', backup_schema, migration_guard.discarded_name(d.name)) as discarded,

@@ -155,7 +155,8 @@ begin
       select p.id, a.depth + 1
       from ancestors as a
       join pg_temp.migration_guard_objects as t on t.id = a.id
-      join pg_temp.migration_guard_objects as p on p.kind = 'table' and (p.old).objid::text = (t.old).signature -> 'parents' ->> 0
+      join pg_temp.migration_guard_objects as p on p.kind = 'table'
+        and (p.old_classid, p.old_objid, p.old_objsubid) = ('pg_class'::regclass::oid, ((t.old).signature -> 'parents' ->> 0)::oid, 0)
       where ((t.old).signature ->> 'is_partition')::boolean
     )
     select a.id from ancestors as a order by a.depth desc limit 1);
@@ -550,7 +551,7 @@ begin
   where b.is_new and b.is_overlapping
   union all
   select migration_guard.target('table', (t.new).identity),
-    format('it holds rows that another partition of %1$s is to have again: restore the rows of %1$s, or move them out of it first', u.root)
+    format('it holds rows that another partition of %1$s is to have again: ' || case when u.is_restored then '' else 'restore the rows of %1$s, or ' end || 'move them out of it first', u.root)
   from migration_guard.unfit_rows() as u
   join pg_temp.migration_guard_objects as t on t.id = u.id
   where u.is_default and not u.is_discarded and migration_guard.has_rows(u.objid, u.condition);
@@ -583,18 +584,19 @@ begin
   from pg_temp.migration_guard_objects as t
   cross join lateral migration_guard.recorded_root(t.id) as root (id)
   join pg_temp.migration_guard_objects as r on r.id = root.id
-  left join pg_temp.migration_guard_copies as w on w.source_oid = r.old_objid
+  -- Where the whole is not recorded, the partition is all that is known of it.
+  left join pg_temp.migration_guard_copies as w on w.source_oid = r.old_objid and r.id <> t.id
   left join pg_temp.migration_guard_copies as m on m.source_oid = t.old_objid
   where t.kind = 'table' and t.was and not t.is and ((t.old).signature ->> 'is_partition')::boolean
     -- What has taken the root's place has them in partitions of its own.
     and case when r.is then r.matched_by = 'identity' and not migration_guard.restores(r.old_objid) else w.source_oid is null end
   union all
   select migration_guard.target(t.kind, (t.old).identity), format('its rows are those of %s: restore these instead, where the backup has a copy of them, or insert what is missing from %I.%I by hand',
-    (r.old).identity, backup_schema, m.backup_table), true
+    case when r.id = t.id then 'what it was a partition of' else (r.old).identity end, backup_schema, m.backup_table), true
   from pg_temp.migration_guard_copies as m
   join pg_temp.migration_guard_objects as t on t.old_objid = m.source_oid and t.kind = 'table' and t.is and ((t.old).signature ->> 'is_partition')::boolean
   join pg_temp.migration_guard_objects as r on r.id = migration_guard.recorded_root(t.id)
-  where m.mode = 'restore' and not migration_guard.restores(r.old_objid)
+  where m.mode = 'restore' and (r.id = t.id or not migration_guard.restores(r.old_objid))
   union all
   select migration_guard.target(c.kind, (c.old).identity), case when m.source_oid is null then 'its values are gone: the backup has no copy of the table''s rows'
       else 'its values cannot be told to rows: the table had no primary key, or that has gone too; restore the table''s rows' end, true

@@ -174,7 +174,7 @@ $$;
 comment on function migration_guard.applied_override(jsonb, jsonb) is
   'Guards, each with whether it has not passed and is overridden.';
 
-create function migration_guard.keep_token(token_hash text, backup_id uuid, actor text) returns timestamptz
+create function migration_guard.keep_token(token_hash text, backup_id uuid, actor text, export text default null) returns timestamptz
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -182,12 +182,12 @@ declare
   expires_at constant timestamptz := now() + interval '10 minutes';
 begin
   delete from migration_guard.cleanup_tokens as t where t.expires_at < now() - interval '1 day' and t.spent_by is null;
-  insert into migration_guard.cleanup_tokens (token_hash, backup_id, actor, expires_at)
-  values (token_hash, backup_id, actor, expires_at);
+  insert into migration_guard.cleanup_tokens (token_hash, backup_id, actor, export, expires_at)
+  values (token_hash, backup_id, actor, export, expires_at);
   return expires_at;
 end
 $$;
-comment on function migration_guard.keep_token(text, uuid, text) is
+comment on function migration_guard.keep_token(text, uuid, text, text) is
   'Keeps the hash of a token that was drawn, for ten minutes, and removes those that nobody used; returns when it expires.';
 
 create function migration_guard.plan_cleanup(version text, actor text default session_user, out token text, out expires_at timestamptz)
@@ -405,21 +405,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Not by put_plan, which wants that what it names is there: the migration may have dropped it.
-  plan constant migration_guard.plans := migration_guard.parse_plan(backup.version, backup.plan, actor);
+  plan migration_guard.plans;
   present jsonb;
 begin
   loop
+    select migration_guard.plan_document(p) into present from migration_guard.plans as p where p.version = backup.version for update;
+    if migration_guard.objects_of_plan(present) = migration_guard.objects_of_plan(backup.plan) then
+      return '{}';
+    end if;
+    -- Not by put_plan, which wants that what it names is there: the migration may have dropped it.
+    plan := migration_guard.parse_plan(backup.version, backup.plan, actor);
+    exit when present is not null;
     -- One that is being stored for the first time is waited for.
     insert into migration_guard.plans as p select plan.* on conflict on constraint plans_pkey do nothing;
     if found then return '{"plan_put_back": true}'; end if;
-    select migration_guard.plan_document(p) into present from migration_guard.plans as p where p.version = plan.version for update;
-    -- Else it has been removed in between.
-    exit when found;
   end loop;
-  if migration_guard.objects_of_plan(present) = migration_guard.objects_of_plan(backup.plan) then
-    return '{}';
-  end if;
   perform migration_guard.replace_plan(plan);
   return jsonb_build_object('plan_put_back', true, 'replaced_plan', jsonb_strip_nulls(present - 'notify_url'));
 end
@@ -457,7 +457,7 @@ begin
   returning b.* into backup;
   perform migration_guard.close_backup_schema(backup.schema_name);
   -- Whoever brings it back does not want it cleaned up by what was asked for before.
-  delete from migration_guard.cleanup_tokens as t where t.backup_id = backup.id and t.spent_by is null;
+  delete from migration_guard.cleanup_tokens as t where t.backup_id = backup.id and t.export is null and t.spent_by is null;
   changed := migration_guard.put_plan_back(backup, actor);
 exception
   when lock_not_available then

@@ -100,7 +100,7 @@ declare
   export constant migration_guard.exports := migration_guard.get_export(id);
 begin
   token := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
-  expires_at := migration_guard.keep_token(migration_guard.export_token_hash(export.id, token), export.backup_id, actor);
+  expires_at := migration_guard.keep_token(migration_guard.export_token_hash(export.id, token), export.backup_id, actor, export.id);
   select migration_guard.applied_override(jsonb_agg(to_jsonb(g)), null) into guards from migration_guard.export_removal_guards(export) as g;
   two_keys := coalesce((select (b.plan ->> 'two_keys')::boolean from migration_guard.backups as b where b.id = export.backup_id), false);
 end

@@ -424,7 +424,7 @@ begin
   perform migration_guard.parse_plan(job.version, found_rows[1] -> 'plan', job.actor);
   return found_rows[1];
 exception when data_exception then
-  perform migration_guard.fail('import_damaged', 'The export is damaged: backup_metadata has a snapshot that is none.');
+  perform migration_guard.fail('import_damaged', 'The export is damaged: backup_metadata has a snapshot or a date that is none.');
 end
 $$;
 comment on function migration_guard.import_metadata(migration_guard.jobs, text) is

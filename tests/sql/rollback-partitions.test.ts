@@ -179,7 +179,12 @@ describe("what would lose rows of partitions bars the way, until what it says is
         create table app.pd_x partition of app.pd default; insert into app.p values (1, 'a'), (100, 'b')`,
       change: "alter table app.p detach partition app.p1; insert into app.p values (5, 'a')",
       options: { data },
-      bars: [{ object: "table app.pd", why: "it holds rows that another partition of app.p is to have again" }],
+      bars: [{
+        object: "table app.pd",
+        why: `it holds rows that another partition of app.p is to have again: ${
+          data === "keep" ? "restore the rows of app.p, or move" : "move"
+        } them out of it first`,
+      }],
       advice: "delete from app.p where id = 5",
       leadsBack: true,
     })),
@@ -246,6 +251,42 @@ describe("values of a table that has become a partition since", () => {
     expect([...await sql`select * from app.q`]).toEqual([{ id: 150, a: 2 }]);
   });
 });
+
+test("rows of a new partition of what is not compared are kept when it goes", async () => {
+  const { sql, admin } = connections;
+  const { expectBack } = await migrate(
+    "create table app.t (id int)",
+    `create table archive.n (id int) partition by list (id); create table app.n1 partition of archive.n for values in (1);
+    insert into archive.n values (1)`,
+  );
+  await rollBack(sql, "v1", { data: "keep", drop_new: "all" });
+  expect([...await admin`select id, discarded_because from migration_backup_v1.n1_discarded`]).toEqual([
+    { id: 1, discarded_because: "table dropped" },
+  ]);
+  await sql`drop table archive.n`;
+  await expectBack();
+});
+
+test.for([
+  ["changed", "update app.p set a = 2", { data: "restore" }, "its rows are those of what it was a partition of"],
+  ["gone", "drop table archive.p1", { data: "keep" }, "insert them from migration_backup_v1.p1_backup"],
+] as [string, string, RollbackOptions, string][])(
+  "a copied partition of what is not recorded bars the way when it is %s",
+  async ([, change, options, why]) => {
+    const { sql } = connections;
+    await freshApp(connections);
+    await sql.unsafe(`create table app.p (id int, a int) partition by range (id);
+      create table archive.p1 partition of app.p for values from (0) to (100); insert into app.p values (1, 1)`)
+      .simple();
+    await backUp(sql, "v1", { schema: "archive", tables: ["p1"] });
+    await sql.unsafe(change).simple();
+    const { possible, cannot_undo } = await planRollback(sql, "v1", options);
+    expect({ possible, cannot_undo }).toEqual({
+      possible: false,
+      cannot_undo: [{ object: "table archive.p1", why: expect.stringContaining(why), blocks: true }],
+    });
+  },
+);
 
 test("a new enum value in a partition does not bar the way of rows that are put back", async () => {
   const { sql } = connections;
