@@ -731,7 +731,7 @@ describe("an export of a backup that this database has known", () => {
       status: "failed",
       error: {
         code: "backup_exists",
-        message: expect.stringContaining(`as that of v10.0: it is in the schema ${schema}`),
+        message: expect.stringContaining(`as that of v10.0, in the schema ${schema}`),
       },
     });
     expect(read.sort()).toEqual([`${folder.id}/SHA256SUMS`, `${folder.id}/manifest.json`]);
