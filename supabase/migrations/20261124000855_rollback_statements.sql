@@ -728,19 +728,24 @@ comment on function migration_guard.column_statements() is
 create function migration_guard.parents_not_null(relation migration_guard.catalog_entry, column_name text, out was boolean, out "is" boolean, out is_passed_on boolean, out name text, out live_name text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- To plan it takes longer than to run it.
+set plan_cache_mode = 'force_generic_plan'
 as $$
 begin
   select coalesce(bool_or((c.old).signature ->> 'not_null' = 'true' and not s.was_private), false),
     coalesce(bool_or((c.new).signature ->> 'not_null' = 'true' and not s.is_private), false), coalesce(bool_or(s.was_private and not s.is_private), false),
     min((c.old).parts ->> 'not_null_name'), min((c.new).parts ->> 'not_null_name')
   into was, "is", is_passed_on, name, live_name
-  from pg_temp.migration_guard_objects as p
+  -- By the index of those: a table with many partitions would be looked through for each of them otherwise.
+  from jsonb_array_elements_text(relation.signature -> 'parents') as r (oid)
+  cross join lateral (
+    select x.id from pg_temp.migration_guard_objects as x where x.kind = 'table' and (x.classid, x.objid, x.objsubid) = ('pg_class'::regclass::oid, r.oid::oid, 0) offset 0
+  ) as p
   join pg_temp.migration_guard_objects as c on c.parent_id = p.id and c.kind = 'column' and c.is and c.was and (c.new).name = column_name
   cross join lateral (
     select coalesce(((c.old).signature ->> 'not_null_no_inherit')::boolean, false) as was_private,
       coalesce(((c.new).signature ->> 'not_null_no_inherit')::boolean, false) as is_private
-  ) as s
-  where p.kind = 'table' and relation.signature -> 'parents' @> to_jsonb(p.objid::text);
+  ) as s;
 end
 $$;
 comment on function migration_guard.parents_not_null(migration_guard.catalog_entry, text) is
@@ -1885,6 +1890,8 @@ begin
   quieted as (
     select r.id, r.object, o.identity, o.replica_identity, o.is_identified
     from restored as r
+    -- Once for each table, and not for each of its partitions.
+    cross join lateral (select array(select p.relid::oid from pg_partition_tree(r.objid) as p) as oids offset 0) as w
     cross join lateral (
       select (x.old).identity as identity, (x.old).signature ->> 'replica_identity' as replica_identity,
         -- Without one, a row of a published table can be neither deleted nor told by a filter.
@@ -1894,7 +1901,7 @@ begin
             where k.parent_id = x.id and k.kind = 'constraint' and (k.new).signature ->> 'contype' = 'p' and not k.is_dropped)
           and not exists (select from pg_publication_rel as f where f.prrelid in (x.objid, r.objid) and f.prqual is not null) as is_identified
       from pg_temp.migration_guard_objects as x
-      where x.is and x.was and (x.id = r.id or x.kind = 'table' and x.objid in (select p.relid from pg_partition_tree(r.objid) as p))
+      where x.is and x.was and (x.id = r.id or x.kind = 'table' and x.objid = any (w.oids))
     ) as o
   )
   -- What is checked at the end of a transaction would keep a table from being altered until then.
