@@ -55,6 +55,20 @@ end
 $$;
 comment on function migration_guard.require_role(text, text) is 'Raises role_required when a key may less than the role that is needed.';
 
+create function migration_guard.require_admin_or_owner(actor text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The owner needs no key: whoever asks for something in SQL and names nobody is named by their role.
+  if actor is distinct from migration_guard.owner() then
+    perform migration_guard.require_role(actor, 'admin');
+  end if;
+end
+$$;
+comment on function migration_guard.require_admin_or_owner(text) is
+  'Raises role_required for whoever is neither an admin nor the owner of the product.';
+
 create function migration_guard.assert_named(actor text) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

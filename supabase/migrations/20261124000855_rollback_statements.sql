@@ -1790,7 +1790,7 @@ begin
       and (u.id is not null
         -- Few lose anything: only of these it is asked who reads them.
         or case when not t.was and t.is_dropped or r.is_replaced or r.loses_column or r.loses_values or h.relation is not null then
-          not ((t.new).signature ->> 'is_partition')::boolean or not migration_guard.is_read_by_root(t.id) or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored)
+          not migration_guard.is_read_by_root(t.id) or t.id in (select p.id from migration_guard.departing_partitions() as p where p.is_restored)
         end)
   ),
   parts as (

@@ -33,10 +33,7 @@ begin
     perform migration_guard.fail('invalid_parameter',
       format('The guard %s has no way around it: only %s can be overridden.', override ->> 'guard', array_to_string(migration_guard.overridable_guards(), ' and ')));
   end if;
-  -- The owner needs no key.
-  if actor is distinct from migration_guard.owner() then
-    perform migration_guard.require_role(actor, 'admin');
-  end if;
+  perform migration_guard.require_admin_or_owner(actor);
   return jsonb_build_object('guard', override ->> 'guard', 'reason', btrim(override ->> 'reason', e' \t\r\n'), 'by', actor);
 end
 $$;

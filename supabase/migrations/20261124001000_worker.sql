@@ -292,9 +292,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- The owner needs no key: whoever queues a job in SQL and names nobody is named by their role.
-  if job.kind in ('rollback', 'cleanup', 'import') and job.actor <> migration_guard.owner() then
-    perform migration_guard.require_role(job.actor, 'admin');
+  if job.kind in ('rollback', 'cleanup', 'import') then
+    perform migration_guard.require_admin_or_owner(job.actor);
   end if;
 end
 $$;
